@@ -1,0 +1,47 @@
+# make demo    install what the run needs, then 20 s of a trained LSTM on a simulated stream
+# make test    install everything, run the whole suite
+# make lint    formatter, linter, strict types, import law
+# make bench   speed figures, as a table and as JSON
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH ?= torch==2.13.0
+
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.run
+	$(BIN)/neuroloop demo --seconds 20
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks --out benchmarks/out
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be version 3.11 or newer, got " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing what the run needs into .venv (once; a minute or two) ..."
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	@echo "Installing what training and the tests need (once; a minute or two) ..."
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt $(TORCH) -e '.[train,dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	@echo "Installing the peers of the benchmarks ..."
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[train,dev,bench]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,1 @@
+"""Typed settings, the checks on them, and the presets."""

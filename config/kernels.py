@@ -1,0 +1,58 @@
+"""The one way to compile a kernel, and where compiled kernels are kept.
+
+Numba notices a change of the file that a cached kernel stands in, but not of a kernel that it calls in another file:
+the cache would keep stale code. The cache folder is therefore named by the hash of every file that holds kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_ROOT = Path(__file__).resolve().parent.parent
+_KERNEL_FOLDERS = ("config", "processors", "models", "stream")
+
+
+def _kernel_hash() -> str:
+    """Hash every Python file that may hold a kernel."""
+    digest = hashlib.sha256()
+    for folder in _KERNEL_FOLDERS:
+        for path in sorted((_ROOT / folder).rglob("*.py")):
+            source = path.read_bytes()
+            if b"@kernel" in source or b"@intrinsic" in source or path.name == "kernels.py":
+                digest.update(path.name.encode())
+                digest.update(source)
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels: ``NEUROLOOP_CACHE`` or the user's cache folder, keyed by the hash."""
+    base = os.environ.get("NEUROLOOP_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "neuroloop"
+    )
+    return Path(base) / "kernels" / _kernel_hash()
+
+
+numba.config.CACHE_DIR = str(cache_folder())
+
+
+def kernel(*signatures: Any, inline: bool = False) -> Callable[[_F], _F]:
+    """Compile a function for the declared signatures only, without fastmath, and cache the machine code.
+
+    Parameters
+    ----------
+    *signatures : numba signatures
+        Every accepted combination of argument types; another one raises TypeError at the call.
+    inline : bool
+        Whether callers take the body in (for small functions that other kernels call).
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+    if inline:
+        return numba.njit(inline="always", **options)  # type: ignore[no-any-return]
+    return numba.njit(list(signatures), cache=True, **options)  # type: ignore[no-any-return]

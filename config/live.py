@@ -1,0 +1,46 @@
+"""Settings that only a live run uses: markers, outlets, processes, metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from config.settings import Name, PositiveFloat, Settings
+
+
+class MarkerSettings(Settings):
+    """Which marker streams of the network are merged into the events."""
+
+    enabled: bool = True
+    names: tuple[str, ...] | None = None
+    """Names of marker streams; without it, every stream of type ``Markers`` that is no monitoring outlet."""
+
+
+class OutletSettings(Settings):
+    """What a live run offers on the network for monitoring; nothing a device may act on."""
+
+    states: bool = True
+    probabilities: bool = True
+    taps: tuple[Name, ...] = ()
+    """Stages whose output is offered as a signal stream."""
+
+
+class ProcessSettings(Settings):
+    """How the processes share the machine."""
+
+    hot_core: Literal["auto", "any"] | Annotated[int, Field(ge=0)] = "auto"
+    """Core that the hot process has for itself; ``auto``: the last usable one where there are two or more."""
+    priority: Literal["auto", "normal"] = "auto"
+    """``auto``: real-time priority for the hot process where the system allows it."""
+    ring_s: PositiveFloat = 30.0
+    """Seconds of signal that a cold process may be behind, or dead, before anything is lost."""
+
+
+class MetricsSettings(Settings):
+    """Where Prometheus may scrape."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Without it nothing is served; 0 takes any free port, 9108 is the usual one."""
+    host: str = "127.0.0.1"
+    """Loopback unless told otherwise."""

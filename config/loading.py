@@ -1,0 +1,287 @@
+"""Read YAML into the configuration tree; every fault is found at once and named with its file and line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from config.tree import Config
+
+PRESET_FOLDER = Path(__file__).resolve().parent
+_MAX_BYTES = 1 << 20
+_STARTS_WITH_NAME = re.compile(r"[a-z_.0-9]+ must ")
+_Position = tuple[str | int, ...]
+
+
+class ConfigFaults(ValueError):
+    """A configuration is wrong; ``faults`` has one line per fault."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A YAML file as plain values, with the line of every key."""
+
+    label: str
+    values: dict[str, Any]
+    lines: dict[_Position, int]
+    folder: Path
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped presets."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
+
+
+def find_config(name_or_path: str) -> Path:
+    """Return the file of a preset's name or of a path.
+
+    Raises
+    ------
+    ConfigFaults
+        If it is neither.
+    """
+    if name_or_path in preset_names():
+        return PRESET_FOLDER / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    presets = ", ".join(preset_names())
+    raise ConfigFaults([f"config must be a preset ({presets}) or the path of a YAML file, got {name_or_path!r}"])
+
+
+def _walk(node: yaml.Node, at: _Position, lines: dict[_Position, int], faults: list[str], label: str) -> None:
+    """Note the line of every key and list entry; a repeated key is a fault."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            here = (*at, key)
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                faults.append(f"{label}:{line}: {_dotted(here)} must be given once, got it again")
+            seen.add(key)
+            lines[here] = line
+            _walk(value_node, here, lines, faults, label)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            here = (*at, index)
+            lines[here] = item.start_mark.line + 1
+            _walk(item, here, lines, faults, label)
+
+
+def _dotted(position: Iterable[str | int]) -> str:
+    return ".".join(str(part) for part in position)
+
+
+def _has_alias(text: str) -> bool:
+    """Whether the document uses aliases, which could unfold to any size."""
+    return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+
+
+def _read(path: Path) -> _Document:
+    """Parse one file safely."""
+    label = str(path)
+    try:
+        raw = path.read_bytes()
+        if len(raw) > _MAX_BYTES:
+            raise ConfigFaults([f"{label} must be at most {_MAX_BYTES} bytes, got {len(raw)}"])
+        text = raw.decode("utf-8")
+        if _has_alias(text):
+            raise ConfigFaults([f"{label} must be without YAML aliases, got one"])
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigFaults([f"{label} must be a readable file, got {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigFaults([f"{label} must be UTF-8 text, got byte {error.object[error.start]:#x}"]) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigFaults([f"{label}:{line}: file must be valid YAML, got: {error.problem}"]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, ConfigFaults):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigFaults([f"{label}: file must be valid YAML, got: {first}"]) from error
+    if not isinstance(values, dict) or node is None:
+        raise ConfigFaults([f"{label}:1: file must be a mapping of settings, got {type(values).__name__}"])
+    lines: dict[_Position, int] = {}
+    faults: list[str] = []
+    _walk(node, (), lines, faults, label)
+    if faults:
+        raise ConfigFaults(faults)
+    return _Document(label, values, lines, path.resolve().parent)
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_Position, str]:
+    """Put ``a.b=c`` settings into nested values, in place; list entries are named by number.
+
+    Returns
+    -------
+    dict
+        The text of the override by position, to name it in messages.
+
+    Raises
+    ------
+    ConfigFaults
+        If one is not of that form or names a place that cannot exist.
+    """
+    origin: dict[_Position, str] = {}
+    for override in overrides:
+        key, found, text = override.partition("=")
+        parts = key.strip().split(".")
+        if not found or not all(parts):
+            raise ConfigFaults([f"--set must be KEY=VALUE with a dotted key, got {override!r}"])
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigFaults([f"--set {key} must have a YAML value, got {text!r}"]) from error
+        position: list[str | int] = []
+        here: Any = values
+        for depth, part in enumerate(parts):
+            step: str | int = part
+            last = depth == len(parts) - 1
+            if isinstance(here, list):
+                if not part.isdigit() or int(part) >= len(here):
+                    rule = f"an index below {len(here)} in {_dotted(position)}"
+                    raise ConfigFaults([f"--set {key} must name {rule}, got {part!r}"])
+                step = int(part)
+            elif not isinstance(here, dict):
+                raise ConfigFaults([f"--set {key} must name a setting, got {_dotted(position)!r}, which is a value"])
+            position.append(step)
+            if last:
+                here[step] = value
+            else:
+                if isinstance(here, dict) and here.get(part) is None:
+                    here[part] = {}
+                here = here[step]
+        origin[tuple(position)] = f"--set {override}"
+    return origin
+
+
+def _true_position(loc: Sequence[str | int], values: Any, *, absent: bool) -> _Position:
+    """Drop what pydantic adds to a location (the tags of unions), keep what stands in the file or is absent there."""
+    position: list[str | int] = []
+    here = values
+    for index, part in enumerate(loc):
+        known = (isinstance(here, Mapping) and part in here) or (
+            isinstance(here, (list, tuple)) and isinstance(part, int) and part < len(here)
+        )
+        if known:
+            position.append(part)
+            here = here[part]
+        elif absent and index == len(loc) - 1:
+            position.append(part)
+    return tuple(position)
+
+
+def _sentence(error: Mapping[str, Any], name: str) -> str:
+    """Say one of pydantic's findings in the project's form."""
+    kind, message, value = error["type"], str(error["msg"]), error.get("input")
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    if kind == "missing":
+        return f"{name} must be given, got nothing"
+    if kind == "extra_forbidden":
+        return f"{name} must be a known setting, got an unknown key"
+    if kind == "value_error":
+        text = message.removeprefix("Value error, ")
+        joint = "." if _STARTS_WITH_NAME.match(text) else ": "
+        return f"{name}{joint}{text}" if name else text
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        expected = str(error.get("ctx", {}).get("expected_tags", "")).replace("'", "")
+        tag = error.get("ctx", {}).get("tag", "nothing")
+        rule = f"one of {expected}" if expected else "given"
+        return f"{name}.kind must be {rule}, got {tag!r}"
+    rule = message.removeprefix("Input should be ").removeprefix("Input should ")
+    rule = rule if message.startswith("Input should be") else rule[:1].lower() + rule[1:]
+    verb = "must be" if message.startswith("Input should be") else "must"
+    if not message.startswith("Input should"):
+        verb, rule = "must be valid", f"({rule})"
+    return f"{name} {verb} {rule}, got {shown}"
+
+
+def _place(position: _Position, label: str, lines: Mapping[_Position, int], origin: Mapping[_Position, str]) -> str:
+    """Return where a setting was given: the override, or the file and line of the nearest key around it."""
+    for depth in range(len(position), 0, -1):
+        here = position[:depth]
+        if here in origin:
+            return f"{origin[here]}: "
+        if here in lines:
+            return f"{label}:{lines[here]}: "
+    return f"{label}: " if label else ""
+
+
+def parse(
+    values: dict[str, Any],
+    *,
+    label: str = "",
+    lines: Mapping[_Position, int] | None = None,
+    origin: Mapping[_Position, str] | None = None,
+) -> Config:
+    """Check plain values and return the tree.
+
+    Raises
+    ------
+    ConfigFaults
+        With every fault, each with its place.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        findings = [
+            (_true_position(finding["loc"], values, absent=finding["type"] == "missing"), finding)
+            for finding in error.errors(include_url=False)
+        ]
+        faults = []
+        for position, finding in findings:
+            inside = any(other[: len(position)] == position and other != position for other, _ in findings)
+            if finding["type"] == "too_short" and inside:
+                continue  # its entries are at fault, each named by itself
+            place = _place(position, label, lines or {}, origin or {})
+            faults.append(place + _sentence(finding, _dotted(position)))
+        raise ConfigFaults(faults) from error
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset or a file, apply ``--set`` overrides, check everything.
+
+    A relative path inside the file (``classifier.bundle``, ``source.path``) is taken from the file's own folder where
+    it exists there, otherwise from the working folder.
+
+    Raises
+    ------
+    ConfigFaults
+        With every fault, each with its file and line.
+    """
+    document = _read(find_config(name_or_path))
+    for section, key in (("classifier", "bundle"), ("source", "path")):
+        block = document.values.get(section)
+        if isinstance(block, dict) and isinstance(block.get(key), str):
+            beside = document.folder / block[key]
+            if not Path(block[key]).is_absolute() and document.folder != PRESET_FOLDER and beside.exists():
+                block[key] = str(beside)
+    origin = apply_overrides(document.values, overrides)
+    return parse(document.values, label=document.label, lines=document.lines, origin=origin)
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back to an equal tree."""
+    plain = json.loads(config.model_dump_json(exclude_none=True, exclude_defaults=False))
+    plain["source"] = {
+        key: value
+        for key, value in plain.get("source", {}).items()
+        if key in config.source.model_fields_set
+        or key in ("kind", "timing", "gap_tolerance_s", "fill", "reset_after_s")
+    }
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,74 @@
+"""Settings of the source and of how its samples are numbered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+
+
+class TimingSettings(Settings):
+    """How sample numbers follow from stamps, and what happens where samples are missing."""
+
+    timing: Literal["auto", "counter", "regular", "bursty"] = "auto"
+    gap_tolerance_s: PositiveFloat = 0.25
+    """``bursty``: a stamp this far ahead of the line at the effective rate is a gap."""
+    fill: Literal["hold", "zero", "interpolate", "nan"] = "hold"
+    """What stands in for missing samples; the rows are flagged whatever it is."""
+    reset_after_s: PositiveFloat = 1.0
+    """A longer gap is not filled: the sample number jumps and every stage starts anew."""
+
+
+class SimulatorSettings(Settings):
+    """A seeded EEG-like signal with a known truth."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    n_channels: Annotated[int, Field(ge=1, le=1024)] = 8
+    sfreq: PositiveFloat = 250.0
+    duration_s: PositiveFloat | None = None
+    """Without it the stream never ends."""
+    line_hz: NonNegativeFloat = 50.0
+    """Mains frequency; 0 leaves line noise out."""
+    block_s: PositiveFloat = 30.0
+    """Mean length of a state (``rest``, ``alpha``, ``seizure``)."""
+
+
+class SourceSettings(TimingSettings):
+    """Which stream to process."""
+
+    kind: Literal["lsl", "simulator", "recording"] = "lsl"
+    name: str | None = None
+    type: str | None = None
+    source_id: str | None = None
+    """Which LSL stream; what is given must match."""
+    resolve_s: PositiveFloat = 30.0
+    """How long to wait at the start for the LSL stream to appear."""
+    reconnect_s: PositiveFloat = 600.0
+    """How long to wait for a lost LSL stream with the same ``source_id`` before the run ends."""
+    path: str | None = None
+    """The file of kind ``recording``."""
+    select: str | None = None
+    """Which stream of the file: name, type or id."""
+    csv_sfreq: PositiveFloat | None = None
+    """Rate of a text recording without a time column, in Hz."""
+    channels: PositiveInt | None = None
+    """If given, the number of channels the stream must have."""
+    simulator: SimulatorSettings = SimulatorSettings()
+
+    @model_validator(mode="after")
+    def _only_what_the_kind_uses(self) -> SourceSettings:
+        given = self.model_fields_set
+        used = {
+            "lsl": {"name", "type", "source_id", "resolve_s", "reconnect_s"},
+            "simulator": {"simulator"},
+            "recording": {"path", "select", "csv_sfreq"},
+        }
+        for kind, keys in used.items():
+            for key in sorted(keys & given):
+                if kind != self.kind and getattr(self, key) is not None:
+                    raise ValueError(f"{key} must be left out for kind {self.kind!r}, it belongs to kind {kind!r}")
+        if self.kind == "recording" and not self.path:
+            raise ValueError("path must be given for kind 'recording'")
+        return self

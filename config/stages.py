@@ -1,0 +1,181 @@
+"""Settings of the numeric stages, one class per kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from config.settings import FiniteFloat, Name, PositiveFloat, PositiveInt, Settings
+
+WHEN_PATTERN = r"^\s*sfreq\s*(<|<=|>|>=)\s*([0-9.]+)\s*(\*\s*(f0|[0-9.]+))?\s*$"
+
+
+class Conditional(Settings):
+    """Something that may be left out where the stream's rate does not allow it."""
+
+    when: str | None = Field(default=None, pattern=WHEN_PATTERN)
+    """Such as ``sfreq > 2.2 * f0`` (``f0``: the design's own frequency) or ``sfreq >= 200``."""
+
+
+class NotchDesign(Conditional):
+    """Second-order notch at ``freq_hz`` and, on request, at its harmonics below the Nyquist rate."""
+
+    kind: Literal["notch"] = "notch"
+    freq_hz: PositiveFloat
+    q: PositiveFloat = 30.0
+    harmonics: PositiveInt = 1
+    """How many multiples of ``freq_hz``, the first included; those at or above 0.45 ``sfreq`` are left out."""
+
+
+class BandpassDesign(Conditional):
+    """Butterworth band-pass; ``order`` as in scipy.signal.butter (``order`` sections)."""
+
+    kind: Literal["bandpass"] = "bandpass"
+    low_hz: PositiveFloat
+    high_hz: PositiveFloat
+    order: Annotated[int, Field(ge=1, le=12)] = 4
+
+    @model_validator(mode="after")
+    def _edges_are_ordered(self) -> BandpassDesign:
+        if self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz must be below high_hz={self.high_hz!r}, got {self.low_hz!r}")
+        return self
+
+
+class HighpassDesign(Conditional):
+    """Butterworth high-pass."""
+
+    kind: Literal["highpass"] = "highpass"
+    freq_hz: PositiveFloat
+    order: Annotated[int, Field(ge=1, le=12)] = 4
+
+
+class LowpassDesign(Conditional):
+    """Butterworth low-pass."""
+
+    kind: Literal["lowpass"] = "lowpass"
+    freq_hz: PositiveFloat
+    order: Annotated[int, Field(ge=1, le=12)] = 4
+
+
+FilterDesign = Annotated[NotchDesign | BandpassDesign | HighpassDesign | LowpassDesign, Field(discriminator="kind")]
+
+
+class FilterSettings(Settings):
+    """A cascade of designs, run as one pass of second-order sections."""
+
+    kind: Literal["filter"]
+    name: Name = "filter"
+    designs: Annotated[tuple[FilterDesign, ...], Field(min_length=1)]
+
+
+class ReferenceSettings(Settings):
+    """Subtract the mean of the reference channels from every channel."""
+
+    kind: Literal["reference"]
+    name: Name = "reference"
+    channels: tuple[str, ...] | Literal["average"] = "average"
+    exclude: tuple[str, ...] = ()
+    """Channels that neither enter the average nor are changed by it."""
+
+
+class PickSettings(Settings):
+    """Keep some channels, in the given order."""
+
+    kind: Literal["pick"]
+    name: Name = "pick"
+    channels: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PickSettings:
+        if (self.channels is None) == (self.types is None):
+            raise ValueError("exactly one of channels and types must be given")
+        return self
+
+
+class Windowed(Settings):
+    """A window of ``window_s`` every ``hop_s``; both become samples by ``round``."""
+
+    window_s: PositiveFloat | None = None
+    hop_s: PositiveFloat | None = None
+    window_samples: PositiveInt | None = None
+    hop_samples: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Windowed:
+        for label in ("window", "hop"):
+            in_s, in_samples = getattr(self, f"{label}_s"), getattr(self, f"{label}_samples")
+            if (in_s is None) == (in_samples is None):
+                raise ValueError(f"exactly one of {label}_s and {label}_samples must be given")
+        return self
+
+
+class WindowSettings(Windowed):
+    """Cut windows; an output row is one window, flattened time-major (``t0:C3, t0:C4, t1:C3, ...``)."""
+
+    kind: Literal["window"]
+    name: Name = "window"
+
+
+class Band(Settings):
+    """Half-open band ``[low_hz, high_hz)``."""
+
+    low_hz: FiniteFloat
+    high_hz: PositiveFloat
+
+
+class BandPowerSettings(Windowed):
+    """Power per channel and band: periodic Hann, one-sided density integrated over each band."""
+
+    kind: Literal["bandpower"]
+    name: Name = "bandpower"
+    bands: dict[str, tuple[FiniteFloat, PositiveFloat]]
+    log: bool = False
+    """Natural logarithm of the power (plus the smallest normal number) in place of the power."""
+
+    @model_validator(mode="after")
+    def _bands_are_bands(self) -> BandPowerSettings:
+        if not self.bands:
+            raise ValueError("bands must have at least one entry, got none")
+        for label, (low_hz, high_hz) in self.bands.items():
+            if not 0 <= low_hz < high_hz:
+                raise ValueError(f"bands.{label} must be [low, high) with 0 <= low < high, got {[low_hz, high_hz]!r}")
+        return self
+
+
+class LogVarianceSettings(Windowed):
+    """Natural logarithm of the variance (ddof 0) of each window, per channel."""
+
+    kind: Literal["logvar"]
+    name: Name = "logvar"
+
+
+class ZScoreSettings(Settings):
+    """Subtract a frozen mean and divide by a frozen standard deviation."""
+
+    kind: Literal["zscore"]
+    name: Name = "zscore"
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[PositiveFloat, ...]
+    """One value for all channels, or one per channel."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> ZScoreSettings:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std must have as many entries as mean ({len(self.mean)}), got {len(self.std)}")
+        return self
+
+
+StageSettings = Annotated[
+    FilterSettings
+    | ReferenceSettings
+    | PickSettings
+    | WindowSettings
+    | BandPowerSettings
+    | LogVarianceSettings
+    | ZScoreSettings,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,58 @@
+"""The whole configuration of one pipeline: one frozen tree, read once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from config.decision import DecisionSettings
+from config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings
+from config.settings import Name, PositiveInt, Settings
+from config.source import SourceSettings
+from config.stages import StageSettings
+from config.training import TrainSettings
+
+
+class ClassifierSettings(Settings):
+    """Which bundle classifies, and how its LSTM slides."""
+
+    name: Name = "classifier"
+    bundle: str | None = None
+    """Folder of a bundle, or the name of one that is shipped."""
+    mode: Literal["window", "staggered", "carry"] = "window"
+    window_samples: PositiveInt | None = None
+    hop_samples: PositiveInt | None = None
+    """If given, must agree with the bundle."""
+
+
+class Config(Settings):
+    """Everything that one run depends on."""
+
+    name: Name
+    description: str = ""
+    source: SourceSettings = SourceSettings()
+    stages: tuple[StageSettings, ...] = ()
+    classifier: ClassifierSettings | None = None
+    decision: DecisionSettings | None = None
+    """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them."""
+    markers: MarkerSettings = MarkerSettings()
+    outlets: OutletSettings = OutletSettings()
+    process: ProcessSettings = ProcessSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    train: TrainSettings | None = None
+    """How ``neuroloop train`` makes the bundle of this pipeline."""
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Config:
+        names = [stage.name for stage in self.stages]
+        if self.classifier is not None:
+            names.append(self.classifier.name)
+        seen: set[str] = {"input"}
+        for index, name in enumerate(names):
+            if name in seen:
+                raise ValueError(f"stages.{index}.name must be distinct and not 'input', got {name!r}")
+            seen.add(name)
+        if self.decision is not None and self.classifier is None:
+            raise ValueError("decision must be left out where there is no classifier")
+        return self

@@ -1,0 +1,1 @@
+"""How samples come, are held and composed, and the programs on top."""
