@@ -1,0 +1,1 @@
+"""Numeric stages and their kernels."""

@@ -1,0 +1,157 @@
+"""Every numeric stage by kind: how it is built, and settings that show it at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from config.settings import Settings
+from config.stages import (
+    BandpassDesign,
+    BandPowerSettings,
+    FilterSettings,
+    HighpassDesign,
+    LogVarianceSettings,
+    LowpassDesign,
+    NotchDesign,
+    PickSettings,
+    ReferenceSettings,
+    WindowSettings,
+    ZScoreSettings,
+)
+from processors.bandpower import BandPower
+from processors.filters import SosFilter
+from processors.logvar import LogVariance
+from processors.pick import Pick
+from processors.reference import Reference
+from processors.window import Window
+from processors.zscore import ZScore
+from stream.contracts import Processor, StreamInfo, make_chunk
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """One kind of stage.
+
+    Parameters
+    ----------
+    settings : type
+        Its settings class.
+    build : callable
+        Makes a stage from settings and the stream that comes in.
+    examples : tuple of settings
+        For a stream with the channels ``C3, C4, Cz, EOG`` (the last of type ``EOG``) at 100 Hz; the property tests run
+        over them.
+    """
+
+    settings: type[Settings]
+    build: Callable[[Any, StreamInfo], Processor]
+    examples: tuple[Settings, ...]
+
+
+STAGES: dict[str, StageKind] = {}
+"""All kinds, by the ``kind`` of their settings."""
+
+
+def register(kind: str, stage: StageKind) -> None:
+    """Add a kind of stage; the property tests include it from then on.
+
+    Raises
+    ------
+    ValueError
+        If the kind is taken.
+    """
+    if kind in STAGES:
+        raise ValueError(f"kind must be new, got {kind!r}")
+    STAGES[kind] = stage
+
+
+def build_stage(settings: Settings, info: StreamInfo) -> Processor:
+    """Make the stage that the settings describe, for a stream.
+
+    Raises
+    ------
+    TypeError
+        If no kind has such settings.
+    ConfigError
+        If the stream does not allow the settings; the message begins with the field.
+    """
+    for stage in STAGES.values():
+        if type(settings) is stage.settings:
+            return stage.build(settings, info)
+    raise TypeError(f"settings must be of a registered stage ({', '.join(STAGES)}), got {type(settings).__name__}")
+
+
+def warm_up(processors: Iterable[Processor]) -> None:
+    """Run every stage through its first output row and one row more, then give it its state back.
+
+    Kernels are compiled when their modules are imported; this touches their memory and NumPy's first-use paths, so that
+    the first sample of a stream is as fast as any other.
+    """
+    for processor in processors:
+        state = processor.get_state()
+        processor.reset()
+        n_rows = processor.newest_input(0) + 1
+        for first, n in ((0, n_rows), (n_rows, 1)):
+            rows = np.zeros((n, processor.info_in.n_channels))
+            processor.process(make_chunk(rows, np.zeros(n), first, np.ones(n, np.bool_), processor.info_in))
+        processor.reset()
+        processor.set_state(state)
+
+
+_BANDS = {"low": (1.0, 8.0), "alpha": (8.0, 13.0), "top": (30.0, 50.0)}
+
+register(
+    "filter",
+    StageKind(
+        FilterSettings,
+        SosFilter,
+        (
+            FilterSettings(kind="filter", designs=(NotchDesign(freq_hz=25, q=5), BandpassDesign(low_hz=2, high_hz=40))),
+            FilterSettings(kind="filter", designs=(HighpassDesign(freq_hz=5, order=3), LowpassDesign(freq_hz=30))),
+            FilterSettings(kind="filter", designs=(NotchDesign(freq_hz=50, when="sfreq > 2.2 * f0"),)),
+        ),
+    ),
+)
+register(
+    "reference",
+    StageKind(
+        ReferenceSettings,
+        Reference,
+        (
+            ReferenceSettings(kind="reference", exclude=("EOG",)),
+            ReferenceSettings(kind="reference", channels=("Cz", "C3")),
+        ),
+    ),
+)
+register("pick", StageKind(PickSettings, Pick, (PickSettings(kind="pick", channels=("Cz", "C3")),)))
+register(
+    "window",
+    StageKind(
+        WindowSettings,
+        Window,
+        (
+            WindowSettings(kind="window", window_samples=12, hop_samples=5),
+            WindowSettings(kind="window", window_samples=3, hop_samples=7),
+        ),
+    ),
+)
+register(
+    "bandpower",
+    StageKind(
+        BandPowerSettings,
+        BandPower,
+        (
+            BandPowerSettings(kind="bandpower", window_s=0.5, hop_s=0.1, bands=_BANDS),
+            BandPowerSettings(kind="bandpower", window_samples=50, hop_samples=7, bands=_BANDS, log=True),
+        ),
+    ),
+)
+register(
+    "logvar",
+    StageKind(LogVarianceSettings, LogVariance, (LogVarianceSettings(kind="logvar", window_s=0.2, hop_s=0.05),)),
+)
+register("zscore", StageKind(ZScoreSettings, ZScore, (ZScoreSettings(kind="zscore", mean=(1.5,), std=(2.0,)),)))
