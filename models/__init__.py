@@ -1,0 +1,1 @@
+"""The LSTM runtime, bundles, training, evaluation and the decision policy."""

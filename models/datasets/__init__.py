@@ -1,0 +1,1 @@
+"""Labelled recordings that models are trained and evaluated on."""

@@ -1,0 +1,1 @@
+"""Training: recipes, splits, the network in torch, the optimiser."""
