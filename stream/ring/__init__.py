@@ -1,0 +1,1 @@
+"""Ring buffers: one writer, many readers, in private memory or shared between spawned processes."""
