@@ -1,0 +1,1 @@
+"""Speed figures, always as ratios taken in one run."""

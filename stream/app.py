@@ -1,0 +1,261 @@
+"""Build everything from the configuration: the one place that knows all rooms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.decision import DecisionSettings
+from config.stages import FilterSettings, StageSettings
+from config.tree import Config
+from models.bundle import Bundle, check_stream, load_bundle
+from models.classifier import LstmClassifier
+from models.policy import ThresholdPolicy
+from processors.filters import SosFilter
+from processors.registry import build_stage
+from stream.contracts import Chunk, ConfigError, NeuroloopError, Processor, StreamInfo
+from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, newest_sample, stage_position, total_delay_s
+
+SHIPPED_BUNDLES = Path(__file__).resolve().parent.parent / "models" / "bundles"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be computed for one stream, stage by stage, and the hash of everything designed for it."""
+
+    stream: StreamInfo
+    stages: tuple[dict[str, Any], ...]
+    delay_s: float
+    warmup_s: float
+    memory_bytes: int
+    bundle: str | None
+    hash: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {
+            "stream": {
+                "name": self.stream.name,
+                "type": self.stream.type,
+                "sfreq": self.stream.sfreq,
+                "n_channels": self.stream.n_channels,
+                "channels": list(self.stream.ch_names),
+                "units": list(self.stream.ch_units),
+            },
+            "stages": list(self.stages),
+            "delay_s": self.delay_s,
+            "warmup_s": self.warmup_s,
+            "memory_bytes": self.memory_bytes,
+            "bundle": self.bundle,
+            "hash": self.hash,
+        }
+
+
+@dataclass(frozen=True)
+class Built:
+    """A pipeline ready for its first chunk, and what it is made of."""
+
+    pipeline: Pipeline
+    plan: Plan
+    classes: tuple[str, ...]
+    bundle: Bundle | None
+
+
+def find_bundle(name_or_path: str) -> Path:
+    """Return the folder of a shipped bundle's name or of a path."""
+    shipped = SHIPPED_BUNDLES / name_or_path
+    if "/" not in name_or_path and shipped.is_dir():
+        return shipped
+    return Path(name_or_path)
+
+
+def load_classifier(config: Config) -> Bundle | None:
+    """Load the bundle that the configuration names and check that the two agree.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration needs a bundle and names none, or repeats one of its settings differently.
+    BundleError
+        If the bundle is missing or altered.
+    """
+    if config.classifier is None:
+        return None
+    if config.classifier.bundle is None:
+        rule = (
+            "the folder of a trained bundle (make one with 'neuroloop train', name it with --set classifier.bundle=...)"
+        )
+        raise ConfigError(f"classifier.bundle must be {rule}, got nothing")
+    bundle = load_bundle(find_bundle(config.classifier.bundle))
+    settings = bundle.settings
+    faults = []
+    for key in ("window_samples", "hop_samples"):
+        wanted = getattr(config.classifier, key)
+        owned = getattr(settings, key)
+        if wanted is not None and wanted != owned:
+            faults.append(f"classifier.{key} must agree with the bundle ({owned}), got {wanted!r}")
+    if config.stages and config.stages != settings.stages:
+        faults.append("stages must agree with the bundle's own preprocessing or be left out, got other stages")
+    if config.decision is not None and config.decision != settings.decision:
+        owned, given = settings.decision.model_dump_json(), config.decision.model_dump_json()
+        faults.append(f"decision must agree with the bundle's own ({owned}) or be left out, got {given}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return bundle
+
+
+def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Processor]:
+    """Build stages one after the other, each for what the one before gives out."""
+    stages: list[Processor] = []
+    for index, stage in enumerate(settings):
+        try:
+            stages.append(build_stage(stage, info))
+        except NeuroloopError as error:
+            lines = str(error).splitlines()
+            raise type(error)("\n".join(f"stages.{index} ({stage.name}): {line}" for line in lines)) from error
+        info = stages[-1].info_out
+    return stages
+
+
+def _fuse(stages: list[Processor], settings: Sequence[StageSettings], tapped: set[str]) -> list[Processor]:
+    """Make one cascade of adjacent filters, unless someone wants to see what is between them."""
+    fused: list[Processor] = []
+    for stage, one in zip(stages, settings, strict=True):
+        before = fused[-1] if fused else None
+        both = isinstance(stage, SosFilter) and isinstance(before, SosFilter) and isinstance(one, FilterSettings)
+        if both and isinstance(before, SosFilter) and isinstance(stage, SosFilter) and before.name not in tapped:
+            fused[-1] = SosFilter.fused(before, stage)
+        else:
+            fused.append(stage)
+    return fused
+
+
+def build(
+    config: Config,
+    info: StreamInfo,
+    *,
+    bundle: Bundle | None = None,
+    taps: Mapping[str, Callable[[Chunk], None]] | None = None,
+    timer: StageTimer | None = None,
+) -> Built:
+    """Build the pipeline of a configuration for one stream.
+
+    Parameters
+    ----------
+    config : Config
+    info : StreamInfo
+    bundle : Bundle, optional
+        What `load_classifier` returned; loaded here otherwise.
+    taps, timer
+        As `Pipeline` takes them.
+
+    Raises
+    ------
+    StreamMismatch, ConfigError, BundleError
+        If the stream, the configuration and the bundle do not fit each other.
+    """
+    bundle = bundle or load_classifier(config)
+    stage_settings = config.stages
+    if bundle is not None:
+        check_stream(bundle, info)
+        stage_settings = bundle.settings.stages
+    if not info.sfreq > 0:
+        raise ConfigError(f"sfreq must be above 0 Hz for processing, got {info.sfreq!r} (an irregular stream)")
+    stages = build_stages(stage_settings, info)
+    designed = list(stages)
+    _check_taps(set(taps or {}), [stage.name for stage in stages], config)
+    stages = _fuse(stages, stage_settings, set(taps or {}))
+    classes: tuple[str, ...] = ()
+    policy: ThresholdPolicy | None = None
+    if bundle is not None and config.classifier is not None:
+        feature_info = stages[-1].info_out if stages else info
+        classifier = LstmClassifier(bundle, feature_info, mode=config.classifier.mode, name=config.classifier.name)
+        stages.append(classifier)
+        designed.append(classifier)
+        classes = bundle.settings.classes
+        policy = _policy(bundle.settings.decision, classes, info, stages)
+    pipeline = Pipeline(info, stages, policy, taps=taps, timer=timer)
+    return Built(pipeline, make_plan(config, info, designed, bundle), classes, bundle)
+
+
+def _check_taps(wanted: set[str], names: list[str], config: Config) -> None:
+    """Refuse a tap on a stage that is not there."""
+    known = [INPUT_TAP, *names, *([config.classifier.name] if config.classifier else [])]
+    for name in sorted(wanted - set(known)):
+        raise ConfigError(f"dump must name a stage ({', '.join(known)}), got {name!r}")
+
+
+def _policy(
+    settings: DecisionSettings, classes: tuple[str, ...], info: StreamInfo, stages: Sequence[Processor]
+) -> ThresholdPolicy:
+    """Make the policy behind the last stage."""
+    return ThresholdPolicy(
+        settings,
+        classes=classes,
+        stream=info.name,
+        sfreq=stages[-1].info_out.sfreq,
+        delay_s=total_delay_s(stages),
+        newest_sample=lambda k: newest_sample(stages, k),
+        position=stage_position(len(stages)),
+    )
+
+
+def _first_row_newest(stages: Sequence[Processor]) -> int:
+    """Return the raw samples that the first valid row behind these stages needs, from a start at sample 0."""
+    needed = 0
+    rates: list[float] = []
+    for stage in stages:
+        rates.append(stage.info_in.sfreq)
+        needed += round(stage.warmup_samples * (rates[0] / stage.info_in.sfreq))
+    return needed
+
+
+def make_plan(config: Config, info: StreamInfo, stages: Sequence[Processor], bundle: Bundle | None) -> Plan:
+    """Describe what will be computed; the hash covers every setting, rate and designed array.
+
+    Filters that run as one fused cascade are listed one by one: fusing changes no number.
+    """
+    digest = hashlib.sha256()
+    header = [info.sfreq, list(info.ch_names), list(info.ch_units), config.classifier and config.classifier.mode]
+    digest.update(json.dumps(header).encode())
+    rows: list[dict[str, Any]] = []
+    for stage in stages:
+        arrays = stage.plan_arrays()
+        for key in sorted(arrays):
+            digest.update(f"{stage.name}/{key}/{arrays[key].dtype.str}/{arrays[key].shape}".encode())
+            digest.update(arrays[key].tobytes())
+        row = {
+            "name": stage.name,
+            "kind": type(stage).__name__,
+            "sfreq": stage.info_out.sfreq,
+            "n_channels": stage.info_out.n_channels,
+            "units": sorted(set(stage.info_out.ch_units)),
+            "delay_s": stage.delay_s,
+            "warmup_samples": stage.warmup_samples,
+            "memory_bytes": sum(array.nbytes for array in (*stage.get_state().values(), *arrays.values())),
+            "left_out": list(getattr(stage, "left_out", ())),
+        }
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        rows.append(row)
+    settings = bundle.settings.stages if bundle is not None else config.stages
+    for one in settings:
+        digest.update(one.model_dump_json().encode())
+    if bundle is not None:
+        digest.update(bundle.bundle_hash.encode())
+        digest.update(bundle.settings.decision.model_dump_json().encode())
+    digest.update(
+        config.source.model_dump_json(include={"timing", "gap_tolerance_s", "fill", "reset_after_s"}).encode()
+    )
+    return Plan(
+        stream=info,
+        stages=tuple(rows),
+        delay_s=total_delay_s(stages),
+        warmup_s=_first_row_newest(stages) / info.sfreq,
+        memory_bytes=sum(row["memory_bytes"] for row in rows),
+        bundle=bundle.bundle_hash if bundle is not None else None,
+        hash=digest.hexdigest(),
+    )

@@ -1,0 +1,98 @@
+"""``neuroloop check``: all faults of a configuration, then what it would compute."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from config.loading import ConfigFaults, dump_config, load_config
+from config.tree import Config
+from stream.app import Plan, build, load_classifier
+from stream.cli.recordings import add_recording_options, open_selected
+from stream.contracts import NeuroloopError, StreamInfo
+from stream.sources.simulator import Simulator
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``check``."""
+    parser = commands.add_parser("check", help="find all faults of a configuration", description=__doc__)
+    parser.add_argument("config", help="preset or YAML file")
+    parser.add_argument("--stream", type=Path, metavar="RECORDING", help="make the plan for this recording")
+    add_recording_options(parser)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_check)
+
+
+def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None:
+    """Return the stream to plan for: the one given, the simulator's, or what the bundle was made for."""
+    if options.stream is not None:
+        return open_selected(options.stream, options, config)[1].info
+    if config.source.kind == "simulator":
+        return Simulator(config.source.simulator).info
+    if config.source.kind == "recording":
+        options.select = options.select or config.source.select
+        options.sfreq = options.sfreq or config.source.csv_sfreq
+        return open_selected(Path(str(config.source.path)), options, config)[1].info
+    bundle = load_classifier(config) if config.classifier and config.classifier.bundle else None
+    if bundle is None:
+        return None
+    expected = bundle.settings.input
+    types = ("EEG",) * len(expected.ch_names)
+    return StreamInfo(config.name, "EEG", "", expected.sfreq, expected.ch_names, types, expected.ch_units)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Print every fault, or the plan."""
+    config: Config | None = None
+    plan: Plan | None = None
+    faults: list[str] = []
+    try:
+        config = load_config(options.config, options.set)
+        info = _stream_of(config, options)
+        if info is not None:
+            plan = build(config, info).plan
+    except (ConfigFaults, NeuroloopError) as error:
+        faults = str(error).splitlines()
+    if options.json:
+        record: dict[str, Any] = {
+            "ok": not faults,
+            "faults": faults,
+            "config": json.loads(config.model_dump_json()) if config is not None else None,
+            "plan": plan.as_dict() if plan is not None else None,
+        }
+        print(json.dumps(record, indent=2))
+    for fault in faults:
+        print(f"neuroloop check: {fault}", file=sys.stderr)
+    if faults:
+        return 1
+    if config is not None and not options.json:
+        _print_plan(config, plan)
+    return 0
+
+
+def _print_plan(config: Config, plan: Plan | None) -> None:
+    """Print the plan as a table, or what is known without a stream."""
+    print(f"{config.name}: {config.description or 'no description'}")
+    if plan is None:
+        print(dump_config(config), end="")
+        print("rates, delays and memory follow from the stream: add --stream RECORDING")
+        return
+    stream = plan.stream
+    print(f"stream {stream.name!r}: {stream.n_channels} channels at {stream.sfreq:g} Hz")
+    print(f"{'stage':<14} {'rows/s':>10} {'columns':>8} {'delay ms':>9} {'warm-up':>8} {'memory':>10}")
+    for row in plan.stages:
+        print(
+            f"{row['name']:<14} {row['sfreq']:>10.4f} {row['n_channels']:>8} {row['delay_s'] * 1e3:>9.2f} "
+            f"{row['warmup_samples']:>8} {row['memory_bytes']:>8} B"
+        )
+        for text in row["left_out"]:
+            print(f"  left out: {text}")
+    print(
+        f"algorithmic delay {plan.delay_s * 1e3:.2f} ms, warm-up {plan.warmup_s:.3f} s, "
+        f"memory {plan.memory_bytes / 1024:.0f} KiB"
+    )
+    print(f"plan {plan.hash}")

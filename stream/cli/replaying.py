@@ -1,0 +1,92 @@
+"""``neuroloop replay``: the same pipeline over a recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from config.loading import load_config
+from sinks.terminal import TerminalView
+from stream.cli.recordings import add_recording_options, as_recording_source, open_selected
+from stream.contracts import ConfigError
+from stream.replay import Listener, Replay
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``replay``."""
+    parser = commands.add_parser("replay", help="run a pipeline over a recording", description=__doc__)
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording, or the folder of a run")
+    parser.add_argument("--config", required=True, help="preset or YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty folder for the run")
+    add_recording_options(parser)
+    parser.add_argument("--chunk", metavar="N|random:SEED", help="samples a chunk; changes no result")
+    parser.add_argument("--speed", default="max", metavar="max|X", help="multiple of real time")
+    parser.add_argument(
+        "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
+    )
+    parser.set_defaults(run=run_replay)
+
+
+def _speed(text: str) -> float | None:
+    """Read ``max`` or a positive number."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"speed must be 'max' or a number above 0, got {text!r}")
+    return speed
+
+
+def _dumps(texts: list[str]) -> dict[str, Path]:
+    """Read ``STAGE=FILE`` pairs."""
+    dumps: dict[str, Path] = {}
+    for text in texts:
+        stage, found, file = text.partition("=")
+        if not found or not stage or not file:
+            raise ConfigError(f"dump must be STAGE=FILE.npz, got {text!r}")
+        if stage in dumps:
+            raise ConfigError(f"dump must name each stage once, got {stage!r} again")
+        dumps[stage] = Path(file)
+    return dumps
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """Replay one recording into a run folder."""
+    speed, dumps = _speed(options.speed), _dumps(options.dump)
+    config = load_config(options.config, options.set)
+    recording, stream, markers = open_selected(options.recording, options, config)
+    listeners: list[Listener] = []
+    view = TerminalView.if_interactive(stream.info, title=f"{config.name} over {options.recording.name}")
+    if view is not None:
+        listeners.append(lambda events, at: view.update(events, at.n_samples, at.elapsed_s))
+    replay = Replay(
+        config=as_recording_source(config, options.recording, options),
+        stream=stream,
+        markers=markers,
+        out=options.out,
+        chunking=options.chunk,
+        speed=speed,
+        dumps=dumps,
+        notes=recording.notes,
+        listeners=listeners,
+    )
+    if view is not None:
+        with view:
+            summary = replay.run()
+    else:
+        summary = replay.run()
+    samples = summary["samples"]
+    states = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in summary["states"].items())
+    print(
+        f"{samples['in']} samples in, {samples['processed']} processed, "
+        f"{sum(samples['missing'].values())} missing; {summary['times_real_time']:.0f} x real time"
+        + (f"; {states}" if states else ""),
+        file=sys.stderr,
+    )
+    print(options.out)
+    return 0

@@ -1,0 +1,207 @@
+"""Stages in a row, then the policy: chunks and markers in, events out; deterministic, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.contracts import Chunk, Event, Marker, Policy, Processor, StateDict, StreamInfo, in_order
+from stream.markers import MarkerTrack
+
+INPUT_TAP = "input"
+_STAGE_POSITION = 10
+
+
+class StatefulPolicy(Policy, Protocol):
+    """A policy whose state can be taken and put back."""
+
+    def get_state(self) -> StateDict:
+        """Return the whole state."""
+        ...
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from a state."""
+        ...
+
+
+class StageTimer(Protocol):
+    """Takes the time that each stage spent on a chunk."""
+
+    def add(self, stage: int, nanoseconds: int) -> None:
+        """Count one call of the stage with this index."""
+        ...
+
+
+def stage_position(index: int) -> int:
+    """Return the place in the order of events of the stage with this index."""
+    return _STAGE_POSITION + 2 * index
+
+
+def newest_sample(stages: Sequence[Processor], k: int) -> int:
+    """Return the index of the newest raw sample that row ``k`` behind these stages used."""
+    for stage in reversed(stages):
+        k = stage.newest_input(k)
+    return k
+
+
+def total_delay_s(stages: Sequence[Processor]) -> float:
+    """Return the algorithmic delay of the stages in seconds, on a grid of nanoseconds."""
+    return round(sum(round(stage.delay_s * 1e9) for stage in stages)) / 1e9
+
+
+class Pipeline:
+    """Run a chunk through all stages and the policy.
+
+    The first chunk, and every chunk whose ``first_sample`` is not the one expected, begins a segment: all stages and
+    the policy are reset before it. Events come out in order, and in the same order however the stream is cut.
+
+    Parameters
+    ----------
+    info : StreamInfo
+        The stream that comes in.
+    stages : sequence of Processor
+        In order; the last one gives class probabilities where there is a policy.
+    policy : StatefulPolicy, optional
+    taps : mapping, optional
+        Receivers of stage outputs by stage name, ``input`` for what comes in. They see every row once, and must not
+        keep the pipeline waiting.
+    timer : StageTimer, optional
+    """
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        stages: Sequence[Processor],
+        policy: StatefulPolicy | None = None,
+        *,
+        taps: Mapping[str, Callable[[Chunk], None]] | None = None,
+        timer: StageTimer | None = None,
+    ) -> None:
+        taps = dict(taps or {})
+        names = [stage.name for stage in stages]
+        unknown = sorted(set(taps) - {INPUT_TAP, *names})
+        if unknown:
+            raise ValueError(f"tap must be one of {[INPUT_TAP, *names]!r}, got {unknown[0]!r}")
+        self.info = info
+        self.stages = tuple(stages)
+        self._policy = policy
+        self._input_tap = taps.get(INPUT_TAP)
+        self._steps = tuple((stage, taps.get(stage.name)) for stage in stages)
+        self._timer = timer
+        self._delay_s = total_delay_s(stages)
+        self._next_sample: int | None = None
+        self._markers = MarkerTrack(info)
+
+    @property
+    def delay_s(self) -> float:
+        """Algorithmic delay of all stages in seconds."""
+        return self._delay_s
+
+    @property
+    def next_sample(self) -> int | None:
+        """Index expected next, ``None`` before the first chunk."""
+        return self._next_sample
+
+    def push(self, chunk: Chunk, markers: Sequence[Marker] = ()) -> list[Event]:
+        """Process one chunk.
+
+        Parameters
+        ----------
+        chunk : Chunk
+        markers : sequence of Marker
+            New ones, of any time. Each becomes an event at the first sample whose stamp reaches its time.
+
+        Returns
+        -------
+        list of Event
+            In order of (newest raw sample, stage position, k).
+        """
+        if markers:
+            self.add_markers(markers)
+        if not len(chunk):
+            return []
+        events: list[Event] = []
+        if chunk.first_sample != self._next_sample:
+            if self._next_sample is None:
+                events.append(self._start_event(chunk))
+            self.reset_stages()
+        self._next_sample = chunk.next_sample
+        events.extend(self._markers.place(chunk))
+        if self._input_tap is not None:
+            self._input_tap(chunk)
+        self._run_stages(chunk, events)
+        return in_order(events) if len(events) > 1 else events
+
+    def add_markers(self, markers: Sequence[Marker]) -> None:
+        """Take markers that wait for their sample."""
+        self._markers.add(markers)
+
+    def _run_stages(self, chunk: Chunk, events: list[Event]) -> None:
+        """Hand the chunk from stage to stage as long as rows come out."""
+        timer = self._timer
+        begin = perf_counter_ns() if timer is not None else 0
+        for index, (stage, tap) in enumerate(self._steps):
+            chunk = stage.process(chunk)
+            if timer is not None:
+                end = perf_counter_ns()
+                timer.add(index, end - begin)
+                begin = end
+            if not len(chunk.timestamps):
+                return
+            if tap is not None:
+                tap(chunk)
+        if self._policy is not None:
+            events.extend(self._policy.decide(chunk))
+
+    def finish(self) -> list[Event]:
+        """Return the events of markers later than the last sample; they stand at that sample."""
+        return self._markers.finish()
+
+    def reset_stages(self) -> None:
+        """Make every stage and the policy forget what they saw."""
+        for stage in self.stages:
+            stage.reset()
+        if self._policy is not None:
+            self._policy.reset()
+
+    def _start_event(self, chunk: Chunk) -> Event:
+        """Say which stream it is, at its first sample."""
+        values = {
+            "what": "start",
+            "content": self.info.type,
+            "sfreq": self.info.sfreq,
+            "channels": list(self.info.ch_names),
+            "units": list(self.info.ch_units),
+        }
+        time = float(chunk.timestamps[0])
+        return Event("stream", self.info.name, chunk.first_sample, 0, time, 0.0, values)
+
+    def get_state(self) -> StateDict:
+        """Return the state of all stages, the policy and the markers as one flat dict."""
+        state: StateDict = {}
+        parts: list[tuple[str, StateDict]] = [(f"stage/{stage.name}", stage.get_state()) for stage in self.stages]
+        parts.append(("markers", self._markers.get_state()))
+        if self._policy is not None:
+            parts.append(("policy", self._policy.get_state()))
+        for prefix, part in parts:
+            state.update({f"{prefix}/{key}": value for key, value in part.items()})
+        state["pipeline/next_sample"] = np.array([-1 if self._next_sample is None else self._next_sample])
+        return state
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `get_state` returned."""
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+        for stage in self.stages:
+            stage.set_state(part(f"stage/{stage.name}/"))
+        self._markers.set_state(part("markers/"))
+        if self._policy is not None:
+            self._policy.set_state(part("policy/"))
+        next_sample = int(state["pipeline/next_sample"][0])
+        self._next_sample = None if next_sample < 0 else next_sample

@@ -1,0 +1,149 @@
+"""Replay: the same pipeline over a recording, as fast as the machine can or at a chosen speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config.loading import dump_config
+from config.tree import Config
+from sinks.dump import StageDump
+from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
+from stream.app import Built, build, load_classifier
+from stream.contracts import Event, Marker, StreamEnded
+from stream.engine import Engine
+from stream.latency import LatencyTable
+from stream.machine import machine_settings
+from stream.pipeline import INPUT_TAP
+from stream.provenance import provenance
+from stream.sources.recordings.recording import RecordedStream
+from stream.sources.replay import RecordingSource
+from stream.summary import summarise_run
+
+_MARKERS_AHEAD_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a replay is; handed to the listeners after every block."""
+
+    n_samples: int
+    n_total: int
+    elapsed_s: float
+    sfreq: float
+
+
+Listener = Callable[[Sequence[Event], Progress], None]
+
+
+@dataclass
+class Replay:
+    """One replay of one recorded stream; everything is checked at construction, nothing written before `run`.
+
+    Parameters
+    ----------
+    config : Config
+    stream : RecordedStream
+    markers : sequence of Marker
+        On the stream's own clock.
+    out : Path
+        New or empty folder for the run.
+    chunking : str, optional
+        ``N`` or ``random:SEED``.
+    speed : float, optional
+        Multiple of real time; as fast as possible otherwise.
+    dumps : mapping
+        Files by stage name (``input`` for the numbered samples).
+    notes : sequence of str
+        What the reader of the file found odd.
+    listeners : sequence of callable
+        Called with the events and the progress of each block.
+    """
+
+    config: Config
+    stream: RecordedStream
+    markers: Sequence[Marker]
+    out: Path
+    chunking: str | None = None
+    speed: float | None = None
+    dumps: Mapping[str, Path] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    listeners: Sequence[Listener] = ()
+
+    def __post_init__(self) -> None:
+        self._dumps = {name: StageDump(path) for name, path in self.dumps.items()}
+        taps = {name: dump.add for name, dump in self._dumps.items()}
+        timer = _StageRows()
+        bundle = load_classifier(self.config)
+        self.built: Built = build(self.config, self.stream.info, bundle=bundle, taps=taps, timer=timer)
+        self._latency = LatencyTable(["loop", *(stage.name for stage in self.built.pipeline.stages)])
+        timer.table = self._latency
+        self._source = RecordingSource(self.stream, chunking=self.chunking)
+
+    def run(self) -> dict[str, Any]:
+        """Replay the whole stream, write the run folder and return the summary."""
+        engine = Engine(self.config.source, self.built.pipeline)
+        folder = RunFolder(
+            self.out, config_yaml=dump_config(self.config), provenance=provenance(self.config, self.built.plan)
+        )
+        try:
+            engine.add_markers(self.markers)
+            begin = time.perf_counter()
+            self._loop(engine, folder, begin)
+            elapsed_s = time.perf_counter() - begin
+            infos = {stage.name: stage.info_out for stage in self.built.pipeline.stages}
+            infos[INPUT_TAP] = self.stream.info
+            for name, dump in self._dumps.items():
+                dump.save(infos[name])
+            summary = summarise_run(
+                engine,
+                self.built,
+                n_received=len(self.stream.timestamps),
+                elapsed_s=elapsed_s,
+                notes=self.notes,
+            )
+            folder.write_json(LATENCY_FILE, {"machine": machine_settings(), "rows": self._latency.summary()})
+            folder.write_json(SUMMARY_FILE, summary)
+        finally:
+            folder.close()
+        return summary
+
+    def _loop(self, engine: Engine, folder: RunFolder, begin: float) -> None:
+        """Push block after block until the recording is over."""
+        n_total, n_done = len(self.stream.timestamps), 0
+        sfreq = self.stream.info.sfreq
+        while True:
+            try:
+                block = self._source.read(0.0)
+            except StreamEnded:
+                break
+            n_done += len(block.timestamps)
+            if self.speed is not None:
+                wait_s = n_done / sfreq / self.speed - (time.perf_counter() - begin)
+                if wait_s > 0:
+                    time.sleep(wait_s)
+            start = time.perf_counter_ns()
+            events = engine.push_block(block)
+            self._latency.add(0, time.perf_counter_ns() - start)
+            folder.write(events)
+            self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
+        events = engine.finish()
+        folder.write(events)
+        self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
+
+    def _tell(self, events: Sequence[Event], progress: Progress) -> None:
+        for listener in self.listeners:
+            listener(events, progress)
+
+
+class _StageRows:
+    """Puts the stages of a pipeline behind the loop's own row of a latency table."""
+
+    table: LatencyTable
+
+    def add(self, stage: int, nanoseconds: int) -> None:
+        """Count one call of a stage."""
+        self.table.add(stage + 1, nanoseconds)

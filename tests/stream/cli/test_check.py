@@ -1,0 +1,64 @@
+"""``neuroloop check``: the plan, or every fault with its place."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tests.stream.cli.conftest import Command, write_npz
+
+
+def test_a_plan_says_rates_delays_warm_up_and_what_is_left_out(neuroloop: Command, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "slow.npz", np.zeros((200, 4)), np.arange(200) / 100.0, sfreq=100.0)
+    done = neuroloop("check", "monitor", "--stream", path)
+    assert done.status == 0, done.err
+    assert "left out: notch 50 Hz" in done.out
+    assert "bandpower" in done.out
+    assert "plan " in done.out
+
+
+def test_the_plan_as_json_holds_the_hash_and_every_stage(neuroloop: Command, recording: Path) -> None:
+    first, second = (json.loads(neuroloop("check", "monitor", "--stream", recording, "--json").out) for _ in range(2))
+    assert first == second
+    plan = first["plan"]
+    assert first["ok"] is True
+    assert [stage["name"] for stage in plan["stages"]] == ["filter", "reference", "bandpower"]
+    assert plan["stages"][2]["sfreq"] == 250 / 12
+    assert len(plan["hash"]) == 64
+    assert plan["memory_bytes"] > 0
+
+
+def test_another_setting_gives_another_hash(neuroloop: Command, recording: Path) -> None:
+    plans = [
+        json.loads(neuroloop("check", "monitor", "--stream", recording, "--json", *options).out)["plan"]["hash"]
+        for options in ([], ["--set", "stages.0.designs.1.high_hz=39.9"], ["--set", "source.fill=zero"])
+    ]
+    assert len(set(plans)) == 3
+
+
+def test_all_faults_come_at_once_with_their_lines(neuroloop: Command, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: bad\nsource: {kind: lsl, nmae: x}\nstages:\n  - kind: bandpowr\n  - {kind: zscore}\n", "utf-8"
+    )
+    done = neuroloop("check", path)
+    assert done.status == 1
+    lines = done.err.strip().splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"{path}:2", f"{path}:4", f"{path}:5", f"{path}:5"]
+    as_json = neuroloop("check", path, "--json")
+    assert as_json.status == 1
+    assert len(json.loads(as_json.out)["faults"]) == 4
+
+
+def test_without_a_stream_the_settings_are_still_checked(neuroloop: Command) -> None:
+    done = neuroloop("check", "monitor")
+    assert done.status == 0
+    assert "add --stream RECORDING" in done.out
+
+
+def test_a_bundle_gives_the_plan_its_stream(neuroloop: Command) -> None:
+    done = neuroloop("check", "demo", "--json")
+    assert done.status == 0, done.err
+    plan = json.loads(done.out)["plan"]
+    assert [stage["name"] for stage in plan["stages"]][-1] == "classifier"
+    assert plan["bundle"]
