@@ -89,9 +89,7 @@ class MarkerTrack:
         if not self._history:
             self._waiting.clear()
             return []
-        first_sample, stamps = self._history[-1]
-        sample, time = first_sample + len(stamps) - 1, float(stamps[-1])
-        events = [self._event(sample, time, item) for item in self._waiting]
+        events = [self._event(*self._find(item[0]), item) for item in self._waiting]
         self._waiting.clear()
         return events
 

@@ -38,9 +38,9 @@ class Cursor:
         old = self.place
         self.place = Place(position, old.n_delivered + n_delivered, old.n_lost + n_lost)
 
-    def commit(self) -> None:
-        """Keep the place in the ring: all that was read so far is dealt with."""
-        self._header.store(self._slot, self.place)
+    def commit(self, place: Place | None = None) -> None:
+        """Keep a place in the ring, by default the present one: all that was read up to it is dealt with."""
+        self._header.store(self._slot, self.place if place is None else place)
 
     def is_behind(self) -> bool:
         """Return whether there is something that this reader has not read."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from stream.contracts import EventRecords
 from stream.ring.bell import Bell
 from stream.ring.cursor import Cursor
-from stream.ring.header import HEAD, LIMIT, NEXT, RingHeader
+from stream.ring.header import HEAD, LIMIT, NEXT, Place, RingHeader
 
 GRAIN = 16
 """Records begin at multiples of this many bytes, so that their two numbers never wrap."""
@@ -111,9 +111,14 @@ class EventRingReader:
             return bytes(self._arena[begin:end])
         return bytes(self._arena[begin:]) + bytes(self._arena[: end - self._size])
 
-    def commit(self) -> None:
-        """Say that all records read so far are dealt with; after a restart, reading goes on from here."""
-        self._cursor.commit()
+    @property
+    def place(self) -> Place:
+        """Where the next record will be read; may be given to `commit` later."""
+        return self._cursor.place
+
+    def commit(self, place: Place | None = None) -> None:
+        """Say that all records read so far, or up to an earlier place, are dealt with; a restart goes on from there."""
+        self._cursor.commit(place)
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there are records, the writer is gone or the time is over; say whether there are records.

@@ -1,0 +1,1 @@
+"""Lab Streaming Layer in: finding streams, reading samples and markers, measuring clocks."""
