@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from config.source import KIND_KEYS
 from config.tree import Config
 
 PRESET_FOLDER = Path(__file__).resolve().parent
@@ -253,6 +254,18 @@ def parse(
         raise ConfigFaults(faults) from error
 
 
+def _drop_other_kinds(values: dict[str, Any], origin: Mapping[_Position, str]) -> None:
+    """Where ``--set`` chooses another kind of source, leave out what the file says of the kind it replaces."""
+    source = values.get("source")
+    if ("source", "kind") not in origin or not isinstance(source, dict):
+        return
+    for kind, keys in KIND_KEYS.items():
+        if kind != source.get("kind"):
+            for key in keys:
+                if not any(position[:2] == ("source", key) for position in origin):
+                    source.pop(key, None)
+
+
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     """Load a preset or a file, apply ``--set`` overrides, check everything.
 
@@ -272,6 +285,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
             if not Path(block[key]).is_absolute() and document.folder != PRESET_FOLDER and beside.exists():
                 block[key] = str(beside)
     origin = apply_overrides(document.values, overrides)
+    _drop_other_kinds(document.values, origin)
     return parse(document.values, label=document.label, lines=document.lines, origin=origin)
 
 

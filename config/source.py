@@ -35,6 +35,14 @@ class SimulatorSettings(Settings):
     """Mean length of a state (``rest``, ``alpha``, ``seizure``)."""
 
 
+KIND_KEYS = {
+    "lsl": frozenset({"name", "type", "source_id", "resolve_s", "reconnect_s"}),
+    "simulator": frozenset({"simulator"}),
+    "recording": frozenset({"path", "select", "csv_sfreq"}),
+}
+"""Which settings belong to one kind of source only."""
+
+
 class SourceSettings(TimingSettings):
     """Which stream to process."""
 
@@ -60,12 +68,7 @@ class SourceSettings(TimingSettings):
     @model_validator(mode="after")
     def _only_what_the_kind_uses(self) -> SourceSettings:
         given = self.model_fields_set
-        used = {
-            "lsl": {"name", "type", "source_id", "resolve_s", "reconnect_s"},
-            "simulator": {"simulator"},
-            "recording": {"path", "select", "csv_sfreq"},
-        }
-        for kind, keys in used.items():
+        for kind, keys in KIND_KEYS.items():
             for key in sorted(keys & given):
                 if kind != self.kind and getattr(self, key) is not None:
                     raise ValueError(f"{key} must be left out for kind {self.kind!r}, it belongs to kind {kind!r}")

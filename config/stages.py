@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from config.settings import FiniteFloat, Name, PositiveFloat, PositiveInt, Settings
 
-WHEN_PATTERN = r"^\s*sfreq\s*(<|<=|>|>=)\s*([0-9.]+)\s*(\*\s*(f0|[0-9.]+))?\s*$"
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
+WHEN_PATTERN = rf"^\s*sfreq\s*(<|<=|>|>=)\s*({_NUMBER})\s*(\*\s*(f0|{_NUMBER}))?\s*$"
 
 
 class Conditional(Settings):

@@ -69,18 +69,8 @@ class RunFolder:
         """Ignore signals; they are kept by the recorder or by ``--dump``."""
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
-        """Write one JSON file so that a crash leaves the old or the new one, never half of one."""
-        target = self.path / name
-        partial = target.with_suffix(".partial")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(json.loads(encode(record)), file, indent=2, ensure_ascii=False)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError as error:
-            raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
+        """Write one JSON file of the folder; as `put_json`."""
+        put_json(self.path / name, record)
 
     def close(self) -> None:
         """Finish ``events.jsonl``; may be called twice."""
@@ -88,3 +78,23 @@ class RunFolder:
             self._events.close()
         except OSError as error:
             raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
+
+
+def put_json(target: Path, record: Mapping[str, Any]) -> None:
+    """Write one JSON file so that a crash leaves the old or the new one, never half of one.
+
+    Raises
+    ------
+    RunFolderError
+        If it cannot be written.
+    """
+    partial = target.with_suffix(".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(json.loads(encode(record)), file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise RunFolderError(f"out must be a writable folder, got {str(target.parent)!r}: {error.strerror}") from error

@@ -1,116 +1,94 @@
-"""``neuroloop demo``: everything on one machine, no hardware."""
+"""``neuroloop demo``: everything on one machine, no hardware.
+
+A process plays an amplifier over Lab Streaming Layer, the run's processes recognise its states and show them.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import sys
-import time
-from contextlib import nullcontext
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from config.loading import load_config
-from config.tree import Config
-from sinks.terminal import TerminalView
-from stream.app import Built, build, load_classifier
-from stream.contracts import ConfigError, Event
-from stream.engine import Engine
-from stream.latency import LatencyTable
-from stream.sources.simulator import Simulator
-
-_TICK_S = 0.02
+from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
+from stream.cli.running import live_config
+from stream.contracts import ConfigError
+from stream.runner.amplifier import Amplifier
+from stream.runner.supervisor import RunOptions, Supervisor
+from stream.sources.lsl.library import quiet_library
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``demo``."""
     parser = commands.add_parser("demo", help="everything on one machine, no hardware", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="how long (default: %(default)g)")
+    parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
     parser.add_argument("--config", default="demo", help="preset or YAML file with a simulator (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the run in this new or empty folder")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="keep the last view as a picture")
     parser.set_defaults(run=run_demo)
 
 
 def run_demo(options: argparse.Namespace) -> int:
-    """Run the simulator through the pipeline in real time and say how often the states were right."""
+    """Run the simulator through the live pipeline and say how often the states were right."""
     if not 0 < options.seconds <= 86400:
         raise ConfigError(f"seconds must be in (0, 86400], got {options.seconds!r}")
-    config = load_config(options.config, options.set)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet_library()
+    config = live_config(load_config(options.config, options.set), options.metrics_port)
     if config.source.kind != "simulator":
         raise ConfigError(f"source.kind must be 'simulator' for a demo, got {config.source.kind!r}")
-    print("warming up (the first time compiles the kernels, about half a minute) ...", file=sys.stderr)
-    simulator = Simulator(config.source.simulator)
-    bundle = load_classifier(config)
-    warm_up(config, simulator)
-    latency = LatencyTable(["loop"])
-    built = build(config, simulator.info, bundle=bundle)
-    view = TerminalView.if_interactive(simulator.info, title="neuroloop demo")
-    if view is None and options.picture is not None:
-        view = TerminalView(simulator.info, title="neuroloop demo")
-    if view is not None:
-        view.set_classes(built.classes)
-    engine = Engine(config.source, built.pipeline)
-    events: list[Event] = []
-    with view or nullcontext():
-        _run(engine, simulator, options.seconds, latency, view, events)
-    if view is not None and options.picture is not None:
-        view.save_picture(options.picture)
-    _say(engine, built, simulator, latency, events)
+    print("starting the simulated amplifier; the first time kernels are compiled, half a minute", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
+        out = options.out or Path(scratch) / "run"
+        run = RunOptions(out=out, seconds=options.seconds, title="neuroloop demo", picture=options.picture)
+        with Amplifier(config) as amplifier:
+            Supervisor(amplifier.config, run).run()
+        for line in summary_lines(out):
+            print(line)
     return 0
 
 
-def warm_up(config: Config, simulator: Simulator) -> None:
-    """Run a second of signal through a pipeline of its own, so that nothing compiles in the stream."""
-    engine = Engine(config.source, build(config, simulator.info).pipeline)
-    n_samples = round(3.0 * simulator.info.sfreq)
-    data, timestamps = simulator.generate(0, n_samples)
-    for start in range(0, n_samples, 50):
-        engine.push(data[start : start + 50], timestamps[start : start + 50])
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _run(
-    engine: Engine,
-    simulator: Simulator,
-    seconds: float,
-    latency: LatencyTable,
-    view: TerminalView | None,
-    events: list[Event],
-) -> None:
-    """Feed samples as their time comes."""
-    sfreq = simulator.info.sfreq
-    n_total, n_done = round(seconds * sfreq), 0
-    begin = time.perf_counter()
-    engine.add_markers(simulator.markers(0, n_total))
-    while n_done < n_total:
-        due = min(n_total, int((time.perf_counter() - begin) * sfreq))
-        if due == n_done:
-            time.sleep(_TICK_S)
-            continue
-        data, timestamps = simulator.generate(n_done, due - n_done)
-        start = time.perf_counter_ns()
-        new = engine.push(data, timestamps)
-        latency.add(0, time.perf_counter_ns() - start)
-        n_done = due
-        events += new
-        if view is not None:
-            row = latency.summary()["loop"]
-            extra = {"loop": f"p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us, max {row['max_us']:.0f} us"}
-            view.update(new, n_done, time.perf_counter() - begin, extra)
-
-
-def _say(engine: Engine, built: Built, simulator: Simulator, latency: LatencyTable, events: list[Event]) -> None:
-    """Print the summary: what came, what was decided, how much of it agrees with the simulator's truth."""
-    books = engine.books()
-    info = simulator.info
-    print(
-        f"{books.received} samples of {info.n_channels} channels at {info.sfreq:g} Hz "
-        f"({books.received / info.sfreq:.1f} s), {sum(books.missing.values())} missing"
-    )
-    row = latency.summary()["loop"]
-    print(f"loop p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us, max {row['max_us']:.0f} us a chunk")
-    predictions = [event for event in events if event.type == "prediction"]
-    states = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in sorted(engine.state_seconds().items()))
-    print(f"{len(predictions)} decisions; {states or 'no states'}")
-    half_window = round(built.plan.delay_s * info.sfreq)
-    hits = sum(simulator.state_at(max(0, event.sample - half_window)) == event.values["label"] for event in predictions)
+def summary_lines(out: Path) -> list[str]:
+    """Say what a run's files hold: what came, how fast it was, what was decided, how much of it was right."""
+    summary, rows = _read(out / SUMMARY_FILE), _read(out / LATENCY_FILE)["rows"]
+    events = [json.loads(line) for line in (out / EVENTS_FILE).read_text(encoding="utf-8").splitlines()]
+    stream, samples = summary["stream"], summary["samples"]
+    lines = [
+        f"{samples['in']} samples of {stream['n_channels']} channels at {stream['sfreq']:g} Hz "
+        f"({samples['in'] / stream['sfreq']:.1f} s), {sum(samples['missing'].values())} missing"
+    ]
+    for name, text in (("loop", "loop"), ("sample_in_to_event_out", "sample in to decision out")):
+        if name in rows:
+            row = rows[name]
+            lines.append(
+                f"{text}: p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us, p99.9 {row['p99.9_us']:.0f} us"
+            )
+    states = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in summary["states"].items())
+    predictions = [event for event in events if event["type"] == "prediction"]
+    lines.append(f"{len(predictions)} decisions; {states or 'no states'}")
     if predictions:
-        print(f"{hits / len(predictions):.0%} of the decisions name the simulator's true state")
+        lines.append(f"{agreement(events, stream['sfreq']):.0%} of the decisions name the simulator's true state")
+    return lines
+
+
+def agreement(events: list[dict[str, Any]], sfreq: float) -> float:
+    """Return the share of decisions that name the state in the middle of their window, by the simulator's markers."""
+    truth = [(event["sample"], event["label"]) for event in events if event["type"] == "marker"]
+    hits = n = 0
+    for event in events:
+        if event["type"] == "prediction":
+            middle = event["sample"] - round(event["delay_s"] * sfreq)
+            before = [label for sample, label in truth if sample <= middle]
+            n += 1
+            hits += bool(before) and before[-1] == event["label"]
+    return hits / n if n else 0.0

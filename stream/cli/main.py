@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from config.loading import ConfigFaults
-from stream.cli import checking, demo, replaying, training
+from stream.cli import checking, demo, replaying, running, training
 from stream.contracts import NeuroloopError
 
-_COMMANDS = (demo, replaying, checking, training)
+_COMMANDS = (demo, running, replaying, checking, training)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,148 @@
+"""``neuroloop run``, ``neuroloop play`` and ``neuroloop streams``: live, over Lab Streaming Layer."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from config.loading import load_config
+from config.source import SimulatorSettings
+from config.tree import Config
+from stream.cli.recordings import add_recording_options, open_selected
+from stream.contracts import ConfigError
+from stream.player import Player
+from stream.runner.amplifier import Amplifier
+from stream.runner.supervisor import RunOptions, Supervisor
+from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
+from stream.sources.lsl.library import quiet_library
+from stream.sources.lsl.network import list_streams
+from stream.sources.simulator import Simulator
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``run``, ``play`` and ``streams``."""
+    run = commands.add_parser("run", help="run a pipeline on a live stream", description="Run a pipeline live.")
+    run.add_argument("config", metavar="CONFIG", help="preset or YAML file")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    run.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of stream")
+    run.add_argument("--out", type=Path, metavar="DIR", help="new or empty folder for the run")
+    run.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
+    run.add_argument("--host", action="store_true", help="name this machine in the run's files")
+    run.set_defaults(run=run_run)
+    play = commands.add_parser("play", help="offer a recording as an LSL stream", description="Play a recording.")
+    play.add_argument("recording", metavar="RECORDING", help="a recording, or 'simulator'")
+    add_recording_options(play)
+    play.add_argument("--name", metavar="N", help="name on the network (default: the stream's own)")
+    play.add_argument("--speed", default="1", metavar="max|X", help="multiple of real time (default: 1)")
+    play.add_argument("--chunk", type=int, default=1, metavar="N", help="samples pushed at once (default: 1)")
+    play.add_argument("--loop", action="store_true", help="begin again at the end")
+    play.add_argument("--wait", action="store_true", help="wait for the first consumer")
+    play.add_argument("--float32", action="store_true", help="send single precision")
+    play.add_argument("--restamp", action="store_true", help="send this machine's clock in place of the recording's")
+    play.add_argument("--seconds", type=float, metavar="N", help="length of the simulated stream")
+    play.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the simulator")
+    play.set_defaults(run=run_play)
+    streams = commands.add_parser("streams", help="list what is on the network", description="List LSL streams.")
+    streams.add_argument("--wait", type=float, default=1.5, metavar="S", help="how long to listen (default: 1.5)")
+    streams.set_defaults(run=run_streams)
+
+
+def live_config(config: Config, metrics_port: int | None) -> Config:
+    """Return the configuration with what the command line says of metrics."""
+    if metrics_port is None:
+        return config
+    if not 0 <= metrics_port <= 65535:
+        raise ConfigError(f"metrics-port must be in [0, 65535], got {metrics_port!r}")
+    return config.model_copy(update={"metrics": config.metrics.model_copy(update={"port": metrics_port})})
+
+
+def run_run(options: argparse.Namespace) -> int:
+    """Run until the stream ends, the time is up, or Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    quiet_library()
+    config = live_config(load_config(options.config, options.set), options.metrics_port)
+    if options.seconds is not None and not 0 < options.seconds < float("inf"):
+        raise ConfigError(f"seconds must be a number above 0, got {options.seconds!r}")
+    run = RunOptions(
+        out=options.out, seconds=options.seconds, title=f"neuroloop run {config.name}", with_host=options.host
+    )
+    with Amplifier(config) as amplifier:
+        Supervisor(amplifier.config, run).run()
+    if options.out is not None:
+        print(options.out)
+    return 0
+
+
+def _feed(options: argparse.Namespace) -> Feed:
+    """Open what is to be played."""
+    if options.recording == "simulator":
+        config = load_config("demo", [f"source.simulator.{pair}" for pair in options.set])
+        settings = config.source.simulator
+        if options.seconds is not None:
+            values = {**settings.model_dump(), "duration_s": options.seconds}
+            settings = SimulatorSettings.model_validate(values)
+        return SimulatorFeed(Simulator(settings))
+    if options.set or options.seconds is not None:
+        raise ConfigError("--set and --seconds must be left out for a recording, they belong to 'simulator'")
+    _, stream, markers = open_selected(Path(options.recording), options)
+    return RecordingFeed(stream, markers, loop=options.loop)
+
+
+def run_play(options: argparse.Namespace) -> int:
+    """Play until the end, or Ctrl-C."""
+    quiet_library()
+    speed = _speed(options.speed)
+    if options.chunk < 1:
+        raise ConfigError(f"chunk must be at least 1, got {options.chunk!r}")
+    feed = _feed(options)
+    try:
+        player = Player(
+            feed,
+            name=options.name,
+            chunk_samples=options.chunk,
+            speed=speed,
+            stamps="clock" if options.restamp else "recording",
+            value_format="float32" if options.float32 else "double64",
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: player.stop())
+    try:
+        print(f"{player.name}: {feed.info.n_channels} channels at {feed.info.sfreq:g} Hz", file=sys.stderr, flush=True)
+        if options.wait and not player.wait_for_consumer():
+            return 0
+        report = player.run()
+        print(f"{report.n_samples} samples and {report.n_markers} markers in {report.elapsed_s:.3f} s", file=sys.stderr)
+    finally:
+        player.close()
+    return 0
+
+
+def _speed(text: str) -> float | None:
+    """Read ``max`` or a positive number."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"speed must be 'max' or a number above 0, got {text!r}")
+    return speed
+
+
+def run_streams(options: argparse.Namespace) -> int:
+    """Print one line per stream."""
+    quiet_library()
+    if not 0 < options.wait <= 60:
+        raise ConfigError(f"wait must be in (0, 60] s, got {options.wait!r}")
+    found = list_streams(options.wait)
+    for stream in found:
+        print(stream)
+    if not found:
+        print("no stream answers on this network", file=sys.stderr)
+    return 0

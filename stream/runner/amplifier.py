@@ -1,0 +1,110 @@
+"""An amplifier that is not there: simulator or recording, sent over LSL by a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import TracebackType
+
+from config.source import SourceSettings
+from config.tree import Config
+from stream.contracts import NeuroloopError
+from stream.player import Player
+from stream.runner.placement import follow_parent, plan_placement, settle
+from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
+from stream.sources.lsl.library import quiet_library
+from stream.sources.recordings.opening import open_recording
+from stream.sources.recordings.recording import select_stream
+from stream.sources.simulator import Simulator
+
+_START_S = 60.0
+
+
+class Amplifier:
+    """Give a configuration whose source is on LSL, whatever kind it asked for.
+
+    A source of kind ``lsl`` is left alone. For ``simulator`` and ``recording`` a process is started that waits for its
+    first consumer and then sends in real time, stamped with this machine's clock.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._process: SpawnProcess | None = None
+        if config.source.kind == "lsl":
+            return
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        name = f"neuroloop-{config.source.kind}-{os.getpid()}"
+        cores = plan_placement(config.process).others
+        self._process = context.Process(
+            target=_amplify, args=(config.source, name, cores, sender), name="neuroloop-amplifier", daemon=True
+        )
+        self._process.start()
+        sender.close()
+        try:
+            answer = receiver.recv() if receiver.poll(_START_S) else "no answer"
+        except EOFError:
+            answer = "its death"
+        if answer != "ready":
+            self.close()
+            raise NeuroloopError(f"the amplifier must start, got: {answer}")
+        old = config.source
+        source = SourceSettings(
+            kind="lsl",
+            name=name,
+            timing=old.timing,
+            gap_tolerance_s=old.gap_tolerance_s,
+            fill=old.fill,
+            reset_after_s=old.reset_after_s,
+        )
+        self.config = config.model_copy(update={"source": source})
+
+    def close(self) -> None:
+        """Switch it off; may be called twice."""
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+            self._process.join(2.0)
+            if self._process.is_alive():
+                self._process.kill()
+
+    def __enter__(self) -> Amplifier:
+        """Return the running amplifier."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_feed(settings: SourceSettings) -> Feed:
+    if settings.kind == "simulator":
+        return SimulatorFeed(Simulator(settings.simulator))
+    recording = open_recording(Path(str(settings.path)), sfreq=settings.csv_sfreq)
+    stream = select_stream(recording, settings.select)
+    return RecordingFeed(stream, recording.markers_for(stream))
+
+
+def _amplify(settings: SourceSettings, name: str, cores: frozenset[int], ready: Connection) -> None:
+    """Be the amplifier."""
+    follow_parent()
+    quiet_library()
+    settle(cores, realtime=False)
+    try:
+        player = Player(_open_feed(settings), name=name, stamps="clock")
+    except NeuroloopError as error:
+        ready.send(str(error))
+        return
+    signal.signal(signal.SIGTERM, lambda *_: player.stop())
+    ready.send("ready")
+    if player.wait_for_consumer():
+        player.run()
+    player.close()

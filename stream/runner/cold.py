@@ -1,0 +1,257 @@
+"""The cold process: writes the events, shows the run, serves metrics, closes the books.
+
+It may be killed and started again at any time. What it has not written comes again from the rings, as far as they
+reach; what they no longer hold is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from config.tree import Config
+from sinks.metrics import RunCollector, serve
+from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, put_json
+from sinks.terminal import TerminalView
+from stream.contracts import Event, NeuroloopError
+from stream.runner.clock import ClockWatch
+from stream.runner.journal import Journal
+from stream.runner.placement import follow_parent, settle
+from stream.runner.shared import COUNTS, IN_TO_OUT, LOOP, READER, EventRecord, Shared, unpack_event
+from stream.runner.sourcing import SourcePlan
+from stream.sources.lsl.library import quiet_library
+from stream.tally import Tally
+
+_WAIT_S = 0.1
+_BATCH = 4096
+_HOLD_S = 1.0
+_IDENTITY = frozenset({"id", "type", "stream", "sample", "time", "delay_s"})
+_log = logging.getLogger("neuroloop.cold")
+
+
+@dataclass(frozen=True)
+class ColdPlan:
+    """What a cold process is told at its start."""
+
+    config: Config
+    source: SourcePlan
+    out: Path | None
+    cores: frozenset[int]
+    settings: Mapping[str, Any]
+    plan_sha256: str
+    title: str
+    show: bool
+    host: str | None = None
+    picture: Path | None = None
+
+
+def run_cold(plan: ColdPlan, shared: Shared, ready: Connection) -> None:
+    """Be the cold process until the hot one has closed its rings and everything is written."""
+    follow_parent()
+    quiet_library()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settle(plan.cores, realtime=False)
+    try:
+        with ExitStack() as stack:
+            cold = Cold(plan, shared, stack)
+            ready.send(("ready", {"metrics_port": cold.port}))
+            cold.run()
+    except NeuroloopError as error:
+        ready.send(("error", str(error)))
+        raise SystemExit(1) from None
+
+
+class Cold:
+    """Everything that may be late.
+
+    Parameters
+    ----------
+    plan : ColdPlan
+    shared : Shared
+    stack : ExitStack
+        Closes what this opens.
+    """
+
+    def __init__(self, plan: ColdPlan, shared: Shared, stack: ExitStack) -> None:
+        self._plan = plan
+        self._shared = shared
+        self._info = plan.source.info
+        self._events = shared.events.reader(READER)
+        self._samples = shared.samples.reader(READER)
+        self._journal: Journal | None = None
+        if plan.out is not None:
+            hold = max(1, round(_HOLD_S * self._info.sfreq))
+            self._journal = Journal(plan.out / EVENTS_FILE, hold_samples=hold)
+            stack.callback(self._journal.close)
+        self._tally = Tally()
+        self._collector = RunCollector(
+            shared.counters,
+            pipeline=plan.config.name,
+            stream=self._info.name,
+            classes=shared.classes,
+            stage_figures=lambda: shared.latency().summary(),
+            ring_status=shared.samples.status,
+        )
+        self.port = serve(self._collector, plan.config.metrics)
+        self._clock = ClockWatch(plan.source)
+        stack.callback(self._clock.close)
+        self._clock.start()
+        self._view = self._make_view()
+        if self._view is not None:
+            stack.enter_context(self._view)
+        self._newest = -1
+
+    def _make_view(self) -> TerminalView | None:
+        plan = self._plan
+        if not plan.show:
+            return None
+        view = TerminalView.if_interactive(self._info, title=plan.title)
+        if view is None and plan.picture is not None:
+            view = TerminalView(self._info, title=plan.title)
+        if view is not None:
+            view.set_classes(self._shared.classes)
+        return view
+
+    def run(self) -> None:
+        """Serve until the rings are closed, then close the books."""
+        while not (self._events.is_ended and self._samples.is_ended):
+            self._events.wait(_WAIT_S)
+            self._drain()
+        self._drain()
+        self._close_books()
+
+    def _drain(self) -> None:
+        """Take what the rings hold, write what is due, show it."""
+        while True:
+            rows = self._samples.read(_BATCH)
+            if not len(rows.chunk):
+                break
+            self._newest = rows.chunk.next_sample - 1
+            self._samples.commit()
+        offset = self._offset_s()
+        self._collector.clock_offset_s = self._clock.offset_s
+        fresh: list[EventRecord] = []
+        while True:
+            batch = self._events.read(_BATCH)
+            if batch.n_lost:
+                _log.warning("%d events were overwritten before they were written", batch.n_lost)
+            if not batch.records:
+                break
+            records = [unpack_event(record) for record in batch.records]
+            fresh += records
+            if self._journal is None:
+                self._events.commit()
+            else:
+                self._journal.add(records, [self._delivery(one, offset) for one in records], self._events.place)
+        if self._journal is not None:
+            written = self._journal.write_due(self._newest)
+            if written is not None:
+                self._events.commit(written)
+        events = [_as_event(record) for record in fresh]
+        self._tally.add(events)
+        if self._view is not None:
+            n_received = int(self._shared.numbers("received")[0])
+            self._view.update(events, n_received, self._elapsed_s(), self._figures(offset))
+
+    def _offset_s(self) -> float | None:
+        """Return what turns stamps into this machine's clock: measured, or for a played recording, its start."""
+        if self._plan.source.is_played:
+            return float(self._shared.numbers("first_offset")[0]) if self._newest >= 0 else None
+        return self._clock.offset_s
+
+    def _delivery(self, record: EventRecord, offset: float | None) -> dict[str, Any]:
+        """Return how an event reached its reader."""
+        age_s = None if offset is None else record.emitted_ns * 1e-9 - (record.stamp + offset)
+        wall_s = time.time() - (time.perf_counter_ns() - record.emitted_ns) * 1e-9
+        return {
+            "age_s": age_s,
+            "latency_s": (record.emitted_ns - record.arrival_ns) * 1e-9,
+            "host": self._plan.host,
+            "wall_time": datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="microseconds"),
+        }
+
+    def _elapsed_s(self) -> float:
+        started = int(self._shared.numbers("started_ns")[0])
+        return (time.perf_counter_ns() - started) * 1e-9 if started else 0.0
+
+    def _figures(self, offset: float | None) -> dict[str, str]:
+        """Return the lines of the view that only a live run has."""
+        summary = self._shared.latency().summary()
+        lines = {}
+        is_over = bool(int(self._shared.numbers("finished")[0]))
+        if self._newest >= 0 and not is_over:
+            stamp = float(self._shared.numbers("newest_stamp")[0])
+            age_ms = None if offset is None else (time.perf_counter() - stamp - offset) * 1e3
+            lines["newest sample"] = "age unknown (no clock offset yet)" if age_ms is None else f"{age_ms:.1f} ms old"
+            lines["effective rate"] = f"{float(self._shared.numbers('effective_sfreq')[0]):.2f} Hz"
+        for row, label in ((LOOP, "loop"), (IN_TO_OUT, "in to decision")):
+            if row in summary:
+                one = summary[row]
+                lines[label] = f"p50 {one['p50_us']:.0f} us, p99 {one['p99_us']:.0f} us, max {one['max_us']:.0f} us"
+        if self._newest >= 0 and not is_over and not int(self._shared.numbers("stream_up")[0]):
+            lines["stream"] = "LOST, waiting for it"
+        return lines
+
+    def _close_books(self) -> None:
+        """Write what is held, the latencies and the summary."""
+        plan = self._plan
+        if self._view is not None and plan.picture is not None:
+            self._view.save_picture(plan.picture)
+        if self._journal is None or plan.out is None:
+            return
+        self._journal.close()
+        self._events.commit()
+        figures = {**plan.settings, "rows": self._shared.latency().summary()}
+        put_json(plan.out / LATENCY_FILE, figures)
+        put_json(plan.out / SUMMARY_FILE, self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the books of the run."""
+        numbers = {name: int(self._shared.numbers(name)[0]) for name in COUNTS}
+        rate = float(self._shared.numbers("decision_rate")[0])
+        counted = {"duplicates": numbers["duplicates"]}
+        return {
+            "stream": {
+                "name": self._info.name,
+                "type": self._info.type,
+                "sfreq": self._info.sfreq,
+                "effective_sfreq": float(self._shared.numbers("effective_sfreq")[0]),
+                "n_channels": self._info.n_channels,
+            },
+            "samples": {
+                "in": numbers["received"],
+                "processed": numbers["processed"],
+                "counted": counted,
+                "balanced": numbers["received"] == numbers["processed"] + sum(counted.values()),
+                "missing": {"filled": numbers["filled"], "jumped": numbers["jumped"]},
+            },
+            "quality": {name: numbers[name] for name in COUNTS[5:]},
+            "rings": {"samples_lost": self._samples.n_lost, "events_lost": self._events.n_lost},
+            "outlet_errors": int(self._shared.numbers("outlet_errors")[0]),
+            "events": dict(sorted(self._tally.events.items())),
+            "predictions": dict(sorted(self._tally.predictions.items())),
+            "states": self._tally.state_seconds(1.0 / rate if rate else 0.0),
+            "plan_sha256": self._plan.plan_sha256,
+            "ended": "finished" if int(self._shared.numbers("finished")[0]) else "the hot process died",
+            "elapsed_s": self._elapsed_s(),
+        }
+
+
+def _as_event(record: EventRecord) -> Event:
+    """Return the event of a record."""
+    identity = json.loads(record.line)
+    values = {key: value for key, value in identity.items() if key not in _IDENTITY}
+    return Event(
+        identity["type"], identity["stream"], record.sample, record.k, record.stamp, identity["delay_s"], values,
+        record.position,
+    )  # fmt: skip

@@ -1,0 +1,291 @@
+"""The hot process: source, pipeline, monitoring outlets; one thread, nothing that waits for anybody."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from config.tree import Config
+from models.bundle import Bundle
+from sinks.lsl import LslOutlets
+from stream.app import Built, build, load_classifier
+from stream.contracts import Chunk, Event, NeuroloopError, StreamInfo, StreamLost, StreamMismatch
+from stream.engine import Engine
+from stream.runner.placement import Placement, follow_parent, quiet_memory, settle
+from stream.runner.shared import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event
+from stream.runner.sourcing import SourcePlan, open_markers, open_source
+from stream.runner.warming import warm_up
+from stream.sources.lsl.library import quiet_library
+from stream.sources.lsl.markers import LslMarkers
+from stream.sources.lsl.source import LslSource
+
+_READ_S = 0.2
+_NOTIFY_NS = 20_000_000
+_MARKERS_NS = 5_000_000
+_LAST_MARKERS_S = 0.3
+_REOPEN_S = 0.5
+_MARKERS_SETTLE_S = 3.0
+_log = logging.getLogger("neuroloop.hot")
+
+
+@dataclass(frozen=True)
+class HotPlan:
+    """What the hot process is told at its start."""
+
+    config: Config
+    source: SourcePlan
+    placement: Placement
+    seconds: float | None
+
+
+def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
+    """Be the hot process: settle, build, warm up, open the source, loop until told to stop."""
+    follow_parent()
+    quiet_library()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        settings = settle(plan.placement.hot, realtime=plan.config.process.priority == "auto")
+        markers = open_markers(plan.config.markers, plan.source)
+        bundle = load_classifier(plan.config)
+        warm_up(plan.config, plan.source.info, bundle)
+        hot = HotLoop(plan, shared, bundle)
+        if markers is not None:
+            markers.settle(_MARKERS_SETTLE_S)
+        source = open_source(plan.source)
+        ready.send(("ready", settings))
+        quiet_memory()
+        try:
+            hot.run(source, markers)
+        finally:
+            source.close()
+            hot.close()
+            if markers is not None:
+                markers.close()
+    except NeuroloopError as error:
+        ready.send(("error", str(error)))
+        sys.exit(1)
+
+
+class _StageRows:
+    """Counts the stages of the pipeline in the rows behind the loop's own."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._add = shared.latency().add
+
+    def add(self, stage: int, nanoseconds: int) -> None:
+        """Count one call of a stage."""
+        self._add(stage + 1, nanoseconds)
+
+
+class HotLoop:
+    """The loop; all it needs is made before the first sample.
+
+    Parameters
+    ----------
+    plan : HotPlan
+    shared : Shared
+    bundle : Bundle, optional
+    """
+
+    def __init__(self, plan: HotPlan, shared: Shared, bundle: Bundle | None) -> None:
+        self._plan = plan
+        self._shared = shared
+        info = plan.source.info
+        offered = _offered_taps(plan.config, bundle)
+        self._outlets: LslOutlets | None = None
+        built = build(
+            plan.config,
+            info,
+            bundle=bundle,
+            taps={name: self._offer(name) for name in offered},
+            timer=_StageRows(shared),
+        )
+        self._outlets = _make_outlets(plan.config, info, built, offered)
+        self._engine = Engine(plan.config.source, built.pipeline, self._keep)
+        self._samples = shared.samples.writer()
+        self._events = shared.events.writer()
+        self._latency = shared.latency()
+        self._row_loop = shared.rows.index(LOOP)
+        self._row_in_to_out = shared.rows.index(IN_TO_OUT)
+        self._labels = {label: index for index, label in enumerate(shared.classes)}
+        self._predictions = shared.numbers("predictions")
+        self._decision_seconds = shared.counters.histogram("prediction_latency")
+        self._loop_seconds = shared.counters.histogram("loop_seconds")
+        self._newest_stamp = shared.numbers("newest_stamp")
+        self._arrival_ns = 0
+        shared.numbers("decision_rate")[0] = built.pipeline.stages[-1].info_out.sfreq if built.classes else 0.0
+
+    def _offer(self, name: str):  # type: ignore[no-untyped-def]
+        """Return the receiver of one tap."""
+
+        def receive(chunk: Chunk) -> None:
+            if self._outlets is not None:
+                self._outlets.write_chunk(name, chunk)
+
+        return receive
+
+    def _keep(self, chunk: Chunk) -> None:
+        """Put a numbered chunk into the ring, for the cold processes."""
+        self._samples.append(chunk, self._arrival_ns)
+
+    def run(self, source: LslSource, markers: LslMarkers | None) -> None:
+        """Read, compute, emit, until told to stop or the stream is over."""
+        shared, engine, plan = self._shared, self._engine, self._plan
+        stop, progress = shared.numbers("stop"), shared.numbers("progress")
+        started, up, received = shared.numbers("started_ns"), shared.numbers("stream_up"), shared.numbers("received")
+        n_expected = plan.source.n_samples
+        latency, loop_seconds, row_loop = self._latency, self._loop_seconds, self._row_loop
+        newest_stamp, now = self._newest_stamp, time.perf_counter_ns
+        last_notify = last_markers = end_ns = n_received = 0
+        up[0] = 1
+        while not is_stopping(stop):
+            try:
+                block = source.read(_READ_S)
+            except StreamLost as lost:
+                up[0] = 0
+                if n_expected is not None and n_received >= n_expected:
+                    break
+                _log.warning("%s", lost)
+                if not self._recover(source):
+                    break
+                up[0] = 1
+                continue
+            begin = now()
+            progress[0] += 1
+            if end_ns and begin >= end_ns:
+                break
+            if markers is not None and begin - last_markers >= _MARKERS_NS:
+                last_markers = begin
+                found = markers.read()
+                if found:
+                    engine.add_markers(found)
+            if block is None:
+                continue
+            if not started[0]:
+                started[0] = begin
+                end_ns = begin + round(plan.seconds * 1e9) if plan.seconds is not None else 0
+                shared.numbers("first_offset")[0] = begin * 1e-9 - float(block.timestamps[-1])
+            self._arrival_ns = begin
+            n_received += len(block.timestamps)
+            events = engine.push_block(block)
+            if events:
+                self._emit(events)
+            newest_stamp[0] = block.timestamps[-1]
+            done = now()
+            latency.add(row_loop, done - begin)
+            loop_seconds.observe((done - begin) * 1e-9)
+            if events or done - last_notify >= _NOTIFY_NS:
+                last_notify = done
+                received[0] = n_received
+                self._count()
+                self._samples.notify()
+            if n_expected is not None and n_received >= n_expected:
+                break
+        received[0] = n_received
+        self._finish(markers)
+
+    def _emit(self, events: Sequence[Event]) -> None:
+        """Hand events to the outlets first, then to the ring."""
+        arrival, outlets = self._arrival_ns, self._outlets
+        for event in events:
+            emitted = time.perf_counter_ns()
+            record, line = pack_event(event, arrival, emitted)
+            if outlets is not None:
+                outlets.write_line(event, line)
+            self._events.append(record)
+            if event.type == "prediction":
+                slot = self._labels[event.values["label"]] if event.values["valid"] else -1
+                self._predictions[slot] += 1
+                self._latency.add(self._row_in_to_out, emitted - arrival)
+                self._decision_seconds.observe((emitted - arrival) * 1e-9)
+
+    def _count(self) -> None:
+        """Put the books into shared memory, where they outlive this process."""
+        books, numbers = self._engine.books(), self._shared.numbers
+        numbers("processed")[0] = books.processed
+        for reason, count in (*books.missing.items(), *books.counted.items(), *books.quality.items()):
+            numbers(reason)[0] = count
+        numbers("effective_sfreq")[0] = self._engine.sequencer.effective_sfreq
+        if self._outlets is not None:
+            numbers("outlet_errors")[0] = self._outlets.n_errors.total()
+
+    def _recover(self, source: LslSource) -> bool:
+        """Say that the stream is lost, wait for it, say that it is back; False when the run shall end."""
+        stop, plan = self._shared.numbers("stop"), self._plan
+        self._emit_stream_event("lost")
+        deadline = time.perf_counter() + plan.source.reconnect_s
+        started = int(self._shared.numbers("started_ns")[0])
+        if plan.seconds is not None and started:
+            deadline = min(deadline, started * 1e-9 + plan.seconds)
+        while not is_stopping(stop) and time.perf_counter() < deadline:
+            self._shared.numbers("progress")[0] += 1
+            try:
+                source.reopen(_REOPEN_S)
+            except StreamLost:
+                continue
+            except StreamMismatch as other:
+                _log.error("%s", other)
+                return False
+            self._emit_stream_event("found")
+            return True
+        _log.warning("stream %r did not come back", plan.source.info.name)
+        return False
+
+    def _emit_stream_event(self, what: str) -> None:
+        """Say ``lost`` or ``found`` at the last sample that came."""
+        sample = max(0, self._engine.sequencer.next_sample - 1)
+        time_s = float(self._newest_stamp[0])
+        k = 1 if what == "lost" else 2
+        self._emit([Event("stream", self._plan.source.info.name, sample, k, time_s, 0.0, {"what": what}, 99)])
+        self._samples.notify()
+
+    def _finish(self, markers: LslMarkers | None) -> None:
+        """Take the last markers, close the books."""
+        if markers is not None and markers.senders:
+            end = time.perf_counter() + _LAST_MARKERS_S
+            while time.perf_counter() < end:
+                self._engine.add_markers(markers.read())
+                time.sleep(0.02)
+        self._emit(self._engine.finish())
+        self._count()
+        self._shared.numbers("finished")[0] = 1
+        self._shared.numbers("stream_up")[0] = 0
+
+    def close(self) -> None:
+        """Take the outlets off the network and end the rings."""
+        if self._outlets is not None:
+            self._outlets.close()
+        self._samples.close()
+        self._events.close()
+        self._shared.bell.notify()
+
+
+def _offered_taps(config: Config, bundle: Bundle | None) -> tuple[str, ...]:
+    """Return the stages whose output goes out as a stream."""
+    taps = list(config.outlets.taps)
+    if bundle is not None and config.classifier is not None and config.outlets.probabilities:
+        taps.append(config.classifier.name)
+    return tuple(dict.fromkeys(taps))
+
+
+def _make_outlets(config: Config, info: StreamInfo, built: Built, offered: Sequence[str]) -> LslOutlets | None:
+    """Offer what the configuration names."""
+    if not offered and not config.outlets.states:
+        return None
+    infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {"input": info}
+    classifier = config.classifier.name if config.classifier is not None else None
+    options = {} if config.outlets.states else {"events": None}
+    return LslOutlets(
+        config.name,
+        stream=info.name,
+        taps={name: infos[name] for name in offered},
+        classifier=classifier if classifier in offered else None,
+        plan_hash=built.plan.hash,
+        **options,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,154 @@
+"""What the processes of a live run share: rings of samples and events, counters, latency histograms, one stop flag."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.contracts import CounterSpec, Event, StreamInfo, encode
+from stream.latency import N_BUCKETS, LatencyTable
+from stream.ring.bell import Bell
+from stream.ring.counters import CounterBlock
+from stream.ring.events import EventRing
+from stream.ring.samples import SampleRing
+
+READER = "cold"
+LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
+"""10 us to 0.66 s, then infinity."""
+_EVENT_BYTES_PER_S = 64 * 1024
+_HEADER = struct.Struct("<qiiqqd")
+LOOP, IN_TO_OUT = "loop", "sample_in_to_event_out"
+
+
+class EventRecord(NamedTuple):
+    """One event as it crosses to the cold process: where it belongs, when it arose, and its canonical line."""
+
+    sample: int
+    position: int
+    k: int
+    arrival_ns: int
+    emitted_ns: int
+    stamp: float
+    line: str
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Sort key, as `stream.contracts.Event.order`."""
+        return (self.sample, self.position, self.k)
+
+
+def pack_event(event: Event, arrival_ns: int, emitted_ns: int) -> tuple[bytes, str]:
+    """Return the record of an event for the ring, and its line."""
+    line = encode(event.identity())
+    head = _HEADER.pack(event.sample, event.position, event.k, arrival_ns, emitted_ns, event.time)
+    return head + line.encode(), line
+
+
+def unpack_event(record: bytes) -> EventRecord:
+    """Return what `pack_event` packed."""
+    sample, position, k, arrival_ns, emitted_ns, stamp = _HEADER.unpack_from(record)
+    return EventRecord(sample, position, k, arrival_ns, emitted_ns, stamp, record[_HEADER.size :].decode())
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Everything in shared memory; handed to each process when it is spawned."""
+
+    bell: Bell
+    samples: SampleRing
+    events: EventRing
+    counters: CounterBlock
+    rows: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def make(cls, info: StreamInfo, *, stages: Sequence[str], classes: Sequence[str], ring_s: float) -> Shared:
+        """Make the rings for one stream.
+
+        Raises
+        ------
+        SharedMemoryError
+            If there is not enough shared memory.
+        """
+        rows = (LOOP, *stages, IN_TO_OUT)
+        bell = Bell()
+        capacity = max(1024, round(ring_s * info.sfreq))
+        return cls(
+            bell=bell,
+            samples=SampleRing.shared(info, capacity, bell=bell, readers=(READER,)),
+            events=EventRing.shared(max(1 << 20, round(ring_s * _EVENT_BYTES_PER_S)), bell=bell, readers=(READER,)),
+            counters=CounterBlock.shared(_specs(rows, classes)),
+            rows=rows,
+            classes=tuple(classes),
+        )
+
+    def latency(self) -> LatencyTable:
+        """Return the latency table over the shared counts, for its one writer or for readers."""
+        n_rows = len(self.rows)
+        counts = self.counters.numbers("latency").reshape(n_rows, N_BUCKETS)
+        return LatencyTable(self.rows, counts, self.counters.numbers("latency_max"))
+
+    def numbers(self, name: str) -> NDArray[Any]:
+        """Return a shared counter by name."""
+        return self.counters.numbers(name)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.samples.close()
+        self.events.close()
+        self.counters.close()
+        self.bell.close()
+
+
+COUNTS = (
+    "received",
+    "processed",
+    "filled",
+    "jumped",
+    "duplicates",
+    "gaps",
+    "clock_steps",
+    "counter_resets",
+    "nonfinite",
+    "backward",
+    "bad_stamps",
+)
+"""Sample counts that the hot process keeps, each in a word of its own."""
+
+
+def _specs(rows: Sequence[str], classes: Sequence[str]) -> list[CounterSpec]:
+    counts = [CounterSpec(name, "count") for name in COUNTS]
+    return [
+        *counts,
+        CounterSpec("stop", "count"),
+        CounterSpec("finished", "count"),
+        CounterSpec("progress", "count"),
+        CounterSpec("stream_up", "count"),
+        CounterSpec("outlet_errors", "count"),
+        CounterSpec("newest_stamp", "value"),
+        CounterSpec("first_offset", "value"),
+        CounterSpec("decision_rate", "value"),
+        CounterSpec("started_ns", "count"),
+        CounterSpec("effective_sfreq", "value"),
+        CounterSpec("predictions", "count", size=len(classes) + 1),
+        CounterSpec("prediction_latency", "histogram", bounds=LATENCY_BOUNDS_S),
+        CounterSpec("loop_seconds", "histogram", bounds=LATENCY_BOUNDS_S),
+        CounterSpec("latency", "count", size=len(rows) * N_BUCKETS),
+        CounterSpec("latency_max", "count", size=len(rows)),
+    ]
+
+
+def request_stop(shared: Shared) -> None:
+    """Ask every process to finish."""
+    shared.numbers("stop")[0] = 1
+    shared.bell.notify()
+
+
+def is_stopping(stop: NDArray[np.int64]) -> bool:
+    """Whether the run was asked to finish."""
+    return bool(stop[0])

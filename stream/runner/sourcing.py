@@ -1,0 +1,119 @@
+"""From the configuration to an open live source: found by the supervisor, opened by the hot process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from config.live import MarkerSettings
+from config.source import SourceSettings
+from stream.contracts import StreamInfo, StreamLost, StreamMismatch
+from stream.sources.lsl.clock_offset import ClockOffset
+from stream.sources.lsl.markers import LslMarkers
+from stream.sources.lsl.network import FoundStream, Network, StreamQuery, find_stream
+from stream.sources.lsl.source import LslSource
+
+_log = logging.getLogger("neuroloop.source")
+_FIND_AGAIN_S = 10.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """Which stream to open, for a process that was not there when it was found.
+
+    Parameters
+    ----------
+    info : StreamInfo
+    uid : str
+        LSL's id of this very sender.
+    host : str
+    is_played : bool
+        Whether the stamps are a recording's own, which have nothing to do with the clock.
+    n_samples : int or None
+        How many samples the sender will send in all, where it says so.
+    reconnect_s : float
+        How long to wait for a lost stream.
+    """
+
+    info: StreamInfo
+    uid: str
+    host: str
+    is_played: bool
+    n_samples: int | None
+    reconnect_s: float
+
+
+def find_source(settings: SourceSettings) -> SourcePlan:
+    """Wait for the stream that the settings describe and fetch its description.
+
+    Raises
+    ------
+    StreamLost
+        If it does not appear in time; the message lists what there is.
+    StreamMismatch
+        If several streams match, all of which are listed.
+    """
+    found = _find(settings)
+    source = LslSource(found)
+    try:
+        description = source.description
+        return SourcePlan(
+            info=source.info,
+            uid=found.uid,
+            host=found.host,
+            is_played=description.stamps == "recording",
+            n_samples=description.n_samples,
+            reconnect_s=settings.reconnect_s,
+        )
+    finally:
+        source.close()
+
+
+def _find(settings: SourceSettings) -> FoundStream:
+    """Find the stream; of several that match without a type asked for, the only one of type EEG."""
+    query = StreamQuery(settings.name, settings.type, settings.source_id)
+    try:
+        return find_stream(query, settings.resolve_s)
+    except StreamMismatch as several:
+        if settings.type is not None:
+            raise
+        try:
+            found = find_stream(StreamQuery(settings.name, "EEG", settings.source_id), _FIND_AGAIN_S / 10)
+        except (StreamMismatch, StreamLost):
+            raise several from None
+        _log.info("source: several streams match, taking the only one of type EEG: %s", found)
+        return found
+
+
+def _find_again(uid: str) -> FoundStream:
+    """Find the very sender again that another process has found."""
+    network = Network()
+    end = time.perf_counter() + _FIND_AGAIN_S
+    while time.perf_counter() < end:
+        for found in network.streams():
+            if found.uid == uid:
+                return found
+        time.sleep(_POLL_S)
+    raise StreamLost(f"source must stay on the network, got no answer from the sender with uid {uid!r} any more")
+
+
+def open_source(plan: SourcePlan) -> LslSource:
+    """Subscribe; call it where everything else is ready, samples are kept from then on."""
+    source = LslSource(_find_again(plan.uid))
+    source.open()
+    return source
+
+
+def open_markers(settings: MarkerSettings, plan: SourcePlan) -> LslMarkers | None:
+    """Connect to marker streams as they appear."""
+    if not settings.enabled:
+        return None
+    queries = tuple(StreamQuery(name=name) for name in settings.names or ())
+    return LslMarkers(queries, data_host=plan.host)
+
+
+def open_clock(plan: SourcePlan) -> ClockOffset | None:
+    """Measure the sender's clock, for streams that carry it."""
+    return None if plan.is_played else ClockOffset(_find_again(plan.uid))
