@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ _REDRAW_S = 0.1
 _BAR = 32
 _N_EVENTS = 8
 _N_STATES = 60
+_FONT_FROM_THE_NET = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 _COLOURS = ("green", "cyan", "red", "yellow", "magenta", "blue")
 
 
@@ -101,7 +103,8 @@ class TerminalView:
         """Write the last view as an SVG picture."""
         console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
         console.print(self.render())
-        path.write_text(console.export_svg(title=self._title), encoding="utf-8")
+        svg = _FONT_FROM_THE_NET.sub("", console.export_svg(title=self._title))
+        path.write_text(svg.replace("Fira Code,", ""), encoding="utf-8")
 
     def _style(self, state: str) -> str:
         return self._classes.get(state, "bright_black")
