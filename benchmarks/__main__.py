@@ -12,10 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.distribution import LatencyRow
 from benchmarks.measure import Row
 from stream.machine import machine_settings, package_versions
 
-MODULES = ("filter", "monitor_chain", "lstm", "ring")
+MODULES = ("filter", "monitor_chain", "lstm", "ring", "live", "drift")
 
 
 def main() -> int:
@@ -29,13 +30,14 @@ def main() -> int:
     if unknown:
         print(f"benchmarks: name must be one of {', '.join(MODULES)}, got {unknown[0]!r}", file=sys.stderr)
         return 2
-    rows: list[Row] = []
+    rows: list[Row | LatencyRow] = []
     for name in options.names or MODULES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmarks.{name}")
-        new: list[Row] = module.rows(options.quick)
+        new: list[Row | LatencyRow] = module.rows(options.quick)
         rows += new
-        show(new)
+        show([row for row in new if isinstance(row, Row)])
+        show_latencies([row for row in new if isinstance(row, LatencyRow)])
     options.out.mkdir(parents=True, exist_ok=True)
     record = {
         "machine": machine_settings(),
@@ -51,9 +53,13 @@ def main() -> int:
 
 def show(rows: list[Row]) -> None:
     """Print rows as a table: median and p10-p90 distance."""
+    if not rows:
+        return
     table = Table(box=None, pad_edge=False)
     for column in ("topic", "case", "ours us", "peer", "peer us", "peer / ours", "note"):
-        table.add_column(column, justify="right" if "us" in column or "/" in column else "left", no_wrap=column != "note")
+        table.add_column(
+            column, justify="right" if "us" in column or "/" in column else "left", no_wrap=column != "note"
+        )
     for row in rows:
         table.add_row(
             row.topic,
@@ -65,6 +71,19 @@ def show(rows: list[Row]) -> None:
             row.note,
         )
     Console(width=160).print(table)
+
+
+def show_latencies(rows: list[LatencyRow]) -> None:
+    """Print rows as a table: percentiles in microseconds, ratios with their 95 % intervals."""
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("case", "p50 / p99 / p99.9 us", "beside", "its us", "ratio of p50", "ratio of p99", "note"):
+        table.add_column(column, justify="right" if "us" in column or "ratio" in column else "left")
+    for row in rows:
+        theirs, p50, p99 = (str(one) if one else "" for one in (row.theirs, row.ratio_p50, row.ratio_p99))
+        table.add_row(row.case, str(row.ours), row.peer, theirs, p50, p99, row.note)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":

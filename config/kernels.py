@@ -56,3 +56,24 @@ def kernel(*signatures: Any, inline: bool = False) -> Callable[[_F], _F]:
     if inline:
         return numba.njit(inline="always", **options)  # type: ignore[no-any-return]
     return numba.njit(list(signatures), cache=True, **options)  # type: ignore[no-any-return]
+
+
+def direct(compiled: _F) -> _F:
+    """Return what a kernel of one signature compiles to, without the dispatcher's look at the arguments.
+
+    A call with eight arrays takes 0.5 us in place of 0.8 to 1.3 (the dispatcher is slow with read-only arrays). Nothing
+    but the size of the items is checked any more: the caller has made sure of type, dimensions and contiguity, and
+    calls the kernel itself where he is not sure.
+
+    Raises
+    ------
+    ValueError
+        If the kernel has more signatures than one.
+    """
+    overloads = getattr(compiled, "overloads", None)
+    if overloads is None:  # compilation is switched off
+        return compiled
+    if len(overloads) != 1:
+        raise ValueError(f"compiled must have one signature, got {len(overloads)}")
+    (only,) = overloads.values()
+    return only.entry_point  # type: ignore[no-any-return]

@@ -44,3 +44,19 @@ class MetricsSettings(Settings):
     """Without it nothing is served; 0 takes any free port, 9108 is the usual one."""
     host: str = "127.0.0.1"
     """Loopback unless told otherwise."""
+
+
+class RecorderSettings(Settings):
+    """What a live run keeps of its signals: the rows as the source handed them over, markers and events, as XDF."""
+
+    enabled: bool = False
+    taps: tuple[Name, ...] = ()
+    """Stages whose output is recorded too; ``input`` for the numbered samples."""
+    format: Literal["double64", "float32"] = "double64"
+    """``float32`` halves the file where the sender's values are single precision. Streams that carry sample numbers are
+    always kept in double precision."""
+    rotate_s: PositiveFloat | None = None
+    rotate_mb: PositiveFloat | None = None
+    """A new file begins after so many seconds of signal, or megabytes; without them the run is one file."""
+    fsync_s: PositiveFloat = 5.0
+    """How much a loss of power may cost; a killed process costs nothing that was written."""

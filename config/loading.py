@@ -18,6 +18,14 @@ from config.tree import Config
 PRESET_FOLDER = Path(__file__).resolve().parent
 _MAX_BYTES = 1 << 20
 _STARTS_WITH_NAME = re.compile(r"[a-z_.0-9]+ must ")
+_CONTAINERS = {
+    "model_type": "a mapping of settings",
+    "model_attributes_type": "a mapping of settings",
+    "dict_type": "a mapping",
+    "tuple_type": "a list",
+}
+_FAULT_PATH = re.compile(r"([a-z_]+(?:\.\w+)*)(?: \([\w-]+\): ([a-z_]+(?:\.\w+)*))? must ")
+"""The path of a setting at the begin of a fault: ``stages.1 (filter): designs.0.freq_hz must ...``."""
 _Position = tuple[str | int, ...]
 
 
@@ -204,6 +212,8 @@ def _sentence(error: Mapping[str, Any], name: str) -> str:
         tag = error.get("ctx", {}).get("tag", "nothing")
         rule = f"one of {expected}" if expected else "given"
         return f"{name}.kind must be {rule}, got {tag!r}"
+    if kind in _CONTAINERS:
+        return f"{name} must be {_CONTAINERS[kind]}, got {shown}"
     rule = message.removeprefix("Input should be ").removeprefix("Input should ")
     rule = rule if message.startswith("Input should be") else rule[:1].lower() + rule[1:]
     verb = "must be" if message.startswith("Input should be") else "must"
@@ -266,11 +276,47 @@ def _drop_other_kinds(values: dict[str, Any], origin: Mapping[_Position, str]) -
                     source.pop(key, None)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where every setting of a configuration was given."""
+
+    label: str
+    lines: Mapping[_Position, int]
+    origin: Mapping[_Position, str]
+
+    def locate(self, fault: str) -> str:
+        """Put the file and line, or the override, before a fault that begins with the path of a given setting."""
+        match = _FAULT_PATH.match(fault)
+        if match is None:
+            return fault
+        path = ".".join(part for part in match.groups() if part)
+        position = tuple(int(part) if part.isdigit() else part for part in path.split("."))
+        if not any(position[:1] == given[:1] for given in (*self.lines, *self.origin)):
+            return fault
+        return _place(position, self.label, self.lines, self.origin) + fault
+
+
+def _find_baselines(document: _Document) -> None:
+    """Take a monitor's relative baseline file from the configuration's own folder where it exists there."""
+    monitors = document.values.get("drift")
+    for monitor in monitors if isinstance(monitors, list) else []:
+        block = monitor.get("baseline") if isinstance(monitor, dict) else None
+        if isinstance(block, dict) and isinstance(block.get("path"), str):
+            beside = document.folder / block["path"]
+            if not Path(block["path"]).is_absolute() and beside.exists():
+                block["path"] = str(beside)
+
+
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Load a preset or a file; as `load_with_places`, which says the rest."""
+    return load_with_places(name_or_path, overrides)[0]
+
+
+def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Config, Places]:
     """Load a preset or a file, apply ``--set`` overrides, check everything.
 
-    A relative path inside the file (``classifier.bundle``, ``source.path``) is taken from the file's own folder where
-    it exists there, otherwise from the working folder.
+    A relative path inside the file (``classifier.bundle``, ``source.path``, ``drift.N.baseline.path``) is taken from
+    the file's own folder where it exists there, otherwise from the working folder.
 
     Raises
     ------
@@ -284,9 +330,11 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
             beside = document.folder / block[key]
             if not Path(block[key]).is_absolute() and document.folder != PRESET_FOLDER and beside.exists():
                 block[key] = str(beside)
+    _find_baselines(document)
     origin = apply_overrides(document.values, overrides)
     _drop_other_kinds(document.values, origin)
-    return parse(document.values, label=document.label, lines=document.lines, origin=origin)
+    config = parse(document.values, label=document.label, lines=document.lines, origin=origin)
+    return config, Places(document.label, document.lines, origin)
 
 
 def dump_config(config: Config) -> str:
@@ -298,4 +346,7 @@ def dump_config(config: Config) -> str:
         if key in config.source.model_fields_set
         or key in ("kind", "timing", "gap_tolerance_s", "fill", "reset_after_s")
     }
+    if config.decision is not None:
+        given = config.decision.model_fields_set
+        plain["decision"] = {key: value for key, value in plain["decision"].items() if key in given}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -19,6 +19,10 @@ class TimingSettings(Settings):
     """What stands in for missing samples; the rows are flagged whatever it is."""
     reset_after_s: PositiveFloat = 1.0
     """A longer gap is not filled: the sample number jumps and every stage starts anew."""
+    rate_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """An effective rate that is off the nominal one by more than this share is said in an event."""
+    dejitter: Literal["none", "linear"] = "none"
+    """``linear``: stamps are smoothed as liblsl does it. Not for latency: a smoothed stamp is no time of arrival."""
 
 
 class SimulatorSettings(Settings):
@@ -61,6 +65,12 @@ class SourceSettings(TimingSettings):
     """Which stream of the file: name, type or id."""
     csv_sfreq: PositiveFloat | None = None
     """Rate of a text recording without a time column, in Hz."""
+    units: str | None = Field(default=None, max_length=32)
+    """Unit of the channels whose unit the sender or the file does not say; what it does say is never changed."""
+    staleness: Literal["process_all", "skip_to_newest", "refuse"] = "process_all"
+    """What happens to samples that waited unread too long: they are processed, left out, or processed and flagged."""
+    max_backlog_s: PositiveFloat = 0.5
+    """How much signal may wait unread, in seconds; without effect under ``process_all``."""
     channels: PositiveInt | None = None
     """If given, the number of channels the stream must have."""
     simulator: SimulatorSettings = SimulatorSettings()

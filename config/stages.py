@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.settings import FiniteFloat, Name, PositiveFloat, PositiveInt, Settings
+from config.settings import FiniteFloat, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 WHEN_PATTERN = rf"^\s*sfreq\s*(<|<=|>|>=)\s*({_NUMBER})\s*(\*\s*(f0|{_NUMBER}))?\s*$"
@@ -170,6 +170,92 @@ class ZScoreSettings(Settings):
         return self
 
 
+class AmplitudeLimit(Settings):
+    """Faulty where a channel is further than ``limit`` from its slow baseline."""
+
+    limit: PositiveFloat
+    """In the channel's own unit, as every limit of this stage."""
+    baseline_s: PositiveFloat = 2.0
+    """Time constant of the baseline."""
+
+
+class GradientLimit(Settings):
+    """Faulty where a channel steps by more than ``limit``."""
+
+    limit: PositiveFloat
+    per: Literal["sample", "ms"] = "sample"
+    """What the step is divided by; ``ms`` gives one limit for every sampling rate."""
+
+
+class FlatLimit(Settings):
+    """Faulty where a channel has stayed within less than ``limit``, peak to peak, for ``flat_s``."""
+
+    limit: PositiveFloat
+    flat_s: PositiveFloat = 1.0
+
+
+class RailLimit(Settings):
+    """Faulty at the end of the converter's range, which is given or recognised by its repetition."""
+
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    """A value at or beyond one of them is faulty."""
+    repeats: Annotated[int, Field(ge=2)] | None = None
+    """So many equal values in a row, at the highest or lowest value of the run so far, are faulty from there on."""
+
+    @model_validator(mode="after")
+    def _something_is_given(self) -> RailLimit:
+        if self.low is None and self.high is None and self.repeats is None:
+            raise ValueError("at least one of low, high and repeats must be given")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low must be below high={self.high!r}, got {self.low!r}")
+        return self
+
+
+class MuscleLimit(Conditional):
+    """Faulty where the effective value in a high band exceeds ``limit``; ``f0`` of ``when`` is ``low_hz``."""
+
+    limit: PositiveFloat
+    low_hz: PositiveFloat = 30.0
+    high_hz: PositiveFloat | None = None
+    """0.45 ``sfreq`` if not given."""
+    average_s: PositiveFloat = 0.2
+    """Time constant of the mean square."""
+
+
+class ArtifactSettings(Settings):
+    """Mark faulty channels, and the rows where too many of them are faulty."""
+
+    kind: Literal["artifacts"]
+    name: Name = "artifacts"
+    channels: tuple[str, ...] | None = None
+    """Which ones are watched; all if neither this nor ``types`` is given."""
+    types: tuple[str, ...] | None = None
+    amplitude: AmplitudeLimit | None = None
+    gradient: GradientLimit | None = None
+    flat: FlatLimit | None = None
+    rail: RailLimit | None = None
+    muscle: MuscleLimit | None = None
+    onset_s: NonNegativeFloat = 0.1
+    """Faulty time within one second after which a channel is bad; amplitude, gradient and flat make it bad at once."""
+    recover_s: PositiveFloat = 0.5
+    """Time without a fault after which a bad channel is good again."""
+    max_bad_channels: Annotated[int, Field(ge=0)] = 0
+    """Rows with more bad channels than this are flagged."""
+    bad_channels: Literal["keep", "hold", "zero"] = "keep"
+    """What a bad channel hands on: its values, the last one before it became bad, or 0."""
+
+    @model_validator(mode="after")
+    def _something_is_looked_for(self) -> ArtifactSettings:
+        if all(getattr(self, kind) is None for kind in ("amplitude", "gradient", "flat", "rail", "muscle")):
+            raise ValueError("at least one of amplitude, gradient, flat, rail and muscle must be given")
+        if self.channels is not None and self.types is not None:
+            raise ValueError("at most one of channels and types must be given")
+        if self.onset_s > 1:
+            raise ValueError(f"onset_s must be at most 1, got {self.onset_s!r}")
+        return self
+
+
 StageSettings = Annotated[
     FilterSettings
     | ReferenceSettings
@@ -177,6 +263,7 @@ StageSettings = Annotated[
     | WindowSettings
     | BandPowerSettings
     | LogVarianceSettings
-    | ZScoreSettings,
+    | ZScoreSettings
+    | ArtifactSettings,
     Field(discriminator="kind"),
 ]

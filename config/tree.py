@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from config.decision import DecisionSettings
-from config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings
+from config.drift import AccuracySettings, DriftMonitorSettings
+from config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
 from config.settings import Name, PositiveInt, Settings
 from config.source import SourceSettings
 from config.stages import StageSettings
@@ -36,10 +37,15 @@ class Config(Settings):
     classifier: ClassifierSettings | None = None
     decision: DecisionSettings | None = None
     """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them."""
+    drift: tuple[DriftMonitorSettings, ...] = ()
+    """Monitors, each on one tap; none unless given."""
+    accuracy: AccuracySettings | None = None
+    """How label markers judge the decisions; without it accuracy is not known."""
     markers: MarkerSettings = MarkerSettings()
     outlets: OutletSettings = OutletSettings()
     process: ProcessSettings = ProcessSettings()
     metrics: MetricsSettings = MetricsSettings()
+    recorder: RecorderSettings = RecorderSettings()
     train: TrainSettings | None = None
     """How ``neuroloop train`` makes the bundle of this pipeline."""
 
@@ -53,6 +59,17 @@ class Config(Settings):
             if name in seen:
                 raise ValueError(f"stages.{index}.name must be distinct and not 'input', got {name!r}")
             seen.add(name)
+        watched: set[str] = set()
+        for index, monitor in enumerate(self.drift):
+            if monitor.name in watched:
+                raise ValueError(f"drift.{index}.name must be distinct, got {monitor.name!r}")
+            watched.add(monitor.name)
+            if monitor.watch == "model" and (
+                self.classifier is None or monitor.tap not in (None, self.classifier.name)
+            ):
+                raise ValueError(f"drift.{index}.watch must be 'signal' but on the classifier, got 'model'")
+        if self.accuracy is not None and self.classifier is None:
+            raise ValueError("accuracy must be left out where there is no classifier")
         if self.decision is not None and self.classifier is None:
             raise ValueError("decision must be left out where there is no classifier")
         return self

@@ -6,6 +6,7 @@ file                   holds
 ``model.safetensors``  the weights, float32, named as `models.weights` says
 ``model.json``         `config.bundle.BundleSettings`, with the SHA-256 of the weights
 ``MODEL_CARD.md``      what it is for, what it was trained on, how good it is and what it must not be used for
+``baseline.json``      optional, put there by hand: baselines of drift monitors (``neuroloop baseline make``)
 =====================  =====================================================================================
 
 Nothing is pickled: loading a bundle runs none of its bytes.
@@ -34,6 +35,8 @@ from models.weights import check_tensors
 from stream.contracts import BundleError, StreamInfo, StreamMismatch
 
 WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE = "model.safetensors", "model.json", "MODEL_CARD.md"
+BASELINE_FILE = "baseline.json"
+"""Optional: what drift monitors compare with, as ``neuroloop baseline make`` writes it; it states its own hash."""
 _FILES = (WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE)
 _RATE_TOLERANCE = 1e-6
 """Relative; a nominal rate written with six digits agrees with itself."""
@@ -93,7 +96,11 @@ def save_bundle(
     settings = settings.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
     _check_input(settings)
     if target.exists():
-        foreign = sorted({path.name for path in target.iterdir()} - set(_FILES)) if target.is_dir() else [target.name]
+        foreign = (
+            sorted({path.name for path in target.iterdir()} - {*_FILES, BASELINE_FILE})
+            if target.is_dir()
+            else [target.name]
+        )
         if foreign:
             raise BundleError(f"folder must be new, empty or a bundle, got {str(target)!r} with {', '.join(foreign)}")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -317,25 +317,32 @@ def design_cascade(designs: Sequence[FilterDesign], sfreq: float) -> Cascade:
     Raises
     ------
     ConfigError
-        If a band edge reaches the Nyquist rate, a ``when`` cannot be read or a filter would not be stable; the
-        message begins with the path of the field, such as ``designs.0.high_hz``.
+        If a band edge reaches the Nyquist rate, a ``when`` cannot be read or a filter would not be stable; one line
+        per fault, each begins with the path of the field, such as ``designs.0.high_hz``.
     """
     if not sfreq > 0.0:
         raise ConfigError(f"sfreq must be above 0 for a filter, got {sfreq!r}")
     sections: list[Section] = []
     kept: list[NotchDesign | BandpassDesign | HighpassDesign | LowpassDesign] = []
     left_out: list[str] = []
+    faults: list[str] = []
     settle = 0
     for i, design in enumerate(designs):
         path = f"designs.{i}"
-        if not rate_allows(design.when, sfreq, _upper_edge(design)[1], path):
-            left_out.append(f"{_title(design)}: sfreq={sfreq:g} fails {str(design.when).strip()}")
-            continue
-        own = _sections_of(design, sfreq, path, left_out)
+        own: list[Section] = []
+        try:
+            if rate_allows(design.when, sfreq, _upper_edge(design)[1], path):
+                own = _sections_of(design, sfreq, path, left_out)
+            else:
+                left_out.append(f"{_title(design)}: sfreq={sfreq:g} fails {str(design.when).strip()}")
+        except ConfigError as error:
+            faults.append(str(error))
         if own:
             kept.append(design)
             sections.extend(own)
             settle += settle_samples(own)
+    if faults:
+        raise ConfigError("\n".join(faults))
     delay = group_delay_samples(sections, delay_frequency(kept, sfreq), sfreq) / sfreq
     sos = np.array([(b0, b1, b2, 1.0, a1, a2) for b0, b1, b2, a1, a2 in sections]).reshape(-1, 6)
     zi = np.array([_unit_state(section) for section in sections]).reshape(-1, 2)

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.kernels import direct
 from config.stages import FilterSettings
 from processors.cascade import LAST_BAD, STARTED, WARMUP, filter_into
 from processors.design import Cascade, design_cascade
-from processors.guard import Cursor, load_state, wrong_channels
+from processors.guard import Cursor, is_plain, load_state, wrong_channels
 from processors.lanes import aligned_zeros, padded
 from stream.contracts import Chunk, StateDict, StreamInfo, make_chunk
+
+_filter_directly = direct(filter_into)
 
 
 class SosFilter:
@@ -120,7 +123,9 @@ class SosFilter:
                 cursor.start(first)
             if not data.flags.c_contiguous:
                 data = np.ascontiguousarray(data)
-            filter_into(data, chunk.valid, self._coefficients, self._state, self._marks, first, out, valid)
+            flags = chunk.valid
+            run = _filter_directly if is_plain(data, flags) else filter_into
+            run(data, flags, self._coefficients, self._state, self._marks, first, out, valid)
             cursor.next_sample = first + n_rows
         return make_chunk(out, chunk.timestamps.copy(), first, valid, self.info_out)
 

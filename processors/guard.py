@@ -25,6 +25,8 @@ FIRST_ROW, LAST_BAD = 0, 1
 They stand here because the cache of compiled kernels is keyed by the files that hold kernels.
 """
 
+_FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
+
 ROWS = types.Array(float64, 2, "C", readonly=True)
 VALUES = types.Array(float64, 1, "C", readonly=True)
 FLAGS = types.Array(boolean, 1, "C", readonly=True)
@@ -74,6 +76,11 @@ def hold_chunk(x: FloatArray, valid: BoolArray, held: FloatArray, out: FloatArra
     return False
 
 
+def is_plain(data: FloatArray, valid: BoolArray) -> bool:
+    """Return whether a chunk's C-ordered rows and its flags may go to a kernel directly (`config.kernels.direct`)."""
+    return data.dtype is _FLOAT64 and valid.dtype is _BOOL and valid.ndim == 1 and valid.flags.c_contiguous
+
+
 class Cursor:
     """Where a stage stands in the global index; refuses a chunk that does not continue the one before."""
 
@@ -107,16 +114,20 @@ def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[
     Raises
     ------
     ConfigError
-        If the stream has no such channel or a name comes twice; names the field.
+        If the stream has no such channel or a name comes twice; one line per fault, each names the field.
     """
     places = {name: i for i, name in enumerate(info.ch_names)}
     indices: list[int] = []
+    faults: list[str] = []
     for i, name in enumerate(names):
         if name not in places:
-            raise ConfigError(f"{field}.{i} must be a channel of the stream ({', '.join(info.ch_names)}), got {name!r}")
-        if places[name] in indices:
-            raise ConfigError(f"{field}.{i} must be named once, got {name!r} again")
-        indices.append(places[name])
+            faults.append(f"{field}.{i} must be a channel of the stream ({', '.join(info.ch_names)}), got {name!r}")
+        elif places[name] in indices:
+            faults.append(f"{field}.{i} must be named once, got {name!r} again")
+        else:
+            indices.append(places[name])
+    if faults:
+        raise ConfigError("\n".join(faults))
     return indices
 
 

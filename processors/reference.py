@@ -9,9 +9,19 @@ import numpy as np
 from numba import boolean, float64, void
 from numpy.typing import NDArray
 
-from config.kernels import kernel
+from config.kernels import direct, kernel
 from config.stages import ReferenceSettings
-from processors.guard import FLAGS, ROWS, VALUES, Cursor, channel_indices, hold_chunk, load_state, wrong_channels
+from processors.guard import (
+    FLAGS,
+    ROWS,
+    VALUES,
+    Cursor,
+    channel_indices,
+    hold_chunk,
+    is_plain,
+    load_state,
+    wrong_channels,
+)
 from stream.contracts import BoolArray, Chunk, ConfigError, FloatArray, StateDict, StreamInfo, make_chunk
 
 
@@ -56,6 +66,9 @@ def _reference_into(
         _subtract_mean(x, weights, changed, n_reference, out)
     else:
         _subtract_mean(out, weights, changed, n_reference, out)
+
+
+_reference_directly = direct(_reference_into)
 
 
 class Reference:
@@ -120,7 +133,9 @@ class Reference:
                 cursor.start(first)
             if not data.flags.c_contiguous:
                 data = np.ascontiguousarray(data)
-            _reference_into(data, chunk.valid, self._weights, self._changed, self._n_reference, self._held, out, valid)
+            flags = chunk.valid
+            run = _reference_directly if is_plain(data, flags) else _reference_into
+            run(data, flags, self._weights, self._changed, self._n_reference, self._held, out, valid)
             cursor.next_sample = first + n_rows
         return make_chunk(out, chunk.timestamps.copy(), first, valid, self.info_out)
 

@@ -10,18 +10,25 @@ import numpy as np
 
 from config.settings import Settings
 from config.stages import (
+    AmplitudeLimit,
+    ArtifactSettings,
     BandpassDesign,
     BandPowerSettings,
     FilterSettings,
+    FlatLimit,
+    GradientLimit,
     HighpassDesign,
     LogVarianceSettings,
     LowpassDesign,
+    MuscleLimit,
     NotchDesign,
     PickSettings,
+    RailLimit,
     ReferenceSettings,
     WindowSettings,
     ZScoreSettings,
 )
+from processors.artifacts import Artifacts
 from processors.bandpower import BandPower
 from processors.filters import SosFilter
 from processors.logvar import LogVariance
@@ -155,3 +162,32 @@ register(
     StageKind(LogVarianceSettings, LogVariance, (LogVarianceSettings(kind="logvar", window_s=0.2, hop_s=0.05),)),
 )
 register("zscore", StageKind(ZScoreSettings, ZScore, (ZScoreSettings(kind="zscore", mean=(1.5,), std=(2.0,)),)))
+register(
+    "artifacts",
+    StageKind(
+        ArtifactSettings,
+        Artifacts,
+        (
+            ArtifactSettings(
+                kind="artifacts",
+                amplitude=AmplitudeLimit(limit=400),
+                gradient=GradientLimit(limit=60, per="ms"),
+                flat=FlatLimit(limit=0.5, flat_s=0.4),
+                rail=RailLimit(low=-500, high=500, repeats=4),
+                muscle=MuscleLimit(limit=200),
+            ),
+            ArtifactSettings(
+                kind="artifacts",
+                channels=("C4", "EOG"),
+                amplitude=AmplitudeLimit(limit=60, baseline_s=0.3),
+                gradient=GradientLimit(limit=90),
+                rail=RailLimit(high=85),
+                muscle=MuscleLimit(limit=14, low_hz=20, average_s=0.05),
+                onset_s=0.02,
+                recover_s=0.1,
+                max_bad_channels=4,
+                bad_channels="hold",
+            ),
+        ),
+    ),
+)

@@ -11,6 +11,9 @@ from config.stages import Windowed
 from processors.guard import FIRST_ROW, LAST_BAD, Cursor
 from stream.contracts import BoolArray, ConfigError, FloatArray, StreamInfo, empty_chunk
 
+LONGEST = 1 << 24
+"""Samples of a window or hop: over two hours at 2 kHz; more is a mistake, and its tables would fill the memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowGrid:
@@ -37,6 +40,10 @@ class WindowGrid:
                 n_samples = round(in_s * sfreq)
                 if n_samples == 0:
                     raise ConfigError(f"{label}_s must be at least one sample at sfreq={sfreq:g}, got {in_s!r}")
+            if n_samples > LONGEST:
+                field = "samples" if in_s is None else "s"
+                got = n_samples if in_s is None else in_s
+                raise ConfigError(f"{label}_{field} must be at most {LONGEST} samples, got {got!r}")
             lengths.append(n_samples)
         return cls(*lengths)
 

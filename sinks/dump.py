@@ -24,6 +24,8 @@ class StageDump:
     ----------
     path : Path
         File to write; an existing one is replaced at the end.
+    run_folder : Path, optional
+        Folder that the run makes; a file in it needs no folder before.
 
     Raises
     ------
@@ -31,10 +33,11 @@ class StageDump:
         If the file's name or folder will not do.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, run_folder: Path | None = None) -> None:
         if path.suffix != ".npz":
             raise DumpError(f"dump must be a file whose name ends in .npz, got {str(path)!r}")
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        is_made_later = run_folder is not None and path.resolve().is_relative_to(run_folder.resolve())
+        if not is_made_later and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
             raise DumpError(f"dump must be in a folder that exists and is writable, got {str(path)!r}")
         self._path = path
         self._chunks: list[Chunk] = []
@@ -67,6 +70,7 @@ class StageDump:
         }
         partial = self._path.with_name(self._path.name + ".partial")
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
             partial.replace(self._path)

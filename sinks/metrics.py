@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -186,6 +187,32 @@ def _histogram(name: str, text: str, labels: dict[str, str], snapshot: Histogram
     return family
 
 
+def check_port(settings: MetricsSettings) -> None:
+    """Find out early whether `serve` will be able to.
+
+    Raises
+    ------
+    MetricsError
+        If the port is taken or the host unknown.
+    """
+    if settings.port is None:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise _refusal(settings, error) from error
+
+
+def _refusal(settings: MetricsSettings, error: OSError) -> MetricsError:
+    where = f"{settings.host}:{settings.port}"
+    return MetricsError(f"metrics.port must be a free port of this machine, got {where!r}: {error.strerror}")
+
+
 def serve(collector: RunCollector, settings: MetricsSettings) -> int | None:
     """Serve ``/metrics``; return the port, or nothing where none is set.
 
@@ -201,6 +228,5 @@ def serve(collector: RunCollector, settings: MetricsSettings) -> int | None:
     try:
         server, _ = start_http_server(settings.port, addr=settings.host, registry=registry)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise MetricsError(f"metrics.port must be a free port, got {where!r}: {error.strerror}") from error
+        raise _refusal(settings, error) from error
     return int(server.server_port)

@@ -98,3 +98,19 @@ def put_json(target: Path, record: Mapping[str, Any]) -> None:
         partial.replace(target)
     except OSError as error:
         raise RunFolderError(f"out must be a writable folder, got {str(target.parent)!r}: {error.strerror}") from error
+
+
+def add_to_summary(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    """Put one more entry into a run's summary; a summary that could not be written is left as it is.
+
+    Raises
+    ------
+    RunFolderError
+        If it cannot be written.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    put_json(path, {**summary, name: record})

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from config.decision import DecisionSettings
-from config.stages import FilterSettings, StageSettings
+from config.source import TimingSettings
+from config.stages import ArtifactSettings, FilterSettings, ReferenceSettings, StageSettings, ZScoreSettings
 from config.tree import Config
 from models.bundle import Bundle, check_stream, load_bundle
 from models.classifier import LstmClassifier
 from models.policy import ThresholdPolicy
+from processors.drift.monitor import DriftMonitor
 from processors.filters import SosFilter
 from processors.registry import build_stage
-from stream.contracts import Chunk, ConfigError, NeuroloopError, Processor, StreamInfo
+from stream.contracts import Chunk, ConfigError, Processor, StreamInfo
+from stream.monitors import build_monitors, describe, tap_of
 from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, newest_sample, stage_position, total_delay_s
 
+_SAME_CHANNELS = (FilterSettings, ReferenceSettings, ZScoreSettings, ArtifactSettings)
+"""Stages that hand on the channels they get, whatever their settings."""
 SHIPPED_BUNDLES = Path(__file__).resolve().parent.parent / "models" / "bundles"
 
 
@@ -34,6 +39,7 @@ class Plan:
     memory_bytes: int
     bundle: str | None
     hash: str
+    monitors: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -47,6 +53,7 @@ class Plan:
                 "units": list(self.stream.ch_units),
             },
             "stages": list(self.stages),
+            "monitors": list(self.monitors),
             "delay_s": self.delay_s,
             "warmup_s": self.warmup_s,
             "memory_bytes": self.memory_bytes,
@@ -100,24 +107,38 @@ def load_classifier(config: Config) -> Bundle | None:
             faults.append(f"classifier.{key} must agree with the bundle ({owned}), got {wanted!r}")
     if config.stages and config.stages != settings.stages:
         faults.append("stages must agree with the bundle's own preprocessing or be left out, got other stages")
-    if config.decision is not None and config.decision != settings.decision:
-        owned, given = settings.decision.model_dump_json(), config.decision.model_dump_json()
-        faults.append(f"decision must agree with the bundle's own ({owned}) or be left out, got {given}")
+    if config.decision is not None:
+        for key in sorted(config.decision.model_fields_set):
+            wanted, owned = getattr(config.decision, key), getattr(settings.decision, key)
+            if wanted != owned:
+                rule = f"decision.{key} must agree with the bundle's own ({owned}) or be left out"
+                faults.append(f"{rule}, got {wanted!r}")
     if faults:
         raise ConfigError("\n".join(faults))
     return bundle
 
 
 def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Processor]:
-    """Build stages one after the other, each for what the one before gives out."""
+    """Build stages one after the other, each for what the one before gives out.
+
+    Raises
+    ------
+    ConfigError
+        With the faults of all stages up to the first faulty one behind which the channels are not known.
+    """
     stages: list[Processor] = []
+    faults: list[str] = []
     for index, stage in enumerate(settings):
         try:
             stages.append(build_stage(stage, info))
-        except NeuroloopError as error:
-            lines = str(error).splitlines()
-            raise type(error)("\n".join(f"stages.{index} ({stage.name}): {line}" for line in lines)) from error
-        info = stages[-1].info_out
+        except ConfigError as error:
+            faults.extend(f"stages.{index} ({stage.name}): {line}" for line in str(error).splitlines())
+            if not isinstance(stage, _SAME_CHANNELS):
+                break
+        else:
+            info = stages[-1].info_out
+    if faults:
+        raise ConfigError("\n".join(faults))
     return stages
 
 
@@ -168,7 +189,7 @@ def build(
     stages = build_stages(stage_settings, info)
     designed = list(stages)
     _check_taps(set(taps or {}), [stage.name for stage in stages], config)
-    stages = _fuse(stages, stage_settings, set(taps or {}))
+    stages = _fuse(stages, stage_settings, {*(taps or {}), *(tap_of(one, config) for one in config.drift)})
     classes: tuple[str, ...] = ()
     policy: ThresholdPolicy | None = None
     if bundle is not None and config.classifier is not None:
@@ -178,8 +199,15 @@ def build(
         designed.append(classifier)
         classes = bundle.settings.classes
         policy = _policy(bundle.settings.decision, classes, info, stages)
-    pipeline = Pipeline(info, stages, policy, taps=taps, timer=timer)
-    return Built(pipeline, make_plan(config, info, designed, bundle), classes, bundle)
+    monitors = build_monitors(config, info, stages, bundle, _bundle_folder(config))
+    pipeline = Pipeline(info, stages, policy, taps=taps, timer=timer, monitors=monitors)
+    return Built(pipeline, make_plan(config, info, designed, bundle, monitors), classes, bundle)
+
+
+def _bundle_folder(config: Config) -> Path | None:
+    """Return the folder of the configured bundle."""
+    named = config.classifier is not None and config.classifier.bundle is not None
+    return find_bundle(str(config.classifier.bundle)) if named and config.classifier is not None else None
 
 
 def _check_taps(wanted: set[str], names: list[str], config: Config) -> None:
@@ -214,7 +242,13 @@ def _first_row_newest(stages: Sequence[Processor]) -> int:
     return needed
 
 
-def make_plan(config: Config, info: StreamInfo, stages: Sequence[Processor], bundle: Bundle | None) -> Plan:
+def make_plan(
+    config: Config,
+    info: StreamInfo,
+    stages: Sequence[Processor],
+    bundle: Bundle | None,
+    monitors: Sequence[DriftMonitor] = (),
+) -> Plan:
     """Describe what will be computed; the hash covers every setting, rate and designed array.
 
     Filters that run as one fused cascade are listed one by one: fusing changes no number.
@@ -247,15 +281,19 @@ def make_plan(config: Config, info: StreamInfo, stages: Sequence[Processor], bun
     if bundle is not None:
         digest.update(bundle.bundle_hash.encode())
         digest.update(bundle.settings.decision.model_dump_json().encode())
-    digest.update(
-        config.source.model_dump_json(include={"timing", "gap_tolerance_s", "fill", "reset_after_s"}).encode()
-    )
+    digest.update(config.source.model_dump_json(include=set(TimingSettings.model_fields)).encode())
+    for monitor in monitors:
+        digest.update(monitor.settings.model_dump_json(exclude={"baseline": {"source", "path"}}).encode())
+        for key, array in sorted(monitor.plan_arrays().items()):
+            digest.update(f"{monitor.name}/{key}/{array.dtype.str}/{array.shape}".encode())
+            digest.update(array.tobytes())
     return Plan(
         stream=info,
         stages=tuple(rows),
         delay_s=total_delay_s(stages),
         warmup_s=_first_row_newest(stages) / info.sfreq,
-        memory_bytes=sum(row["memory_bytes"] for row in rows),
+        memory_bytes=sum(row["memory_bytes"] for row in rows) + sum(one.memory_bytes for one in monitors),
         bundle=bundle.bundle_hash if bundle is not None else None,
         hash=digest.hexdigest(),
+        monitors=tuple(describe(one) for one in monitors),
     )

@@ -5,6 +5,7 @@ The same object runs live, in replay and on a worker, which is what makes their 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 from config.source import TimingSettings
 from stream.contracts import BoolArray, Chunk, Event, FloatArray, Marker, RawBlock, in_order
 from stream.pipeline import Pipeline
+from stream.staleness import Skip
 from stream.tally import Tally
 from stream.timing import Sequencer
+
+_SKIP_POSITION = 2
+"""After gaps and markers of the same sample, before what the stages say."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,24 @@ class Engine:
     pipeline : Pipeline
     on_chunk : callable, optional
         Sees every numbered chunk before the pipeline does.
+    first_sample : int
+        Number of the first sample, unless the source numbers its samples itself.
     """
 
     def __init__(
-        self, timing: TimingSettings, pipeline: Pipeline, on_chunk: Callable[[Chunk], None] | None = None
+        self,
+        timing: TimingSettings,
+        pipeline: Pipeline,
+        on_chunk: Callable[[Chunk], None] | None = None,
+        *,
+        first_sample: int = 0,
     ) -> None:
-        self.sequencer = Sequencer(timing, pipeline.info)
+        self.sequencer = Sequencer(timing, pipeline.info, first_sample)
         self.pipeline = pipeline
         self._on_chunk = on_chunk
         self._n_rows = 0
+        self._n_skipped = 0
+        self._stale: list[tuple[Skip, int]] = []
         self.tally = Tally()
 
     def add_markers(self, markers: Sequence[Marker]) -> None:
@@ -80,6 +94,8 @@ class Engine:
         """
         events: list[Event] = []
         for chunk in self.sequencer.push(data, timestamps, sample_numbers, valid):
+            if self._stale:
+                events.extend(self._skip_events(chunk.first_sample, float(chunk.timestamps[0])))
             if self._on_chunk is not None:
                 self._on_chunk(chunk)
             events.extend(self.pipeline.push(chunk))
@@ -95,9 +111,83 @@ class Engine:
         """Process what a source handed over."""
         return self.push(block.data, block.timestamps, sample_numbers=block.sample_numbers, valid=block.valid)
 
+    def push_late(self, block: RawBlock, skip: Skip) -> list[Event]:
+        """Process what a source handed over, whose first rows ``skip`` is about."""
+        numbers, valid = block.sample_numbers, block.valid
+        stale, rest = slice(0, skip.n), slice(skip.n, None)
+        events: list[Event] = []
+        for part, push in ((stale, lambda one: self.push_stale(one, skip)), (rest, self.push_block)):
+            piece = RawBlock(
+                block.data[part],
+                block.timestamps[part],
+                None if numbers is None else numbers[part],
+                None if valid is None else valid[part],
+            )
+            events.extend(push(piece))
+        return events
+
+    def push_stale(self, block: RawBlock, skip: Skip) -> list[Event]:
+        """Take rows that waited too long, all or some of those that ``skip`` is about.
+
+        They are numbered as any others, so that the number of the first row after them is true. Whether they are
+        processed is the policy's matter. The event comes with the first row after them.
+
+        Parameters
+        ----------
+        block : RawBlock
+        skip : Skip
+        """
+        data, timestamps, numbers, valid = block
+        if not self._stale or self._stale[-1][0] != skip:
+            self._stale.append((skip, -1))
+        pending, self._stale = self._stale, []
+        before = self.sequencer.next_sample
+        events: list[Event] = []
+        if skip.policy == "refuse":
+            events = self.push(data, timestamps, sample_numbers=numbers, valid=np.zeros(len(timestamps), np.bool_))
+            first = before
+        else:
+            n_received = self.sequencer.counters["received"]
+            chunks = self.sequencer.push(data, timestamps, numbers, valid)
+            for chunk in chunks:
+                if self._on_chunk is not None:
+                    self._on_chunk(chunk)
+                self._n_rows += len(chunk)
+            self._n_skipped += self.sequencer.counters["received"] - n_received
+            events = self.sequencer.take_events()
+            self.tally.add(events)
+            first = chunks[0].first_sample if chunks else before
+        if pending[-1][1] < 0:
+            pending[-1] = (skip, first)
+        self._stale = pending
+        return events
+
+    def _skip_events(self, sample: int, time: float) -> list[Event]:
+        """Say which rows waited too long, at the first sample after them."""
+        stale, self._stale = self._stale, []
+        return [
+            Event(
+                "skip",
+                self.pipeline.info.name,
+                sample,
+                k,
+                time,
+                0.0,
+                {
+                    "policy": skip.policy,
+                    "n": skip.n,
+                    "first_arrival": skip.first_arrival,
+                    "first_skipped": first_skipped,
+                },
+                _SKIP_POSITION,
+            )
+            for k, (skip, first_skipped) in enumerate(stale)
+        ]
+
     def finish(self) -> list[Event]:
         """Return what is left to say after the last sample."""
-        events = self.pipeline.finish()
+        events = self._skip_events(self.sequencer.next_sample, math.nan) if self._stale else []
+        events += self.pipeline.finish()
         self.tally.add(events)
         return events
 
@@ -113,8 +203,8 @@ class Engine:
         duplicates = counters.pop("duplicates")
         return Books(
             received=handed_on + duplicates,
-            processed=self._n_rows - filled,
-            counted={"duplicates": duplicates},
+            processed=self._n_rows - filled - self._n_skipped,
+            counted={"duplicates": duplicates, "skipped": self._n_skipped},
             missing={"filled": filled, "jumped": jumped},
             quality=counters,
         )

@@ -14,6 +14,8 @@ from stream.contracts import Chunk, Event, FloatArray, Marker, StateDict, Stream
 
 POSITION = 1
 """Markers come before what the stages say of the same sample."""
+LAST_POSITION = 1000
+"""Those later than the last sample come after everything else; nobody knew of them when it was decided."""
 
 
 class MarkerTrack:
@@ -54,8 +56,9 @@ class MarkerTrack:
         self._kept += len(stamps)
         while self._kept - len(self._history[0][1]) >= self._history_samples:
             self._kept -= len(self._history.popleft()[1])
-        last = float(stamps[-1]) if len(stamps) == 1 else float(stamps.max())
-        self._highest = max(self._highest, last)
+        last = stamps.item(0) if len(stamps) == 1 else float(stamps.max())
+        if last > self._highest:
+            self._highest = last
         if not self._waiting or self._waiting[0][0] > self._highest:
             return []
         events = []
@@ -82,7 +85,8 @@ class MarkerTrack:
         if len(self._used) > 1024:
             del self._used[next(iter(self._used))]
         values = {"label": item[2], "marker_stream": item[3], "marker_time": item[0]}
-        return Event("marker", self._stream, sample, k, time, 0.0, values, POSITION)
+        position = POSITION if item[0] <= self._highest else LAST_POSITION
+        return Event("marker", self._stream, sample, k, time, 0.0, values, position)
 
     def finish(self) -> list[Event]:
         """Return the events of markers later than the last sample; they stand at that sample."""

@@ -32,34 +32,47 @@ LINE_MEMORY_S = 5.0
 LINE_GROWTH = 0.75
 RATE_MEMORY_S = 300.0
 HISTORY = 4096
-"""Stamps that are remembered to recognise a repeated one (``regular``)."""
+"""Samples whose stamp, and a check sum of whose row, are remembered to recognise a repeated one."""
 MAX_MISSING = 1e12
+RATE_BLOCK_S = 5.0
+RATE_BLOCKS = 4
+"""The effective rate is compared with the nominal one every 5 s; four blocks in a row make a verdict."""
+MIN_RATE_BLOCK = 16
+MIN_CLEAN = 16
+"""Steps of one period before a longer one counts as a gap while ``auto`` still judges."""
 
 # modes
 JUDGING, COUNTER, REGULAR, BURSTY, ARRIVAL = 0, 1, 2, 3, 4
 
-# floats: parameters, state, then the last row and the remembered stamps
-SFREQ, TOLERANCE, LINE_TOLERANCE, LINE_PRIOR, LINE_MEMORY, RATE_MEMORY = 0, 1, 2, 3, 4, 5
-N_FLOAT_PARAMETERS = 6
-LINE, PERIOD, RATE_LINE, RATE_PERIOD, SEEN, PREVIOUS, REFERENCE, CELLS, WHOLE, LAST_STAMP = (
-    6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+# floats: parameters, state, then the last row, the remembered stamps, and the check sums of their rows
+SFREQ, TOLERANCE, LINE_TOLERANCE, LINE_PRIOR, LINE_MEMORY, RATE_MEMORY, RATE_TOLERANCE = 0, 1, 2, 3, 4, 5, 6
+N_FLOAT_PARAMETERS = 7
+LINE, PERIOD, RATE_LINE, RATE_PERIOD, SEEN, PREVIOUS, REFERENCE, CELLS, WHOLE, LAST_STAMP, WATCHED_RATE = (
+    7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17,
 )  # fmt: skip
-ROW = 16
+BLOCK_LINES = 18
+GAP_FROM = BLOCK_LINES + RATE_BLOCKS + 1
+GAP_TO = GAP_FROM + 1
+ROW = GAP_TO + 1
 
 # ints: parameters, state, counters
-AUTO, N_JUDGE, N_TOLERANCE, N_RESET = 0, 1, 2, 3
-N_INT_PARAMETERS = 4
+AUTO, N_JUDGE, N_TOLERANCE, N_RESET, N_BLOCK = 0, 1, 2, 3, 4
+N_INT_PARAMETERS = 5
 MODE, START, NEXT, STARTED, ON_LINE, LAST_NUMBER, JUDGED, OFF_GRID, LONG, SINCE, HEAD, KEPT = (
-    4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+    5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
 )  # fmt: skip
 RECEIVED, FILLED, JUMPED, DUPLICATES, BACKWARD, NONFINITE, GAPS, CLOCK_STEPS, COUNTER_RESETS, BAD_STAMPS = (
-    16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+    17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
 )  # fmt: skip
-N_INTS = 26
+NEXT_BLOCK, BLOCKS_DONE, IS_OFF_RATE = 27, 28, 29
+BLOCK_NUMBERS = 30
+GAP_AGE = BLOCK_NUMBERS + RATE_BLOCKS + 1
+GAP_LEFT, REPEATING = GAP_AGE + 1, GAP_AGE + 2
+N_INTS = GAP_AGE + 3
 
 # a note is the advance of the sample number times 4 plus a remark; a dropped sample advances by 0
 PLAIN_NOTE = 4
-NO_REMARK, CLOCK_STEP, COUNTER_RESET = 0, 1, 2
+NO_REMARK, CLOCK_STEP, COUNTER_RESET, OFF_RATE = 0, 1, 2, 3
 
 _F1_IN = types.Array(float64, 1, "C", readonly=True)
 _F2_IN = types.Array(float64, 2, "C", readonly=True)
@@ -68,16 +81,36 @@ _B1_IN = types.Array(boolean, 1, "C", readonly=True)
 
 
 @kernel(inline=True)
-def _is_remembered(floats: FloatArray, base: int, head: int, kept: int, stamp: float) -> bool:
-    """Search the ring of remembered stamps, which ascend, for exactly this one."""
-    low, high = head - kept, head
+def _check_sum(data: FloatArray, row: int) -> float:
+    """Reduce a row to one number, the same for equal rows; values that are not finite count as 1."""
+    total = 0.0
+    for c in range(data.shape[1]):
+        value = data[row, c]
+        total = total * 0.9375 + (value if np.isfinite(value) else 1.0)
+    return total
+
+
+@kernel(inline=True)
+def _is_remembered(data: FloatArray, row: int, stamp: float, floats: FloatArray, ints: IntArray) -> bool:
+    """Search the ring of remembered samples, whose stamps ascend, for exactly this stamp and row."""
+    base = ROW + data.shape[1]
+    low, high = ints[HEAD] - ints[KEPT], ints[HEAD]
     while low < high:
         middle = (low + high) // 2
         if floats[base + middle % HISTORY] < stamp:
             low = middle + 1
         else:
             high = middle
-    return bool(low < head and floats[base + low % HISTORY] == stamp)
+    known = low < ints[HEAD] and floats[base + low % HISTORY] == stamp
+    return bool(known and floats[base + HISTORY + low % HISTORY] == _check_sum(data, row))
+
+
+@kernel(inline=True)
+def _is_late(stamp: float, floats: FloatArray, ints: IntArray) -> bool:
+    """Return whether a sample comes right after a gap that ``regular`` counted, and belongs into it."""
+    half = 0.5 / floats[SFREQ]
+    inside = floats[GAP_FROM] + half < stamp < floats[GAP_TO] - half
+    return bool(ints[GAP_LEFT] > 0 and ints[GAP_AGE] <= ints[N_TOLERANCE] and inside)
 
 
 @kernel(inline=True)
@@ -108,17 +141,20 @@ def _follow(floats: FloatArray, line: int, stamp: float, advance: int, memory: f
 
 @kernel(inline=True)
 def _regular_advance(data: FloatArray, row: int, last: int, stamp: float, floats: FloatArray, ints: IntArray) -> int:
-    """Return by how much a stamp advances the number under ``regular``; 0 for a repeated sample.
+    """Return by how much a stamp advances the number under ``regular``; 0 for a sample to drop.
 
     Samples with stamps below the newest one are counted, so that the next higher stamp is compared with where it
     should be; if they are more than the tolerance holds, the clock stays behind and the newest stamp is forgotten.
     """
     if stamp <= floats[REFERENCE]:
         step = stamp - floats[PREVIOUS]
-        repeated = _is_remembered(floats, ROW + data.shape[1], ints[HEAD], ints[KEPT], stamp)
-        if repeated and ints[AUTO] != 0 and step == 0:
-            repeated = _is_same_row(data, row, last, floats)
-        if repeated:
+        repeated = step == 0 and (ints[AUTO] == 0 or _is_same_row(data, row, last, floats))
+        if repeated or _is_remembered(data, row, stamp, floats, ints):
+            return 0
+        if _is_late(stamp, floats, ints):
+            ints[GAP_LEFT] -= 1
+            if ints[AUTO] != 0:
+                ints[MODE] = BURSTY
             return 0
         ints[SINCE] += 1
         if ints[SINCE] > ints[N_TOLERANCE]:
@@ -135,6 +171,40 @@ def _regular_advance(data: FloatArray, row: int, last: int, stamp: float, floats
 
 
 @kernel(inline=True)
+def _watch_rate(floats: FloatArray, ints: IntArray, number: int, block: int) -> bool:
+    """Close a block at the sample with this number; say whether an episode of a wrong rate begins here.
+
+    A stream that stalls and catches up is off in opposite directions in neighbouring blocks; only a rate that is off
+    in the same direction in all blocks is wrong. It is right again when all blocks are within the tolerance.
+    """
+    done = ints[BLOCKS_DONE]
+    slot = done % (RATE_BLOCKS + 1)
+    floats[BLOCK_LINES + slot] = floats[LINE]
+    ints[BLOCK_NUMBERS + slot] = number
+    ints[BLOCKS_DONE] = done + 1
+    ints[NEXT_BLOCK] = number + block
+    if done < RATE_BLOCKS:
+        return False
+    n_fast = n_slow = 0
+    for b in range(done - RATE_BLOCKS, done):
+        begin, end = b % (RATE_BLOCKS + 1), (b + 1) % (RATE_BLOCKS + 1)
+        cells = (floats[BLOCK_LINES + end] - floats[BLOCK_LINES + begin]) * floats[SFREQ]
+        count = float64(ints[BLOCK_NUMBERS + end] - ints[BLOCK_NUMBERS + begin])
+        n_fast += count > cells * (1.0 + floats[RATE_TOLERANCE])
+        n_slow += count < cells * (1.0 - floats[RATE_TOLERANCE])
+    oldest = (done + 1) % (RATE_BLOCKS + 1)
+    span = floats[BLOCK_LINES + slot] - floats[BLOCK_LINES + oldest]
+    if ints[IS_OFF_RATE] == 0:
+        if max(n_fast, n_slow) == RATE_BLOCKS and span > 0:
+            ints[IS_OFF_RATE] = 1
+            floats[WATCHED_RATE] = (number - ints[BLOCK_NUMBERS + oldest]) / span
+            return True
+    elif n_fast + n_slow == 0:
+        ints[IS_OFF_RATE] = 0
+    return False
+
+
+@kernel(inline=True)
 def _weigh(floats: FloatArray, ints: IntArray, cells: float) -> None:
     """Note one step in periods for the judgement of ``auto``."""
     whole = np.rint(cells)
@@ -144,6 +214,20 @@ def _weigh(floats: FloatArray, ints: IntArray, cells: float) -> None:
         ints[LONG] += 1
     floats[CELLS] += cells
     floats[WHOLE] += whole
+
+
+@kernel(inline=True)
+def _clean_skip(floats: FloatArray, ints: IntArray, cells: float) -> int:
+    """Return the samples that a step in periods leaves out, 0 unless all steps so far were of one period.
+
+    A stream that has been perfectly regular for a quarter of the time of judgement is taken at its word; otherwise a
+    loss in its first seconds would stay unseen up to the tolerance of packets.
+    """
+    whole = np.rint(cells)
+    is_clean = ints[AUTO] != 0 and ints[OFF_GRID] == 0 and ints[LONG] == 0
+    if not is_clean or ints[JUDGED] < max(MIN_CLEAN, ints[N_JUDGE] // 4) or abs(cells - whole) > 0.25:
+        return 0
+    return int(min(whole, MAX_MISSING)) - 1
 
 
 @kernel(inline=True)
@@ -168,6 +252,7 @@ def _judge(floats: FloatArray, ints: IntArray) -> None:
         float64[::1],
         boolean[::1],
         int64[::1],
+        float64[::1],
     )
 )
 def number_samples(
@@ -181,6 +266,7 @@ def number_samples(
     out_timestamps: FloatArray,
     out_valid: BoolArray,
     notes: IntArray,
+    rates: FloatArray,
 ) -> int:
     """Number the samples, copy them out and note what is special; return how much is.
 
@@ -198,6 +284,8 @@ def number_samples(
         Filled with one row per input row, dropped ones included; a stamp that is not finite becomes the line's.
     notes : array of int64, shape (>= n_samples,)
         Filled with ``advance * 4 + remark``.
+    rates : array of float64, shape (>= n_samples,)
+        Filled with the effective rate where the remark is ``OFF_RATE``.
 
     Returns
     -------
@@ -240,9 +328,22 @@ def number_samples(
             repeated = advance == 0
         elif compared and (mode in (BURSTY, JUDGING)):
             lead = stamp - (floats[LINE] + floats[PERIOD])
-            if lead > line_tolerance:
-                advance = 1 + int64(np.rint(min(lead / floats[RATE_PERIOD], MAX_MISSING)))
+            skipped = _clean_skip(floats, ints, step * sfreq) if mode == JUDGING else 0
+            if skipped > 0:
+                advance = 1 + skipped
+            elif lead > line_tolerance:
+                # a rate that fell gives a lead, too, but no long step
+                if step > 1.5 * max(floats[PERIOD], 1.0 / sfreq):
+                    advance = 1 + int64(np.rint(min(lead / floats[RATE_PERIOD], MAX_MISSING)))
+            elif stamp < floats[REFERENCE] or (ints[REPEATING] != 0 and stamp == floats[REFERENCE]):
+                # where the signal stands still, an equal row proves nothing
+                tells = ints[REPEATING] != 0 or not _is_same_row(data, i, last, floats)
+                repeated = tells and _is_remembered(data, i, stamp, floats, ints)
+                if not repeated and _is_late(stamp, floats, ints):
+                    ints[GAP_LEFT] -= 1
+                    repeated = True
 
+        ints[REPEATING] = 1 if repeated else 0
         if repeated:
             ints[DUPLICATES] += 1
             for c in range(n_channels):
@@ -253,7 +354,13 @@ def number_samples(
             special += 1
             continue
 
+        ints[GAP_AGE] += 1
         if compared:
+            if mode == REGULAR and advance > 1:
+                floats[GAP_FROM] = floats[REFERENCE]
+                floats[GAP_TO] = stamp
+                ints[GAP_AGE] = 0
+                ints[GAP_LEFT] = advance - 1
             if step < 0:
                 ints[BACKWARD] += 1
             lead = stamp - (floats[LINE] + floats[PERIOD] * advance)
@@ -284,13 +391,22 @@ def number_samples(
             if stamp > floats[REFERENCE]:
                 floats[REFERENCE] = stamp
                 ints[SINCE] = 0
-            if mode in (REGULAR, JUDGING) and stamp == floats[REFERENCE]:
+            if mode in (REGULAR, BURSTY, JUDGING) and stamp == floats[REFERENCE]:
                 head = ints[HEAD]
                 floats[history + head % HISTORY] = stamp
+                floats[history + HISTORY + head % HISTORY] = _check_sum(data, i)
                 ints[HEAD] = head + 1
                 ints[KEPT] = min(ints[KEPT] + 1, HISTORY)
         if remark == COUNTER_RESET:
             ints[COUNTER_RESETS] += 1
+        number_now = ints[NEXT] + advance - 1
+        if remark != NO_REMARK or advance - 1 > ints[N_RESET] or follows == 0:
+            ints[BLOCKS_DONE] = 0
+            ints[NEXT_BLOCK] = number_now
+        ends_block = number_now >= ints[NEXT_BLOCK] and sfreq > 0 and ints[ON_LINE] != 0
+        if ends_block and _watch_rate(floats, ints, number_now, ints[N_BLOCK]):
+            remark = OFF_RATE
+            rates[i] = floats[WATCHED_RATE]
         ints[STARTED] = 1
         last = i
 

@@ -9,8 +9,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import Chunk, Event, Marker, Policy, Processor, StateDict, StreamInfo, in_order
+from stream.contracts import (
+    FINDINGS_PER_ROW,
+    Chunk,
+    Event,
+    Finding,
+    Marker,
+    Monitor,
+    Policy,
+    Processor,
+    Reporter,
+    StateDict,
+    StreamInfo,
+    in_order,
+)
 from stream.markers import MarkerTrack
+from stream.watching import LAST_POSITION, Watcher, drift_score, restore, states_of
 
 INPUT_TAP = "input"
 _STAGE_POSITION = 10
@@ -53,6 +67,52 @@ def total_delay_s(stages: Sequence[Processor]) -> float:
     return round(sum(round(stage.delay_s * 1e9) for stage in stages)) / 1e9
 
 
+class _Findings:
+    """Turns what one stage finds into events; ``ordinal`` counts such stages.
+
+    Parameters
+    ----------
+    reporter : Reporter
+    stages : sequence of Processor
+        All stages up to and with this one.
+    stream : str
+    ordinal : int
+    """
+
+    def __init__(self, reporter: Reporter, stages: Sequence[Processor], stream: str, ordinal: int) -> None:
+        self.take = reporter.take_findings
+        self._open = reporter.open_findings
+        self._stages = tuple(stages)
+        self._stream = stream
+        self._first_k = ordinal * FINDINGS_PER_ROW
+        self._position = stage_position(len(stages) - 1)
+        self._delay_s = total_delay_s(stages)
+
+    def events(self, findings: Sequence[Finding]) -> list[Event]:
+        """Return the events of findings of the last chunk."""
+        return [self._event(one, newest_sample(self._stages, one.row), one.time, self._position) for one in findings]
+
+    def cut_off(self, sample: int, time: float) -> list[Event]:
+        """Return the events of what is open when the numbering jumps to this sample."""
+        return [self._event(one, sample, time, self._position) for one in self._open()]
+
+    def finish(self) -> list[Event]:
+        """Return the events of what is open after the last sample."""
+        return [
+            self._event(one, newest_sample(self._stages, one.row), one.time, LAST_POSITION + self._position)
+            for one in self._open()
+        ]
+
+    def _event(self, finding: Finding, sample: int, time: float, position: int) -> Event:
+        values = {
+            "first_sample": newest_sample(self._stages, finding.first_row),
+            "last_sample": newest_sample(self._stages, finding.last_row),
+            **finding.values,
+        }
+        k = self._first_k + finding.k
+        return Event("artifact", self._stream, sample, k, time, self._delay_s, values, position)
+
+
 class Pipeline:
     """Run a chunk through all stages and the policy.
 
@@ -70,6 +130,8 @@ class Pipeline:
         Receivers of stage outputs by stage name, ``input`` for what comes in. They see every row once, and must not
         keep the pipeline waiting.
     timer : StageTimer, optional
+    monitors : sequence of Monitor
+        Each sees the rows of its tap right behind that stage, and changes none.
     """
 
     def __init__(
@@ -80,6 +142,7 @@ class Pipeline:
         *,
         taps: Mapping[str, Callable[[Chunk], None]] | None = None,
         timer: StageTimer | None = None,
+        monitors: Sequence[Monitor] = (),
     ) -> None:
         taps = dict(taps or {})
         names = [stage.name for stage in stages]
@@ -90,11 +153,40 @@ class Pipeline:
         self.stages = tuple(stages)
         self._policy = policy
         self._input_tap = taps.get(INPUT_TAP)
-        self._steps = tuple((stage, taps.get(stage.name)) for stage in stages)
+        self._reports = self._find_reporters()
+        self._watchers = tuple(self._watcher(monitor, ordinal, names) for ordinal, monitor in enumerate(monitors))
+        at = {tap: tuple(one for one in self._watchers if one.monitor.tap == tap) for tap in (INPUT_TAP, *names)}
+        self._input_watchers = at[INPUT_TAP]
+        self._steps = tuple(
+            (stage, taps.get(stage.name), self._reports.get(index), at[stage.name])
+            for index, stage in enumerate(stages)
+        )
         self._timer = timer
         self._delay_s = total_delay_s(stages)
         self._next_sample: int | None = None
         self._markers = MarkerTrack(info)
+
+    def _watcher(self, monitor: Monitor, ordinal: int, names: Sequence[str]) -> Watcher:
+        """Put a monitor behind its tap."""
+        if monitor.tap not in (INPUT_TAP, *names):
+            raise ValueError(f"tap must be one of {[INPUT_TAP, *names]!r}, got {monitor.tap!r}")
+        before = self.stages[: names.index(monitor.tap) + 1] if monitor.tap != INPUT_TAP else ()
+        return Watcher(
+            monitor,
+            ordinal,
+            stream=self.info.name,
+            newest_sample=lambda k: newest_sample(before, k),
+            delay_s=total_delay_s(before),
+            position=stage_position(len(before) - 1) + 1,
+        )
+
+    def _find_reporters(self) -> dict[int, _Findings]:
+        """Return the stages that have something to say, by their index."""
+        found: dict[int, _Findings] = {}
+        for index, stage in enumerate(self.stages):
+            if isinstance(stage, Reporter):
+                found[index] = _Findings(stage, self.stages[: index + 1], self.info.name, len(found))
+        return found
 
     @property
     def delay_s(self) -> float:
@@ -122,17 +214,22 @@ class Pipeline:
         """
         if markers:
             self.add_markers(markers)
-        if not len(chunk):
+        n_samples = len(chunk.timestamps)
+        if not n_samples:
             return []
         events: list[Event] = []
         if chunk.first_sample != self._next_sample:
             if self._next_sample is None:
                 events.append(self._start_event(chunk))
+            for report in self._reports.values():
+                events.extend(report.cut_off(chunk.first_sample, float(chunk.timestamps[0])))
             self.reset_stages()
-        self._next_sample = chunk.next_sample
+        self._next_sample = chunk.first_sample + n_samples
         events.extend(self._markers.place(chunk))
         if self._input_tap is not None:
             self._input_tap(chunk)
+        for watcher in self._input_watchers:
+            watcher.observe(chunk, events)
         self._run_stages(chunk, events)
         return in_order(events) if len(events) > 1 else events
 
@@ -144,27 +241,55 @@ class Pipeline:
         """Hand the chunk from stage to stage as long as rows come out."""
         timer = self._timer
         begin = perf_counter_ns() if timer is not None else 0
-        for index, (stage, tap) in enumerate(self._steps):
+        for index, (stage, tap, report, watchers) in enumerate(self._steps):
             chunk = stage.process(chunk)
             if timer is not None:
                 end = perf_counter_ns()
                 timer.add(index, end - begin)
                 begin = end
+            if report is not None:
+                findings = report.take()
+                if findings:
+                    events.extend(report.events(findings))
             if not len(chunk.timestamps):
                 return
             if tap is not None:
                 tap(chunk)
+            if watchers:
+                for watcher in watchers:
+                    watcher.observe(chunk, events)
+                begin = perf_counter_ns() if timer is not None else 0
         if self._policy is not None:
             events.extend(self._policy.decide(chunk))
 
     def finish(self) -> list[Event]:
-        """Return the events of markers later than the last sample; they stand at that sample."""
-        return self._markers.finish()
+        """Return the events of what is still to say after the last sample; they stand at that sample.
+
+        These are markers later than it, and what stages and monitors have found and not seen the end of.
+        """
+        found: list[Event] = []
+        for report in self._reports.values():
+            found += report.finish()
+        for watcher in self._watchers:
+            found += watcher.finish()
+        return [*self._markers.finish(), *in_order(found)]
+
+    @property
+    def monitors(self) -> tuple[Monitor, ...]:
+        """The monitors, in order."""
+        return tuple(watcher.monitor for watcher in self._watchers)
+
+    @property
+    def drift_score(self) -> float:
+        """The largest score of the monitors, 1 at the threshold; NaN while none has one."""
+        return drift_score(watcher.monitor for watcher in self._watchers)
 
     def reset_stages(self) -> None:
         """Make every stage and the policy forget what they saw."""
         for stage in self.stages:
             stage.reset()
+        for watcher in self._watchers:
+            watcher.monitor.reset()
         if self._policy is not None:
             self._policy.reset()
 
@@ -189,6 +314,7 @@ class Pipeline:
             parts.append(("policy", self._policy.get_state()))
         for prefix, part in parts:
             state.update({f"{prefix}/{key}": value for key, value in part.items()})
+        state.update(states_of(self._watchers))
         state["pipeline/next_sample"] = np.array([-1 if self._next_sample is None else self._next_sample])
         return state
 
@@ -201,6 +327,7 @@ class Pipeline:
         for stage in self.stages:
             stage.set_state(part(f"stage/{stage.name}/"))
         self._markers.set_state(part("markers/"))
+        restore(self._watchers, state)
         if self._policy is not None:
             self._policy.set_state(part("policy/"))
         next_sample = int(state["pipeline/next_sample"][0])

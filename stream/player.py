@@ -1,7 +1,8 @@
 """A recording or the simulator as an LSL stream: every sample once, each with its own stamp, at the pace of real time.
 
 Pace: rows are counted, not stamps, so a gap of the recording is not waited for; its stamps show it. Only a stream
-without a rate follows its stamps.
+without a rate follows its stamps, and a `ScheduledFeed` (one with faults) its own schedule: it is silent where the
+sender is said to be, sends packets at once, and has its outlet destroyed and made again.
 
 ``speed=None`` sends as fast as liblsl takes it. Nothing holds the sender back then, and nothing grows without bound: a
 consumer that falls behind by more than its buffer (360 s of signal by default) loses the oldest samples and sees a gap.
@@ -21,7 +22,7 @@ import pylsl
 from numpy.typing import NDArray
 
 from stream.contracts import FloatArray
-from stream.sources.feed import DueMarker, Feed, Rows
+from stream.sources.feed import DueMarker, Feed, Rows, ScheduledFeed
 from stream.sources.lsl.description import Counter, make_lsl_info, make_marker_info
 from stream.sources.lsl.stamps import sendable
 
@@ -29,6 +30,10 @@ _SLICE_S = 0.2
 _EARLY_S = 60e-6
 """How late the system wakes a sleeper (timer slack of 50 us and a little); sleeps end this much before their time."""
 _CONSUMERS_GONE_S = 0.02
+_LAST_WORDS_S = 0.25
+"""How long an outlet that is to be destroyed stays after its last push, at most a quarter of the outage."""
+_COME_BACK_S = 10.0
+"""How long a player without a pace waits for a consumer to find an outlet that was made again."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Player:
         if stamps == "clock" and not feed.info.sfreq > 0:
             raise ValueError(f"stamps must be 'recording' for a stream without a rate, got {stamps!r}")
         self._feed = feed
+        self._scheduled = feed if isinstance(feed, ScheduledFeed) else None
         self._chunk_samples = chunk_samples
         self._speed = speed
         self._keeps_stamps = stamps == "recording"
@@ -117,7 +123,7 @@ class Player:
             counter = "channel"
         self._counts = counter == "channel"
         self._dtype = np.float64 if value_format == "double64" else np.float32
-        lsl = make_lsl_info(
+        self._lsl = make_lsl_info(
             feed.info,
             name=self.name,
             source_id=self._source_id("data"),
@@ -125,8 +131,9 @@ class Player:
             stamps=stamps,
             counter=counter,
             n_samples=feed.n_samples,
+            first_sample=feed.first_sample if self._keeps_stamps else 0,
         )
-        self._data_outlet: Any = pylsl.StreamOutlet(lsl)
+        self._data_outlet: Any = pylsl.StreamOutlet(self._lsl)
         self._marker_outlets: dict[str, Any] = {}
         for number, stream_name in enumerate(feed.marker_streams, start=1):
             outlet_name = f"{self.name}-markers" if number == 1 else f"{self.name}-markers-{number}"
@@ -134,6 +141,14 @@ class Player:
                 name=outlet_name, source_id=self._source_id(outlet_name), stream_name=stream_name, stamps=stamps
             )
             self._marker_outlets[stream_name] = pylsl.StreamOutlet(marker_lsl)
+
+    @property
+    def marker_names(self) -> tuple[str, ...]:
+        """Names of the marker streams on the network, as long as they are there."""
+        return tuple(
+            f"{self.name}-markers" if number == 1 else f"{self.name}-markers-{number}"
+            for number in range(1, 1 + len(self._feed.marker_streams))
+        )
 
     @property
     def has_consumers(self) -> bool:
@@ -165,10 +180,12 @@ class Player:
         begin = time.perf_counter()
         self._clock_start = pylsl.local_clock()
         first_stamp: float | None = None
+        scheduled = self._scheduled
         while not self._stopped.is_set() and (n_total is None or row < n_total):
-            rows = feed.rows(row, self._chunk_samples)
+            n_next = self._chunk_samples if scheduled is None else scheduled.batch(row, self._chunk_samples)
+            rows = feed.rows(row, n_next)
             n = len(rows.timestamps)
-            if n == 0:
+            if n == 0 or not self._be_gone_before(row, begin):
                 break
             data, stamps = self._prepare(row, rows)
             if self._speed is not None:
@@ -183,6 +200,8 @@ class Player:
                 n_markers += 1
             self._data_outlet.push_chunk(data, stamps)
             row += n
+            if scheduled is not None:
+                scheduled.sent(row, None if self._keeps_stamps else self._clock_start)
             elapsed_s = time.perf_counter() - begin
         is_complete = not self._stopped.is_set()
         self._wait_for_the_end()
@@ -205,6 +224,8 @@ class Player:
 
     def _due_s(self, row: int, since_first_s: float) -> float:
         """Return when a row is due, in seconds of signal after the first."""
+        if self._scheduled is not None:
+            return self._scheduled.due_s(row)
         if self._feed.info.sfreq > 0:
             return row / self._feed.info.sfreq
         return since_first_s if since_first_s > 0 else 0.0
@@ -219,6 +240,26 @@ class Player:
             if self._stopped.is_set():
                 return False
 
+    def _be_gone_before(self, row: int, begin: float) -> bool:
+        """Destroy the outlet and make it again where a row comes after an outage; False after `stop`.
+
+        liblsl keeps what it was given last for its consumers only while the outlet lives.
+        """
+        outage_s = 0.0 if self._scheduled is None else self._scheduled.outage_s(row)
+        if outage_s == 0:
+            return True
+        had_consumers = self.has_consumers
+        pace = self._speed
+        stays_s = _LAST_WORDS_S if pace is None else min(_LAST_WORDS_S, outage_s / pace / 4)
+        goes_on = self._sleep_until(time.perf_counter() + stays_s)
+        self._data_outlet = None
+        if goes_on and pace is not None:
+            goes_on = self._sleep_until(begin + self._due_s(row, 0.0) / pace)
+        self._data_outlet = pylsl.StreamOutlet(self._lsl)
+        if goes_on and pace is None and had_consumers:
+            self.wait_for_consumer(_COME_BACK_S)
+        return goes_on
+
     def _prepare(self, row: int, rows: Rows) -> tuple[NDArray[Any], list[float]]:
         """Return the values and stamps to push; made before the sleep, not between waking and pushing."""
         data = rows.data
@@ -230,12 +271,14 @@ class Player:
     def _stamps(self, row: int, own: FloatArray) -> FloatArray:
         if self._keeps_stamps:
             return own
+        if self._scheduled is not None:
+            return self._clock_start + self._scheduled.clock_stamps(row, len(own))
         return self._clock_start + np.arange(row, row + len(own)) / self._feed.info.sfreq
 
     def _push_marker(self, due: DueMarker) -> None:
         marker = due.marker
-        when = marker.time if self._keeps_stamps else self._clock_start + due.row / self._feed.info.sfreq
-        stamp = float(sendable(np.array([when]))[0])
+        when = np.array([marker.time]) if self._keeps_stamps else self._stamps(due.row, np.empty(1))
+        stamp = float(sendable(when)[0])
         self._marker_outlets[marker.stream].push_sample([marker.label], stamp)
 
     def _wait_for_the_end(self) -> None:

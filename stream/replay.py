@@ -10,20 +10,22 @@ from typing import Any
 
 from config.loading import dump_config
 from config.tree import Config
+from models.accuracy import OnlineAccuracy
 from sinks.dump import StageDump
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from stream.app import Built, build, load_classifier
-from stream.contracts import Event, Marker, StreamEnded
+from stream.contracts import ConfigError, Event, Marker, StreamEnded, StreamMismatch
 from stream.engine import Engine
 from stream.latency import LatencyTable
 from stream.machine import machine_settings
 from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance
+from stream.quality import QualityMeter
+from stream.scripted import ScriptedEngine
 from stream.sources.recordings.recording import RecordedStream
+from stream.sources.recordings.run_script import RunScript
 from stream.sources.replay import RecordingSource
 from stream.summary import summarise_run
-
-_MARKERS_AHEAD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Replay:
         What the reader of the file found odd.
     listeners : sequence of callable
         Called with the events and the progress of each block.
+    script : RunScript, optional
+        Of a recorded run: which markers came when, which rows were skipped; ``markers`` are not used then.
     """
 
     config: Config
@@ -72,25 +76,37 @@ class Replay:
     dumps: Mapping[str, Path] = field(default_factory=dict)
     notes: Sequence[str] = ()
     listeners: Sequence[Listener] = ()
+    script: RunScript | None = None
 
     def __post_init__(self) -> None:
-        self._dumps = {name: StageDump(path) for name, path in self.dumps.items()}
+        if self.config.source.timing == "counter" and self.stream.sample_numbers is None:
+            name = self.stream.info.name
+            raise ConfigError(f"source.timing must not be 'counter' for {name!r}, which has no sample numbers")
+        wanted, n_channels = self.config.source.channels, self.stream.info.n_channels
+        if wanted is not None and wanted != n_channels:
+            raise StreamMismatch(
+                f"source.channels must be the stream's number of channels ({n_channels}), got {wanted}"
+            )
+        self._dumps = {name: StageDump(path, run_folder=self.out) for name, path in self.dumps.items()}
         taps = {name: dump.add for name, dump in self._dumps.items()}
         timer = _StageRows()
         bundle = load_classifier(self.config)
         self.built: Built = build(self.config, self.stream.info, bundle=bundle, taps=taps, timer=timer)
         self._latency = LatencyTable(["loop", *(stage.name for stage in self.built.pipeline.stages)])
         timer.table = self._latency
+        self._accuracy = OnlineAccuracy(self.config.accuracy) if self.config.accuracy is not None else None
         self._source = RecordingSource(self.stream, chunking=self.chunking)
 
     def run(self) -> dict[str, Any]:
         """Replay the whole stream, write the run folder and return the summary."""
-        engine = Engine(self.config.source, self.built.pipeline)
+        meter = QualityMeter(self.stream.info)
+        engine = Engine(self.config.source, self.built.pipeline, meter.add, first_sample=self.stream.first_sample)
         folder = RunFolder(
             self.out, config_yaml=dump_config(self.config), provenance=provenance(self.config, self.built.plan)
         )
         try:
-            engine.add_markers(self.markers)
+            if self.script is None:
+                engine.add_markers(self.markers)
             begin = time.perf_counter()
             self._loop(engine, folder, begin)
             elapsed_s = time.perf_counter() - begin
@@ -104,8 +120,12 @@ class Replay:
                 n_received=len(self.stream.timestamps),
                 elapsed_s=elapsed_s,
                 notes=self.notes,
+                quality=meter.report(),
             )
             folder.write_json(LATENCY_FILE, {"machine": machine_settings(), "rows": self._latency.summary()})
+            if self._accuracy is not None:
+                self._accuracy.finish()
+                summary["accuracy"] = self._accuracy.report()
             folder.write_json(SUMMARY_FILE, summary)
         finally:
             folder.close()
@@ -115,6 +135,9 @@ class Replay:
         """Push block after block until the recording is over."""
         n_total, n_done = len(self.stream.timestamps), 0
         sfreq = self.stream.info.sfreq
+        scripted = None if self.script is None else ScriptedEngine(engine, self.script)
+        push = engine.push_block if scripted is None else scripted.push
+        finish = engine.finish if scripted is None else scripted.finish
         while True:
             try:
                 block = self._source.read(0.0)
@@ -126,15 +149,17 @@ class Replay:
                 if wait_s > 0:
                     time.sleep(wait_s)
             start = time.perf_counter_ns()
-            events = engine.push_block(block)
+            events = push(block)
             self._latency.add(0, time.perf_counter_ns() - start)
             folder.write(events)
             self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
-        events = engine.finish()
+        events = finish()
         folder.write(events)
         self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
 
     def _tell(self, events: Sequence[Event], progress: Progress) -> None:
+        if self._accuracy is not None:
+            self._accuracy.add(events)
         for listener in self.listeners:
             listener(events, progress)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stream.app import Built
@@ -10,7 +10,13 @@ from stream.engine import Engine
 
 
 def summarise_run(
-    engine: Engine, built: Built, *, n_received: int, elapsed_s: float, notes: Sequence[str] = ()
+    engine: Engine,
+    built: Built,
+    *,
+    n_received: int,
+    elapsed_s: float,
+    notes: Sequence[str] = (),
+    quality: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return ``summary.json``.
 
@@ -25,6 +31,8 @@ def summarise_run(
         Wall time of the loop in seconds.
     notes : sequence of str
         What is odd about the source.
+    quality : mapping, optional
+        What `stream.quality.QualityMeter.report` returned; stands beside the counts of ``quality``.
 
     Returns
     -------
@@ -50,7 +58,7 @@ def summarise_run(
             "balanced": n_received == books.processed + sum(counted.values()),
             "missing": books.missing,
         },
-        "quality": books.quality,
+        "quality": {**books.quality, **(quality or {})},
         "events": dict(sorted(engine.tally.events.items())),
         "predictions": dict(sorted(engine.tally.predictions.items())),
         "states": engine.state_seconds(),

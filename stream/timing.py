@@ -7,16 +7,22 @@ any cutting of the same samples gives the same rows, numbers and events, bit for
 timing       a gap is
 ===========  ==============================================================================================
 ``counter``  a step of the sample number above 1; a repeated or lower number is dropped
-``regular``  a step of the stamp above 1.5 nominal periods; a stamp seen before is a repeated sample, dropped
-``bursty``   a stamp ahead of the line at the effective rate by more than ``gap_tolerance_s``
+``regular``  a step of the stamp above 1.5 nominal periods; a sample that comes late into such a gap is dropped
+``bursty``   a stamp ahead of the line at the effective rate by more than ``gap_tolerance_s``, after a step above 1.5
+             periods (a rate that fell makes a lead without one)
 ``auto``     ``counter`` where there are sample numbers; otherwise judged from the first two seconds of samples,
-             ``bursty`` until then
+             ``bursty`` until then, save that a longer step on the grid of periods is a gap where all steps of the
+             first half second and since were of one period
 ===========  ==============================================================================================
 
 ``auto`` decides for ``regular`` when every step was within a quarter period of a whole number of periods, at most one
 in ten of them longer than one, and their mean within 1 % of the nominal rate. One later step below half a period
 disproves it: from there on the stream is ``bursty``. The decision is logged and is an attribute (`Sequencer.mode`).
 An irregular stream (``sfreq`` 0) is numbered in order of arrival.
+
+The rate of the stamps is compared with the nominal one every five seconds of samples; a ``stream`` event (``rate``)
+says when it is off by more than ``rate_tolerance`` for twenty seconds. With ``dejitter: linear`` the stamps handed on
+are those of a line (`stream.dejitter`); numbers still follow from the raw ones.
 """
 
 from __future__ import annotations
@@ -28,9 +34,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.kernels import direct
 from config.source import TimingSettings
 from stream import numbering as rules
 from stream.contracts import BoolArray, Chunk, Event, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.dejitter import N_PARAMETERS, first_state, smooth_stamps
 from stream.filling import FILLS, fill_rows
 from stream.numbering import IntArray, number_samples
 
@@ -57,6 +65,8 @@ _COUNTERS = {
     "counter_resets": rules.COUNTER_RESETS,
     "bad_stamps": rules.BAD_STAMPS,
 }
+_FLOAT64 = np.dtype(np.float64)
+_number_directly = direct(number_samples)
 _NO_NUMBERS: IntArray = np.empty(0, np.int64)
 _NO_VALID: BoolArray = np.empty(0, np.bool_)
 
@@ -78,18 +88,22 @@ class Sequencer:
     delivers late with stamps of arrival looks like a gap while it lasts, if longer than ``gap_tolerance_s``: stamps of
     arrival cannot tell the two apart. Losses below the tolerance in a ``bursty`` stream stay unseen, the number then
     lags the stamps by less than the tolerance. Between packets a loss is counted to within the jitter of the packets.
-    Repeated samples are recognised by their stamps under ``regular`` only, among the last 4096 stamps (in ``auto``
-    the newest stamp must come with the same row), by their numbers under ``counter``.
+    Repeated samples are recognised by their numbers under ``counter``, otherwise by stamp and row, both exactly those
+    of one of the last 4096 samples: a clock that was set back by whole periods carries old stamps over new rows. Under
+    ``bursty`` one sample sent twice in a row stays, as packets may share a stamp, and so do those of a signal that
+    stands still; explicit ``regular`` drops every stamp equal to its predecessor. A clock set forward cannot be told
+    from a loss without sample numbers.
     """
 
     def __init__(self, settings: TimingSettings, info: StreamInfo, position: int = 0) -> None:
         if position < 0:
             raise ValueError(f"position must be >= 0, got {position!r}")
         self.info = info
+        self._n_channels = info.n_channels
         self.settings = settings
         sfreq = info.sfreq
-        history = rules.HISTORY if sfreq > 0 and settings.timing in ("auto", "regular") else 0
-        self._floats: FloatArray = np.zeros(rules.ROW + info.n_channels + history)
+        history = rules.HISTORY if sfreq > 0 and settings.timing != "counter" else 0
+        self._floats: FloatArray = np.zeros(rules.ROW + info.n_channels + 2 * history)
         self._ints: IntArray = np.zeros(rules.N_INTS, np.int64)
         floats, ints = self._floats, self._ints
         period = 1.0 / sfreq if sfreq > 0 else 0.0
@@ -99,18 +113,22 @@ class Sequencer:
         floats[rules.LINE_MEMORY] = max(rules.LINE_MEMORY_S * sfreq, 16.0)
         floats[rules.RATE_MEMORY] = max(rules.RATE_MEMORY_S * sfreq, 16.0)
         floats[rules.PERIOD] = floats[rules.RATE_PERIOD] = period
+        floats[rules.RATE_TOLERANCE] = settings.rate_tolerance
         floats[rules.LINE_PRIOR] = max(rules.LINE_PRIOR_S * sfreq, 2.0)
         ints[rules.AUTO] = settings.timing == "auto"
         ints[rules.N_JUDGE] = max(round(JUDGE_S * sfreq), MIN_JUDGED)
         ints[rules.N_TOLERANCE] = round(settings.gap_tolerance_s * sfreq)
         ints[rules.N_RESET] = round(settings.reset_after_s * sfreq)
+        ints[rules.N_BLOCK] = max(round(rules.RATE_BLOCK_S * sfreq), rules.MIN_RATE_BLOCK)
         ints[rules.START] = ints[rules.NEXT] = position
         ints[rules.MODE] = self._first_mode()
         self._said = int(ints[rules.MODE])
         self._fill = FILLS[settings.fill]
+        self._smoothing = first_state(sfreq) if settings.dejitter == "linear" and sfreq > 0 else None
         self._next = position
         self._events: list[Event] = []
         self._notes: IntArray = np.empty(256, np.int64)
+        self._rates: FloatArray = np.empty(256)
 
     def _first_mode(self) -> int:
         if self.settings.timing == "counter":
@@ -149,9 +167,10 @@ class Sequencer:
     def counters(self) -> dict[str, int]:
         """What happened so far.
 
-        ``received`` (rows handed on), ``filled`` and ``jumped`` (missing samples), ``duplicates`` (rows dropped; with
-        ``received`` all rows pushed), ``backward`` (stamps below their predecessor), ``nonfinite`` (rows),
-        ``gaps``, ``clock_steps``, ``counter_resets``, ``bad_stamps`` (not finite).
+        ``received`` (rows handed on), ``filled`` and ``jumped`` (missing samples), ``duplicates`` (rows dropped: they
+        were repeated or too late for their place; with ``received`` all rows pushed), ``backward`` (stamps below
+        their predecessor), ``nonfinite`` (rows), ``gaps``, ``clock_steps``, ``counter_resets``, ``bad_stamps`` (not
+        finite).
         """
         return {name: int(self._ints[index]) for name, index in _COUNTERS.items()}
 
@@ -192,27 +211,34 @@ class Sequencer:
             If a shape is wrong, or sample numbers are missing where they rule.
         """
         n_samples = len(timestamps)
-        if data.ndim != 2 or data.shape != (n_samples, self.info.n_channels):
-            raise ValueError(f"data must have shape ({n_samples}, {self.info.n_channels}), got {data.shape!r}")
+        if data.shape != (n_samples, self._n_channels):
+            raise ValueError(f"data must have shape ({n_samples}, {self._n_channels}), got {data.shape!r}")
         if n_samples == 0:
             return []
-        numbers = self._check_numbers(sample_numbers, n_samples)
-        flags = _NO_VALID if valid is None else valid
+        numbers = _NO_NUMBERS
+        if sample_numbers is not None or self._said == rules.COUNTER:
+            numbers = self._check_numbers(sample_numbers, n_samples)
+        flags = _NO_VALID if valid is None else np.ascontiguousarray(valid, np.bool_)
         if valid is not None and valid.shape != (n_samples,):
             raise ValueError(f"valid must have shape ({n_samples},), got {valid.shape!r}")
-        if data.dtype != np.float64 or not data.flags.c_contiguous:
+        if data.dtype is not _FLOAT64 or not data.flags.c_contiguous:
             data = np.ascontiguousarray(data, np.float64)
-        if timestamps.dtype != np.float64 or not timestamps.flags.c_contiguous:
+        if timestamps.dtype is not _FLOAT64 or not timestamps.flags.c_contiguous:
             timestamps = np.ascontiguousarray(timestamps, np.float64)
         if n_samples > len(self._notes):
             self._notes = np.empty(2 * n_samples, np.int64)
+            self._rates = np.empty(2 * n_samples)
         rows = np.empty(data.shape)
         stamps = np.empty(n_samples)
         good = np.empty(n_samples, np.bool_)
         first = self._next
-        n_special = number_samples(
-            data, timestamps, numbers, flags, self._floats, self._ints, rows, stamps, good, self._notes
+        n_special = _number_directly(
+            data, timestamps, numbers, flags, self._floats, self._ints, rows, stamps, good, self._notes, self._rates
         )
+        if self._smoothing is not None:
+            smooth_stamps(stamps, self._notes, int(self._ints[rules.N_RESET]), self._smoothing)
+            if n_special == 0:
+                self._floats[rules.LAST_STAMP] = stamps[-1]
         if n_special == 0:
             self._next = first + n_samples
             return [make_chunk(rows, stamps, first, good, self.info)]
@@ -261,6 +287,8 @@ class Sequencer:
             elif remarks[i] == rules.COUNTER_RESET:
                 values = {"what": "counter_reset", "number": int(numbers[i])}
                 self._events.append(self._stream_event(index, stamp, values))
+            elif remarks[i] == rules.OFF_RATE:
+                self._events.append(self._stream_event(index, stamp, self._rate_values(i)))
             index += 1
             before = stamp
         chunks += self._cut(rows, stamps, good, advances, begin, n_samples, first)
@@ -301,6 +329,12 @@ class Sequencer:
     def _stream_event(self, index: int, stamp: float, values: Mapping[str, Any]) -> Event:
         return Event("stream", self.info.name, index, 0, stamp, 0.0, values)
 
+    def _rate_values(self, row: int) -> dict[str, Any]:
+        """Say by how much the effective rate is off, in an event and in the log."""
+        effective, nominal = float(self._rates[row]), self.info.sfreq
+        _log.warning("%s: the effective rate is %.5g Hz, not the nominal %.5g Hz", self.info.name, effective, nominal)
+        return {"what": "rate", "effective_sfreq": effective, "nominal_sfreq": nominal}
+
     def _log_mode(self) -> None:
         """Say what ``auto`` decided, if it just did."""
         mode, said = int(self._ints[rules.MODE]), self._said
@@ -322,10 +356,17 @@ class Sequencer:
 
     def get_state(self) -> StateDict:
         """Return the whole state as new arrays; events not yet taken are not part of it."""
-        return {
-            "floats": self._floats[rules.N_FLOAT_PARAMETERS :].copy(),
-            "ints": self._ints[rules.N_INT_PARAMETERS :].copy(),
+        return {name: part.copy() for name, part in self._state_parts().items()}
+
+    def _state_parts(self) -> dict[str, NDArray[Any]]:
+        """Return views of what changes."""
+        parts: dict[str, NDArray[Any]] = {
+            "floats": self._floats[rules.N_FLOAT_PARAMETERS :],
+            "ints": self._ints[rules.N_INT_PARAMETERS :],
         }
+        if self._smoothing is not None:
+            parts["smoothing"] = self._smoothing[N_PARAMETERS:]
+        return parts
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `get_state` of a sequencer with equal settings returned.
@@ -335,13 +376,12 @@ class Sequencer:
         ValueError
             If an array has another shape.
         """
-        floats = self._floats[rules.N_FLOAT_PARAMETERS :]
-        ints = self._ints[rules.N_INT_PARAMETERS :]
-        for name, own in (("floats", floats), ("ints", ints)):
+        parts = self._state_parts()
+        for name, own in parts.items():
             if state[name].shape != own.shape:
                 raise ValueError(f"{name} must have shape {own.shape!r}, got {state[name].shape!r}")
-        floats[:] = state["floats"]
-        ints[:] = state["ints"]
+        for name, own in parts.items():
+            own[:] = state[name]
         self._next = int(self._ints[rules.NEXT])
         self._said = int(self._ints[rules.MODE])
         self._events = []

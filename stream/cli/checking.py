@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from config.loading import ConfigFaults, dump_config, load_config
+from config.loading import ConfigFaults, Places, dump_config, load_with_places
 from config.tree import Config
 from stream.app import Plan, build, load_classifier
 from stream.cli.recordings import add_recording_options, open_selected
@@ -30,13 +30,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None:
     """Return the stream to plan for: the one given, the simulator's, or what the bundle was made for."""
     if options.stream is not None:
-        return open_selected(options.stream, options, config)[1].info
+        return open_selected(options.stream, options, config.source)[1].info
     if config.source.kind == "simulator":
         return Simulator(config.source.simulator).info
     if config.source.kind == "recording":
-        options.select = options.select or config.source.select
-        options.sfreq = options.sfreq or config.source.csv_sfreq
-        return open_selected(Path(str(config.source.path)), options, config)[1].info
+        return open_selected(Path(str(config.source.path)), options, config.source)[1].info
     bundle = load_classifier(config) if config.classifier and config.classifier.bundle else None
     if bundle is None:
         return None
@@ -48,15 +46,16 @@ def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None
 def run_check(options: argparse.Namespace) -> int:
     """Print every fault, or the plan."""
     config: Config | None = None
+    places: Places | None = None
     plan: Plan | None = None
     faults: list[str] = []
     try:
-        config = load_config(options.config, options.set)
+        config, places = load_with_places(options.config, options.set)
         info = _stream_of(config, options)
         if info is not None:
             plan = build(config, info).plan
     except (ConfigFaults, NeuroloopError) as error:
-        faults = str(error).splitlines()
+        faults = [places.locate(fault) if places is not None else fault for fault in str(error).splitlines()]
     if options.json:
         record: dict[str, Any] = {
             "ok": not faults,
@@ -91,6 +90,11 @@ def _print_plan(config: Config, plan: Plan | None) -> None:
         )
         for text in row["left_out"]:
             print(f"  left out: {text}")
+    for one in plan.monitors:
+        print(
+            f"drift monitor {one['name']!r} on {one['tap']}: {one['rule']}, window {one['window_s']:g} s every "
+            f"{one['hop_s']:g} s, {one['n_columns']} columns; baseline: {one['baseline']}"
+        )
     print(
         f"algorithmic delay {plan.delay_s * 1e3:.2f} ms, warm-up {plan.warmup_s:.3f} s, "
         f"memory {plan.memory_bytes / 1024:.0f} KiB"

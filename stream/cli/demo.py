@@ -46,7 +46,9 @@ def run_demo(options: argparse.Namespace) -> int:
     print("starting the simulated amplifier; the first time kernels are compiled, half a minute", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
         out = options.out or Path(scratch) / "run"
-        run = RunOptions(out=out, seconds=options.seconds, title="neuroloop demo", picture=options.picture)
+        run = RunOptions(
+            out=out, seconds=options.seconds, title="neuroloop demo", picture=options.picture, recorded=config
+        )
         with Amplifier(config) as amplifier:
             Supervisor(amplifier.config, run).run()
         for line in summary_lines(out):

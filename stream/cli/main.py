@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from config.loading import ConfigFaults
-from stream.cli import checking, demo, replaying, running, training
+from stream.cli import baseline, checking, demo, doctor, replaying, reporting, running, training
 from stream.contracts import NeuroloopError
 
-_COMMANDS = (demo, running, replaying, checking, training)
+_COMMANDS = (demo, running, replaying, checking, training, doctor, reporting, baseline)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,6 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, so that leaving does not fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -50,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except (NeuroloopError, ConfigFaults) as error:
         for line in str(error).splitlines() or [type(error).__name__]:
             print(f"neuroloop {options.command}: {line}", file=sys.stderr)
@@ -59,7 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"neuroloop {options.command}: stopped by the user", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return 1
+    except OSError as error:
+        got = f"{error.filename!r}: {error.strerror}" if error.filename else str(error.strerror or error)
+        print(f"neuroloop {options.command}: files must be readable and writable, got {got}", file=sys.stderr)
+        _drop_output()
         return 1
     except MemoryError:
         print(f"neuroloop {options.command}: memory must be enough for the data, got none left", file=sys.stderr)

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from config.loading import load_config
+from sinks.run_folder import CONFIG_FILE
 from sinks.terminal import TerminalView
-from stream.cli.recordings import add_recording_options, as_recording_source, open_selected
+from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
 from stream.contracts import ConfigError
+from stream.monitors import with_stream_baselines
 from stream.replay import Listener, Replay
 
 
@@ -17,12 +19,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add ``replay``."""
     parser = commands.add_parser("replay", help="run a pipeline over a recording", description=__doc__)
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording, or the folder of a run")
-    parser.add_argument("--config", required=True, help="preset or YAML file")
+    parser.add_argument("--config", help="preset or YAML file (default for the folder of a run: its own)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty folder for the run")
     add_recording_options(parser)
     parser.add_argument("--chunk", metavar="N|random:SEED", help="samples a chunk; changes no result")
     parser.add_argument("--speed", default="max", metavar="max|X", help="multiple of real time")
+    parser.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
     parser.add_argument(
         "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
     )
@@ -51,15 +54,29 @@ def _dumps(texts: list[str]) -> dict[str, Path]:
             raise ConfigError(f"dump must be STAGE=FILE.npz, got {text!r}")
         if stage in dumps:
             raise ConfigError(f"dump must name each stage once, got {stage!r} again")
+        if Path(file) in dumps.values():
+            raise ConfigError(f"dump must name each file once, got {file!r} again")
         dumps[stage] = Path(file)
     return dumps
+
+
+def _config_name(options: argparse.Namespace) -> str:
+    """Return the configuration that was named, or the one of the run."""
+    if options.config is not None:
+        return str(options.config)
+    own = options.recording / CONFIG_FILE
+    if not own.is_file():
+        raise ConfigError(f"config must be given for a recording that is no run folder, got {str(options.recording)!r}")
+    return str(own)
 
 
 def run_replay(options: argparse.Namespace) -> int:
     """Replay one recording into a run folder."""
     speed, dumps = _speed(options.speed), _dumps(options.dump)
-    config = load_config(options.config, options.set)
-    recording, stream, markers = open_selected(options.recording, options, config)
+    config = load_config(_config_name(options), options.set)
+    if options.rebaseline:
+        config = with_stream_baselines(config)
+    recording, stream, markers = open_selected(options.recording, options, config.source)
     listeners: list[Listener] = []
     view = TerminalView.if_interactive(stream.info, title=f"{config.name} over {options.recording.name}")
     if view is not None:
@@ -74,6 +91,7 @@ def run_replay(options: argparse.Namespace) -> int:
         dumps=dumps,
         notes=recording.notes,
         listeners=listeners,
+        script=script_for(recording, stream),
     )
     if view is not None:
         with view:

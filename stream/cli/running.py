@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 from config.loading import load_config
-from config.source import SimulatorSettings
 from config.tree import Config
 from stream.cli.recordings import add_recording_options, open_selected
 from stream.contracts import ConfigError
+from stream.faults.feed import FaultyFeed
+from stream.faults.spec import parse_faults
+from stream.faults.truth import FaultLog
+from stream.monitors import with_stream_baselines
 from stream.player import Player
 from stream.runner.amplifier import Amplifier
 from stream.runner.supervisor import RunOptions, Supervisor
@@ -29,8 +32,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     run.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of stream")
     run.add_argument("--out", type=Path, metavar="DIR", help="new or empty folder for the run")
+    run.add_argument("--record", action="store_true", help="keep the signals in DIR/signals.xdf, for an exact replay")
     run.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
     run.add_argument("--host", action="store_true", help="name this machine in the run's files")
+    run.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
     run.set_defaults(run=run_run)
     play = commands.add_parser("play", help="offer a recording as an LSL stream", description="Play a recording.")
     play.add_argument("recording", metavar="RECORDING", help="a recording, or 'simulator'")
@@ -42,6 +47,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     play.add_argument("--wait", action="store_true", help="wait for the first consumer")
     play.add_argument("--float32", action="store_true", help="send single precision")
     play.add_argument("--restamp", action="store_true", help="send this machine's clock in place of the recording's")
+    play.add_argument("--fault", action="append", default=[], metavar="SPEC", help="KIND@START[+DURATION][:VALUE];...")
+    play.add_argument("--fault-log", type=Path, metavar="FILE", help="write the injected truth as JSON lines")
     play.add_argument("--seconds", type=float, metavar="N", help="length of the simulated stream")
     play.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the simulator")
     play.set_defaults(run=run_play)
@@ -50,8 +57,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     streams.set_defaults(run=run_streams)
 
 
-def live_config(config: Config, metrics_port: int | None) -> Config:
-    """Return the configuration with what the command line says of metrics."""
+def live_config(config: Config, metrics_port: int | None, *, record: bool = False) -> Config:
+    """Return the configuration with what the command line says of metrics and the recorder."""
+    if record:
+        recorder = config.recorder.model_copy(update={"enabled": True})
+        config = config.model_copy(update={"recorder": recorder})
     if metrics_port is None:
         return config
     if not 0 <= metrics_port <= 65535:
@@ -63,11 +73,16 @@ def run_run(options: argparse.Namespace) -> int:
     """Run until the stream ends, the time is up, or Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet_library()
-    config = live_config(load_config(options.config, options.set), options.metrics_port)
-    if options.seconds is not None and not 0 < options.seconds < float("inf"):
-        raise ConfigError(f"seconds must be a number above 0, got {options.seconds!r}")
+    config = live_config(load_config(options.config, options.set), options.metrics_port, record=options.record)
+    _check_seconds(options.seconds)
+    if options.rebaseline:
+        config = with_stream_baselines(config)
     run = RunOptions(
-        out=options.out, seconds=options.seconds, title=f"neuroloop run {config.name}", with_host=options.host
+        out=options.out,
+        seconds=options.seconds,
+        title=f"neuroloop run {config.name}",
+        with_host=options.host,
+        recorded=config,
     )
     with Amplifier(config) as amplifier:
         Supervisor(amplifier.config, run).run()
@@ -79,16 +94,25 @@ def run_run(options: argparse.Namespace) -> int:
 def _feed(options: argparse.Namespace) -> Feed:
     """Open what is to be played."""
     if options.recording == "simulator":
-        config = load_config("demo", [f"source.simulator.{pair}" for pair in options.set])
-        settings = config.source.simulator
+        if options.loop or any(value is not None for value in (options.select, options.sfreq, options.adapter)):
+            raise ConfigError(
+                "--loop, --select, --sfreq and --adapter must be left out for the simulator, they belong to recordings"
+            )
+        _check_seconds(options.seconds)
+        overrides = [f"source.simulator.{pair}" for pair in options.set]
         if options.seconds is not None:
-            values = {**settings.model_dump(), "duration_s": options.seconds}
-            settings = SimulatorSettings.model_validate(values)
-        return SimulatorFeed(Simulator(settings))
+            overrides.append(f"source.simulator.duration_s={options.seconds!r}")
+        return SimulatorFeed(Simulator(load_config("demo", overrides).source.simulator))
     if options.set or options.seconds is not None:
         raise ConfigError("--set and --seconds must be left out for a recording, they belong to 'simulator'")
     _, stream, markers = open_selected(Path(options.recording), options)
     return RecordingFeed(stream, markers, loop=options.loop)
+
+
+def _check_seconds(seconds: float | None) -> None:
+    """Refuse a length that is none."""
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ConfigError(f"seconds must be a number above 0, got {seconds!r}")
 
 
 def run_play(options: argparse.Namespace) -> int:
@@ -97,8 +121,13 @@ def run_play(options: argparse.Namespace) -> int:
     speed = _speed(options.speed)
     if options.chunk < 1:
         raise ConfigError(f"chunk must be at least 1, got {options.chunk!r}")
-    feed = _feed(options)
+    faults = parse_faults(options.fault)
+    if options.fault_log is not None and not faults:
+        raise ConfigError("fault-log must be left out without --fault, there is nothing to log")
     try:
+        feed = _feed(options)
+        if faults:
+            feed = FaultyFeed(feed, faults, None if options.fault_log is None else _open_log(options.fault_log).write)
         player = Player(
             feed,
             name=options.name,
@@ -120,6 +149,16 @@ def run_play(options: argparse.Namespace) -> int:
     finally:
         player.close()
     return 0
+
+
+def _open_log(path: Path) -> FaultLog:
+    """Make the file of injected faults; every line is flushed, the process's end closes it."""
+    try:
+        return FaultLog(path)
+    except OSError as error:
+        raise ConfigError(
+            f"fault-log must be a file that can be written ({error.strerror}), got {str(path)!r}"
+        ) from error
 
 
 def _speed(text: str) -> float | None:

@@ -89,7 +89,10 @@ def simulated_streams(config: Config) -> tuple[list[LabelledStream], dict[str, A
 def run_evaluate(options: argparse.Namespace) -> int:
     """Evaluate a bundle and write report.json."""
     report = evaluate(find_bundle(options.bundle), options.data, options.out, build_stages=build_stages)
-    recall = ", ".join(f"{name} {value:.3f}" for name, value in report["recall"].items())
+    recall = ", ".join(
+        f"{name} {value:.3f}" if value is not None else f"{name} not in the data"
+        for name, value in report["recall"].items()
+    )
     print(f"accuracy {report['accuracy']:.3f}, macro recall {report['macro_recall']:.3f} ({recall})")
     print(options.out / "report.json")
     return 0

@@ -10,10 +10,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
-from config.source import SourceSettings
+from config.source import SourceSettings, TimingSettings
 from config.tree import Config
 from stream.contracts import NeuroloopError
 from stream.player import Player
+from stream.runner.child import signals_held
 from stream.runner.placement import follow_parent, plan_placement, settle
 from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
 from stream.sources.lsl.library import quiet_library
@@ -22,6 +23,8 @@ from stream.sources.recordings.recording import select_stream
 from stream.sources.simulator import Simulator
 
 _START_S = 60.0
+_GONE_S = 1.0
+"""An amplifier that died does not come back."""
 
 
 class Amplifier:
@@ -47,12 +50,15 @@ class Amplifier:
         self._process = context.Process(
             target=_amplify, args=(config.source, name, cores, sender), name="neuroloop-amplifier", daemon=True
         )
-        self._process.start()
+        with signals_held():
+            self._process.start()
         sender.close()
         try:
-            answer = receiver.recv() if receiver.poll(_START_S) else "no answer"
+            answer, markers = receiver.recv() if receiver.poll(_START_S) else ("no answer", ())
         except EOFError:
-            answer = "its death"
+            answer, markers = "its death", ()
+        finally:
+            receiver.close()
         if answer != "ready":
             self.close()
             raise NeuroloopError(f"the amplifier must start, got: {answer}")
@@ -60,12 +66,18 @@ class Amplifier:
         source = SourceSettings(
             kind="lsl",
             name=name,
-            timing=old.timing,
-            gap_tolerance_s=old.gap_tolerance_s,
-            fill=old.fill,
-            reset_after_s=old.reset_after_s,
+            reconnect_s=_GONE_S,
+            units=old.units,
+            staleness=old.staleness,
+            max_backlog_s=old.max_backlog_s,
+            **old.model_dump(include=set(TimingSettings.model_fields)),
         )
-        self.config = config.model_copy(update={"source": source})
+        update: dict[str, object] = {"source": source}
+        if config.markers.names is None:  # not those of others on the network
+            update["markers"] = config.markers.model_copy(
+                update={"names": markers, "enabled": config.markers.enabled and bool(markers)}
+            )
+        self.config = config.model_copy(update=update)
 
     def close(self) -> None:
         """Switch it off; may be called twice."""
@@ -74,6 +86,7 @@ class Amplifier:
             self._process.join(2.0)
             if self._process.is_alive():
                 self._process.kill()
+                self._process.join()
 
     def __enter__(self) -> Amplifier:
         """Return the running amplifier."""
@@ -100,11 +113,11 @@ def _amplify(settings: SourceSettings, name: str, cores: frozenset[int], ready: 
     settle(cores, realtime=False)
     try:
         player = Player(_open_feed(settings), name=name, stamps="clock")
-    except NeuroloopError as error:
-        ready.send(str(error))
+    except (NeuroloopError, ValueError) as error:
+        ready.send((str(error), ()))
         return
     signal.signal(signal.SIGTERM, lambda *_: player.stop())
-    ready.send("ready")
+    ready.send(("ready", player.marker_names))
     if player.wait_for_consumer():
         player.run()
     player.close()

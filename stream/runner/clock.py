@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from stream.contracts import StreamLost
 from stream.runner.sourcing import SourcePlan, open_clock
 
 _EVERY_S = 5.0
+_log = logging.getLogger("neuroloop.cold")
 
 
 class ClockWatch:
@@ -30,18 +32,26 @@ class ClockWatch:
             self._thread.start()
 
     def _watch(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                clock = open_clock(self._plan)
-            except StreamLost:
-                clock = None
-            while clock is not None and not self._stopped.is_set():
-                offset = clock.measure()
-                if offset is None:
-                    clock.close()
-                    break
-                self.offset_s = offset
+        """Be the thread; a clock that cannot be measured costs the ages of the events, not the run."""
+        try:
+            while not self._stopped.is_set():
+                self._measure()
                 self._stopped.wait(_EVERY_S)
+        except (RuntimeError, OSError):  # what liblsl raises
+            _log.exception("the sender's clock is not measured any more")
+
+    def _measure(self) -> None:
+        """Measure as long as the sender answers."""
+        try:
+            clock = open_clock(self._plan)
+        except StreamLost:
+            return
+        while clock is not None and not self._stopped.is_set():
+            offset = clock.measure()
+            if offset is None:
+                clock.close()
+                return
+            self.offset_s = offset
             self._stopped.wait(_EVERY_S)
 
     def close(self) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from config.tree import Config
+from models.accuracy import OnlineAccuracy
 from sinks.metrics import RunCollector, serve
-from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, put_json
+from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, RunFolderError, put_json
 from sinks.terminal import TerminalView
 from stream.contracts import Event, NeuroloopError
+from stream.quality import QualityMeter
+from stream.runner.child import tell
 from stream.runner.clock import ClockWatch
 from stream.runner.journal import Journal
-from stream.runner.placement import follow_parent, settle
-from stream.runner.shared import COUNTS, IN_TO_OUT, LOOP, READER, EventRecord, Shared, unpack_event
+from stream.runner.placement import follow_parent, is_orphan, settle
+from stream.runner.shared import COUNTED, COUNTS, IN_TO_OUT, LOOP, QUALITY, READER, EventRecord, Shared, unpack_event
 from stream.runner.sourcing import SourcePlan
 from stream.sources.lsl.library import quiet_library
 from stream.tally import Tally
@@ -46,7 +50,7 @@ class ColdPlan:
     source: SourcePlan
     out: Path | None
     cores: frozenset[int]
-    settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
     plan_sha256: str
     title: str
     show: bool
@@ -56,19 +60,19 @@ class ColdPlan:
 
 def run_cold(plan: ColdPlan, shared: Shared, ready: Connection) -> None:
     """Be the cold process until the hot one has closed its rings and everything is written."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     follow_parent()
     quiet_library()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settle(plan.cores, realtime=False)
-    try:
-        with ExitStack() as stack:
-            cold = Cold(plan, shared, stack)
-            ready.send(("ready", {"metrics_port": cold.port}))
-            cold.run()
-    except NeuroloopError as error:
-        ready.send(("error", str(error)))
-        raise SystemExit(1) from None
+    with ExitStack() as stack:
+        try:
+            cold = Cold(plan, shared, stack, ready)
+        except NeuroloopError as error:
+            tell(ready, "error", str(error))
+            raise SystemExit(1) from None
+        tell(ready, "ready", {"metrics_port": cold.port})
+        cold.run()
 
 
 class Cold:
@@ -80,20 +84,23 @@ class Cold:
     shared : Shared
     stack : ExitStack
         Closes what this opens.
+    supervisor : Connection
+        Says what the hot process has reached.
     """
 
-    def __init__(self, plan: ColdPlan, shared: Shared, stack: ExitStack) -> None:
+    def __init__(self, plan: ColdPlan, shared: Shared, stack: ExitStack, supervisor: Connection) -> None:
         self._plan = plan
+        self._supervisor = supervisor
         self._shared = shared
         self._info = plan.source.info
         self._events = shared.events.reader(READER)
         self._samples = shared.samples.reader(READER)
         self._journal: Journal | None = None
         if plan.out is not None:
-            hold = max(1, round(_HOLD_S * self._info.sfreq))
-            self._journal = Journal(plan.out / EVENTS_FILE, hold_samples=hold)
+            self._journal = _open_journal(plan.out, 2 * shared.events.capacity_bytes)
             stack.callback(self._journal.close)
         self._tally = Tally()
+        self._accuracy = OnlineAccuracy(plan.config.accuracy) if plan.config.accuracy is not None else None
         self._collector = RunCollector(
             shared.counters,
             pipeline=plan.config.name,
@@ -110,6 +117,8 @@ class Cold:
         if self._view is not None:
             stack.enter_context(self._view)
         self._newest = -1
+        self._quality = QualityMeter(self._info)
+        self._unwritten_before = int(shared.numbers("events_unwritten")[0])
 
     def _make_view(self) -> TerminalView | None:
         plan = self._plan
@@ -127,17 +136,15 @@ class Cold:
         while not (self._events.is_ended and self._samples.is_ended):
             self._events.wait(_WAIT_S)
             self._drain()
+            if self._newest < 0 and is_orphan():  # a hot process that had not begun leaves the rings open
+                break
         self._drain()
         self._close_books()
 
     def _drain(self) -> None:
         """Take what the rings hold, write what is due, show it."""
-        while True:
-            rows = self._samples.read(_BATCH)
-            if not len(rows.chunk):
-                break
-            self._newest = rows.chunk.next_sample - 1
-            self._samples.commit()
+        now_ns = time.perf_counter_ns()
+        self._drain_samples()
         offset = self._offset_s()
         self._collector.clock_offset_s = self._clock.offset_s
         fresh: list[EventRecord] = []
@@ -154,14 +161,43 @@ class Cold:
             else:
                 self._journal.add(records, [self._delivery(one, offset) for one in records], self._events.place)
         if self._journal is not None:
-            written = self._journal.write_due(self._newest)
+            written = self._journal.write_due(now_ns)
+            self._count_unwritten(self._journal)
             if written is not None:
                 self._events.commit(written)
         events = [_as_event(record) for record in fresh]
         self._tally.add(events)
+        self._publish(events)
         if self._view is not None:
             n_received = int(self._shared.numbers("received")[0])
             self._view.update(events, n_received, self._elapsed_s(), self._figures(offset))
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        """Give the collector what is no plain counter: accuracy and drift score, once they have a value."""
+        if self._accuracy is not None:
+            self._accuracy.add(events)
+            self._collector.accuracy = self._accuracy.value
+        if self._plan.config.drift and int(self._shared.numbers("processed")[0]):
+            score = float(self._shared.numbers("drift_score")[0])
+            self._collector.drift_score = None if math.isnan(score) else score
+
+    def _count_unwritten(self, journal: Journal) -> None:
+        """Keep the count where it outlives this process."""
+        self._shared.numbers("events_unwritten")[0] = self._unwritten_before + journal.n_unwritten
+
+    def _drain_samples(self) -> None:
+        """Measure the samples; nobody keeps them yet."""
+        n_lost = 0
+        while True:
+            rows = self._samples.read(_BATCH)
+            n_lost += rows.n_lost
+            if not len(rows.chunk):
+                break
+            self._newest = rows.chunk.next_sample - 1
+            self._quality.add(rows.chunk)
+            self._samples.commit()
+        if n_lost:
+            _log.warning("%d samples were overwritten before they were looked at", n_lost)
 
     def _offset_s(self) -> float | None:
         """Return what turns stamps into this machine's clock: measured, or for a played recording, its start."""
@@ -211,15 +247,31 @@ class Cold:
             return
         self._journal.close()
         self._events.commit()
-        figures = {**plan.settings, "rows": self._shared.latency().summary()}
-        put_json(plan.out / LATENCY_FILE, figures)
-        put_json(plan.out / SUMMARY_FILE, self.summary())
+        self._count_unwritten(self._journal)
+        if self._accuracy is not None:
+            self._accuracy.finish()
+        if self._journal.is_resumed:
+            self._tally = _tally_of(plan.out / EVENTS_FILE)
+        figures = {"machine": plan.machine, "hot": self._heard(), "rows": self._shared.latency().summary()}
+        for name, record in ((LATENCY_FILE, figures), (SUMMARY_FILE, self.summary())):
+            try:
+                put_json(plan.out / name, record)
+            except RunFolderError as error:
+                _log.error("%s", error)
+                self._shared.numbers("files_unwritten")[0] += 1
+
+    def _heard(self) -> Any:
+        """Return what the supervisor said of the hot process; nothing if it is gone."""
+        try:
+            return self._supervisor.recv() if self._supervisor.poll() else {}
+        except (EOFError, OSError):
+            return {}
 
     def summary(self) -> dict[str, Any]:
         """Return the books of the run."""
         numbers = {name: int(self._shared.numbers(name)[0]) for name in COUNTS}
         rate = float(self._shared.numbers("decision_rate")[0])
-        counted = {"duplicates": numbers["duplicates"]}
+        counted = {name: numbers[name] for name in COUNTED}
         return {
             "stream": {
                 "name": self._info.name,
@@ -235,16 +287,37 @@ class Cold:
                 "balanced": numbers["received"] == numbers["processed"] + sum(counted.values()),
                 "missing": {"filled": numbers["filled"], "jumped": numbers["jumped"]},
             },
-            "quality": {name: numbers[name] for name in COUNTS[5:]},
+            "quality": {**{name: numbers[name] for name in QUALITY}, **self._quality.report()},
             "rings": {"samples_lost": self._samples.n_lost, "events_lost": self._events.n_lost},
+            "events_unwritten": int(self._shared.numbers("events_unwritten")[0]),
             "outlet_errors": int(self._shared.numbers("outlet_errors")[0]),
             "events": dict(sorted(self._tally.events.items())),
             "predictions": dict(sorted(self._tally.predictions.items())),
             "states": self._tally.state_seconds(1.0 / rate if rate else 0.0),
+            **({"accuracy": self._accuracy.report()} if self._accuracy is not None else {}),
             "plan_sha256": self._plan.plan_sha256,
             "ended": "finished" if int(self._shared.numbers("finished")[0]) else "the hot process died",
             "elapsed_s": self._elapsed_s(),
         }
+
+
+def _open_journal(out: Path, tail_bytes: int) -> Journal:
+    """Open ``events.jsonl``; what the ring still holds must be found again in the tail of an existing one."""
+    try:
+        return Journal(out / EVENTS_FILE, hold_s=_HOLD_S, tail_bytes=tail_bytes + (1 << 20))
+    except OSError as error:
+        raise RunFolderError(f"out must be a writable folder, got {str(out)!r}: {error.strerror}") from error
+
+
+def _tally_of(events_file: Path) -> Tally:
+    """Count the events of a whole file, where an earlier process has written some of them."""
+    tally = Tally()
+    with events_file.open("rb") as file:
+        for line in file:
+            values = json.loads(line)
+            one = Event(values["type"], values["stream"], values["sample"], 0, 0.0, 0.0, values)
+            tally.add([one])
+    return tally
 
 
 def _as_event(record: EventRecord) -> Event:

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -14,18 +14,24 @@ from config.tree import Config
 from models.bundle import Bundle
 from sinks.lsl import LslOutlets
 from stream.app import Built, build, load_classifier
-from stream.contracts import Chunk, Event, NeuroloopError, StreamInfo, StreamLost, StreamMismatch
+from stream.contracts import Chunk, Event, Marker, NeuroloopError, StreamInfo, StreamLost, StreamMismatch
 from stream.engine import Engine
+from stream.latency import DurationLog
+from stream.runner.child import tell
+from stream.runner.keeping import Keeper
 from stream.runner.placement import Placement, follow_parent, quiet_memory, settle
-from stream.runner.shared import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event
+from stream.runner.shared import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
 from stream.runner.sourcing import SourcePlan, open_markers, open_source
 from stream.runner.warming import warm_up
 from stream.sources.lsl.library import quiet_library
 from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.source import LslSource
+from stream.staleness import Staleness
 
 _READ_S = 0.2
 _NOTIFY_NS = 20_000_000
+_WHOLE_LOOP = -1
+"""Row of the whole loop, counted from that of the first stage."""
 _MARKERS_NS = 5_000_000
 _LAST_MARKERS_S = 0.3
 _REOPEN_S = 0.5
@@ -45,9 +51,17 @@ class HotPlan:
 
 def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
     """Be the hot process: settle, build, warm up, open the source, loop until told to stop."""
+    is_running = False
+
+    def end(*_: object) -> None:
+        """Finish the run as for a stop; before it has begun there is nothing to finish."""
+        if not is_running:
+            sys.exit(143)
+        request_stop(shared)
+
+    signal.signal(signal.SIGTERM, end)
     follow_parent()
     quiet_library()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         settings = settle(plan.placement.hot, realtime=plan.config.process.priority == "auto")
@@ -58,29 +72,22 @@ def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
         if markers is not None:
             markers.settle(_MARKERS_SETTLE_S)
         source = open_source(plan.source)
-        ready.send(("ready", settings))
-        quiet_memory()
-        try:
-            hot.run(source, markers)
-        finally:
-            source.close()
-            hot.close()
-            if markers is not None:
-                markers.close()
     except NeuroloopError as error:
-        ready.send(("error", str(error)))
+        tell(ready, "error", str(error))
         sys.exit(1)
-
-
-class _StageRows:
-    """Counts the stages of the pipeline in the rows behind the loop's own."""
-
-    def __init__(self, shared: Shared) -> None:
-        self._add = shared.latency().add
-
-    def add(self, stage: int, nanoseconds: int) -> None:
-        """Count one call of a stage."""
-        self._add(stage + 1, nanoseconds)
+    is_running = True
+    tell(ready, "ready", settings)
+    quiet_memory()
+    try:
+        hot.run(source, markers)
+    except NeuroloopError as error:
+        _log.error("%s", error)
+        sys.exit(1)
+    finally:
+        hot.close()
+        source.close()
+        if markers is not None:
+            markers.close()
 
 
 class HotLoop:
@@ -98,31 +105,38 @@ class HotLoop:
         self._shared = shared
         info = plan.source.info
         offered = _offered_taps(plan.config, bundle)
+        self._latency = shared.latency()
+        self._row_in_to_out = shared.rows.index(IN_TO_OUT)
+        self._stage_log = DurationLog(self._latency, first_row=shared.rows.index(LOOP) - _WHOLE_LOOP)
         self._outlets: LslOutlets | None = None
-        built = build(
-            plan.config,
-            info,
-            bundle=bundle,
-            taps={name: self._offer(name) for name in offered},
-            timer=_StageRows(shared),
-        )
+        self._keeper = Keeper(shared.kept) if shared.kept is not None else None
+        built = build(plan.config, info, bundle=bundle, taps=self._receivers(offered), timer=self._stage_log)
         self._outlets = _make_outlets(plan.config, info, built, offered)
-        self._engine = Engine(plan.config.source, built.pipeline, self._keep)
+        self._engine = Engine(plan.config.source, built.pipeline, self._keep, first_sample=plan.source.first_sample)
         self._samples = shared.samples.writer()
         self._events = shared.events.writer()
-        self._latency = shared.latency()
-        self._row_loop = shared.rows.index(LOOP)
-        self._row_in_to_out = shared.rows.index(IN_TO_OUT)
         self._labels = {label: index for index, label in enumerate(shared.classes)}
         self._predictions = shared.numbers("predictions")
         self._decision_seconds = shared.counters.histogram("prediction_latency")
         self._loop_seconds = shared.counters.histogram("loop_seconds")
         self._newest_stamp = shared.numbers("newest_stamp")
         self._arrival_ns = 0
+        self._told = (-1, 0)
+        self._staleness = Staleness(plan.config.source, info.sfreq)
+        shared.numbers("drift_score")[0] = built.pipeline.drift_score
         shared.numbers("decision_rate")[0] = built.pipeline.stages[-1].info_out.sfreq if built.classes else 0.0
 
-    def _offer(self, name: str):  # type: ignore[no-untyped-def]
-        """Return the receiver of one tap."""
+    def _receivers(self, offered: Sequence[str]) -> dict[str, Callable[[Chunk], None]]:
+        """Return who receives the rows of each tap: the network, the recorder, or both."""
+        receivers: dict[str, Callable[[Chunk], None]] = {name: self._offer(name) for name in offered}
+        for name in self._shared.kept.taps if self._shared.kept is not None else ():
+            if self._keeper is not None:
+                keep = self._keeper.tap(name)
+                receivers[name] = _both(receivers[name], keep) if name in receivers else keep
+        return receivers
+
+    def _offer(self, name: str) -> Callable[[Chunk], None]:
+        """Return what offers the rows of one tap on the network."""
 
         def receive(chunk: Chunk) -> None:
             if self._outlets is not None:
@@ -140,11 +154,14 @@ class HotLoop:
         stop, progress = shared.numbers("stop"), shared.numbers("progress")
         started, up, received = shared.numbers("started_ns"), shared.numbers("stream_up"), shared.numbers("received")
         n_expected = plan.source.n_samples
-        latency, loop_seconds, row_loop = self._latency, self._loop_seconds, self._row_loop
+        stage_log, loop_seconds = self._stage_log, self._loop_seconds
+        is_started = bool(started[0])
+        keeper, staleness = self._keeper, self._staleness
         newest_stamp, now = self._newest_stamp, time.perf_counter_ns
         last_notify = last_markers = end_ns = n_received = 0
         up[0] = 1
         while not is_stopping(stop):
+            progress[0] += 1
             try:
                 block = source.read(_READ_S)
             except StreamLost as lost:
@@ -157,28 +174,32 @@ class HotLoop:
                 up[0] = 1
                 continue
             begin = now()
-            progress[0] += 1
             if end_ns and begin >= end_ns:
                 break
             if markers is not None and begin - last_markers >= _MARKERS_NS:
                 last_markers = begin
                 found = markers.read()
                 if found:
-                    engine.add_markers(found)
+                    self._take_markers(found)
             if block is None:
                 continue
-            if not started[0]:
+            if not is_started:
+                is_started = True
                 started[0] = begin
                 end_ns = begin + round(plan.seconds * 1e9) if plan.seconds is not None else 0
                 shared.numbers("first_offset")[0] = begin * 1e-9 - float(block.timestamps[-1])
             self._arrival_ns = begin
+            if keeper is not None:
+                keeper.rows(block, begin)
+            skip = staleness.decide(n_received, len(block.timestamps))
             n_received += len(block.timestamps)
-            events = engine.push_block(block)
+            events = engine.push_block(block) if skip is None else engine.push_late(block, skip)
             if events:
                 self._emit(events)
             newest_stamp[0] = block.timestamps[-1]
             done = now()
-            latency.add(row_loop, done - begin)
+            stage_log.add(_WHOLE_LOOP, done - begin)
+            stage_log.flush()
             loop_seconds.observe((done - begin) * 1e-9)
             if events or done - last_notify >= _NOTIFY_NS:
                 last_notify = done
@@ -189,6 +210,12 @@ class HotLoop:
                 break
         received[0] = n_received
         self._finish(markers)
+
+    def _take_markers(self, markers: Sequence[Marker]) -> None:
+        """Hand markers to the engine, and to the recorder with their place among the samples."""
+        self._engine.add_markers(markers)
+        if self._keeper is not None:
+            self._keeper.markers(markers)
 
     def _emit(self, events: Sequence[Event]) -> None:
         """Hand events to the outlets first, then to the ring."""
@@ -212,6 +239,7 @@ class HotLoop:
         for reason, count in (*books.missing.items(), *books.counted.items(), *books.quality.items()):
             numbers(reason)[0] = count
         numbers("effective_sfreq")[0] = self._engine.sequencer.effective_sfreq
+        numbers("drift_score")[0] = self._engine.pipeline.drift_score
         if self._outlets is not None:
             numbers("outlet_errors")[0] = self._outlets.n_errors.total()
 
@@ -241,7 +269,8 @@ class HotLoop:
         """Say ``lost`` or ``found`` at the last sample that came."""
         sample = max(0, self._engine.sequencer.next_sample - 1)
         time_s = float(self._newest_stamp[0])
-        k = 1 if what == "lost" else 2
+        k = self._told[1] + 1 if self._told[0] == sample else 1  # 0 is the start of the stream
+        self._told = (sample, k)
         self._emit([Event("stream", self._plan.source.info.name, sample, k, time_s, 0.0, {"what": what}, 99)])
         self._samples.notify()
 
@@ -250,7 +279,7 @@ class HotLoop:
         if markers is not None and markers.senders:
             end = time.perf_counter() + _LAST_MARKERS_S
             while time.perf_counter() < end:
-                self._engine.add_markers(markers.read())
+                self._take_markers(markers.read())
                 time.sleep(0.02)
         self._emit(self._engine.finish())
         self._count()
@@ -258,12 +287,27 @@ class HotLoop:
         self._shared.numbers("stream_up")[0] = 0
 
     def close(self) -> None:
-        """Take the outlets off the network and end the rings."""
-        if self._outlets is not None:
-            self._outlets.close()
-        self._samples.close()
-        self._events.close()
-        self._shared.bell.notify()
+        """Take the outlets off the network, close the books and end the rings."""
+        try:
+            self._count()
+            if self._outlets is not None:
+                self._outlets.close()
+        finally:
+            self._samples.close()
+            self._events.close()
+            if self._keeper is not None:
+                self._keeper.close()
+            self._shared.bell.notify()
+
+
+def _both(one: Callable[[Chunk], None], other: Callable[[Chunk], None]) -> Callable[[Chunk], None]:
+    """Return what hands a chunk to two receivers."""
+
+    def receive(chunk: Chunk) -> None:
+        one(chunk)
+        other(chunk)
+
+    return receive
 
 
 def _offered_taps(config: Config, bundle: Bundle | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.live import ProcessSettings
+from stream.contracts import ConfigError
 
 _FIFO_PRIORITY = 10
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _PR_SET_TIMERSLACK = 29
 
 
@@ -30,7 +33,7 @@ def plan_placement(settings: ProcessSettings) -> Placement:
 
     Raises
     ------
-    ValueError
+    ConfigError
         If the chosen core is not usable.
     """
     if not hasattr(os, "sched_getaffinity"):
@@ -40,7 +43,7 @@ def plan_placement(settings: ProcessSettings) -> Placement:
         return Placement(frozenset(), frozenset())
     core = usable[-1] if settings.hot_core == "auto" else settings.hot_core
     if core not in usable:
-        raise ValueError(f"process.hot_core must be one of the usable cores {usable}, got {core!r}")
+        raise ConfigError(f"process.hot_core must be one of the usable cores {usable}, got {core!r}")
     others = frozenset(usable) - {core}
     return Placement(frozenset({core}), others or frozenset({core}))
 
@@ -67,10 +70,25 @@ def settle(cores: frozenset[int], *, realtime: bool) -> dict[str, Any]:
 
 
 def follow_parent() -> None:
-    """Be terminated with the process that started this one; leave Ctrl-C to it."""
+    """Be terminated with the process that started this one; leave Ctrl-C to it, take SIGTERM from now on.
+
+    Set the handler of SIGTERM first: one that came while this process started is delivered here.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        system = ctypes.CDLL(None, use_errno=True)
+        system.prctl(_PR_SET_NAME, multiprocessing.current_process().name.encode())  # what top and ps -e show
+        system.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it died before the call
+            os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def is_orphan() -> bool:
+    """Return whether the process that started this one is gone."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 def quiet_memory() -> None:

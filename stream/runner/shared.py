@@ -16,6 +16,7 @@ from stream.ring.bell import Bell
 from stream.ring.counters import CounterBlock
 from stream.ring.events import EventRing
 from stream.ring.samples import SampleRing
+from stream.runner.keeping import RECORDER, KeepRings
 
 READER = "cold"
 LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
@@ -65,9 +66,19 @@ class Shared:
     counters: CounterBlock
     rows: tuple[str, ...]
     classes: tuple[str, ...]
+    kept: KeepRings | None = None
+    """What is left for a recorder, if there is one."""
 
     @classmethod
-    def make(cls, info: StreamInfo, *, stages: Sequence[str], classes: Sequence[str], ring_s: float) -> Shared:
+    def make(
+        cls,
+        info: StreamInfo,
+        *,
+        stages: Sequence[str],
+        classes: Sequence[str],
+        ring_s: float,
+        kept: KeepRings | None = None,
+    ) -> Shared:
         """Make the rings for one stream.
 
         Raises
@@ -78,13 +89,15 @@ class Shared:
         rows = (LOOP, *stages, IN_TO_OUT)
         bell = Bell()
         capacity = max(1024, round(ring_s * info.sfreq))
+        readers = (READER,) if kept is None else (READER, RECORDER)
         return cls(
             bell=bell,
             samples=SampleRing.shared(info, capacity, bell=bell, readers=(READER,)),
-            events=EventRing.shared(max(1 << 20, round(ring_s * _EVENT_BYTES_PER_S)), bell=bell, readers=(READER,)),
+            events=EventRing.shared(max(1 << 20, round(ring_s * _EVENT_BYTES_PER_S)), bell=bell, readers=readers),
             counters=CounterBlock.shared(_specs(rows, classes)),
             rows=rows,
             classes=tuple(classes),
+            kept=kept,
         )
 
     def latency(self) -> LatencyTable:
@@ -103,21 +116,14 @@ class Shared:
         self.events.close()
         self.counters.close()
         self.bell.close()
+        if self.kept is not None:
+            self.kept.close()
 
 
-COUNTS = (
-    "received",
-    "processed",
-    "filled",
-    "jumped",
-    "duplicates",
-    "gaps",
-    "clock_steps",
-    "counter_resets",
-    "nonfinite",
-    "backward",
-    "bad_stamps",
-)
+COUNTED = ("duplicates", "skipped")
+"""Why samples that were received were not processed."""
+QUALITY = ("gaps", "clock_steps", "counter_resets", "nonfinite", "backward", "bad_stamps")
+COUNTS = ("received", "processed", "filled", "jumped", *COUNTED, *QUALITY)
 """Sample counts that the hot process keeps, each in a word of its own."""
 
 
@@ -130,11 +136,19 @@ def _specs(rows: Sequence[str], classes: Sequence[str]) -> list[CounterSpec]:
         CounterSpec("progress", "count"),
         CounterSpec("stream_up", "count"),
         CounterSpec("outlet_errors", "count"),
+        CounterSpec("events_unwritten", "count"),
+        CounterSpec("files_unwritten", "count"),
+        CounterSpec("unrecorded_samples", "count"),
+        CounterSpec("unrecorded_tap_rows", "count"),
+        CounterSpec("unrecorded_markers", "count"),
+        CounterSpec("unrecorded_events", "count"),
+        CounterSpec("recorder_error", "count"),
         CounterSpec("newest_stamp", "value"),
         CounterSpec("first_offset", "value"),
         CounterSpec("decision_rate", "value"),
         CounterSpec("started_ns", "count"),
         CounterSpec("effective_sfreq", "value"),
+        CounterSpec("drift_score", "value"),
         CounterSpec("predictions", "count", size=len(classes) + 1),
         CounterSpec("prediction_latency", "histogram", bounds=LATENCY_BOUNDS_S),
         CounterSpec("loop_seconds", "histogram", bounds=LATENCY_BOUNDS_S),

@@ -13,9 +13,11 @@ from stream.sources.lsl.clock_offset import ClockOffset
 from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.network import FoundStream, Network, StreamQuery, find_stream
 from stream.sources.lsl.source import LslSource
+from stream.sources.units import assume_unit
 
 _log = logging.getLogger("neuroloop.source")
 _FIND_AGAIN_S = 10.0
+_SAME_S = 2.0
 _POLL_S = 0.01
 
 
@@ -35,6 +37,12 @@ class SourcePlan:
         How many samples the sender will send in all, where it says so.
     reconnect_s : float
         How long to wait for a lost stream.
+    query : StreamQuery
+        What the sender is called, also after it has started anew.
+    first_sample : int
+        Number of the first sample, where a recording that is played says it.
+    has_numbers : bool
+        Whether the source numbers its samples itself.
     """
 
     info: StreamInfo
@@ -43,6 +51,9 @@ class SourcePlan:
     is_played: bool
     n_samples: int | None
     reconnect_s: float
+    query: StreamQuery
+    first_sample: int = 0
+    has_numbers: bool = False
 
 
 def find_source(settings: SourceSettings) -> SourcePlan:
@@ -60,12 +71,15 @@ def find_source(settings: SourceSettings) -> SourcePlan:
     try:
         description = source.description
         return SourcePlan(
-            info=source.info,
+            info=assume_unit(source.info, settings.units),
             uid=found.uid,
             host=found.host,
             is_played=description.stamps == "recording",
             n_samples=description.n_samples,
             reconnect_s=settings.reconnect_s,
+            query=StreamQuery(found.name, found.type, found.source_id or None),
+            first_sample=description.first_sample,
+            has_numbers=description.counter != "none",
         )
     finally:
         source.close()
@@ -87,21 +101,24 @@ def _find(settings: SourceSettings) -> FoundStream:
         return found
 
 
-def _find_again(uid: str) -> FoundStream:
-    """Find the very sender again that another process has found."""
+def _find_again(plan: SourcePlan, *, or_successor: bool) -> FoundStream:
+    """Find the very sender again that another process has found, or the one that has taken its place."""
     network = Network()
-    end = time.perf_counter() + _FIND_AGAIN_S
-    while time.perf_counter() < end:
-        for found in network.streams():
-            if found.uid == uid:
-                return found
+    begin = time.perf_counter()
+    while (waited_s := time.perf_counter() - begin) < _FIND_AGAIN_S:
+        streams = network.streams()
+        same = [found for found in streams if found.uid == plan.uid]
+        if not same and or_successor and waited_s > _SAME_S:
+            same = [found for found in streams if plan.query.matches(found)]
+        if same:
+            return max(same, key=lambda found: found.created_at)
         time.sleep(_POLL_S)
-    raise StreamLost(f"source must stay on the network, got no answer from the sender with uid {uid!r} any more")
+    raise StreamLost(f"source must stay on the network, got no answer any more from the one with {plan.query}")
 
 
 def open_source(plan: SourcePlan) -> LslSource:
     """Subscribe; call it where everything else is ready, samples are kept from then on."""
-    source = LslSource(_find_again(plan.uid))
+    source = LslSource(_find_again(plan, or_successor=False))
     source.open()
     return source
 
@@ -116,4 +133,4 @@ def open_markers(settings: MarkerSettings, plan: SourcePlan) -> LslMarkers | Non
 
 def open_clock(plan: SourcePlan) -> ClockOffset | None:
     """Measure the sender's clock, for streams that carry it."""
-    return None if plan.is_played else ClockOffset(_find_again(plan.uid))
+    return None if plan.is_played else ClockOffset(_find_again(plan, or_successor=True))

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import os
 import platform
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from config.loading import dump_config
 from config.tree import Config
-from sinks.run_folder import RunFolder
+from sinks.metrics import check_port
+from sinks.recorder import RecordedRun
+from sinks.run_folder import RunFolder, add_to_summary
 from stream.app import build, load_classifier
-from stream.contracts import ConfigError, NeuroloopError
+from stream.contracts import Chunk, ConfigError, StreamInfo
 from stream.machine import machine_settings
+from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance
+from stream.runner.child import Child, RunFailed
 from stream.runner.cold import ColdPlan, run_cold
 from stream.runner.hot import HotPlan, run_hot
+from stream.runner.keeping import KeepRings
 from stream.runner.placement import plan_placement, settle
+from stream.runner.recording import RecordPlan, recorder_books, run_recorder
 from stream.runner.shared import Shared, request_stop
-from stream.runner.sourcing import find_source
+from stream.runner.sourcing import SourcePlan, find_source
+from stream.sources.recordings.run_parts import SIGNALS_FILE
 
 _log = logging.getLogger("neuroloop.run")
-_START_S = 180.0
-_STOP_S = 1.5
-_MAX_COLD_RESTARTS = 20
 _POLL_S = 0.2
-
-
-class RunFailed(NeuroloopError):
-    """A process of the run died."""
+_HANGS_S = 5.0
+_LAST_STEPS_S = 5.0
+_DRAIN_S = 10.0
+_QUICK_S = 60.0
+_MAX_QUICK_DEATHS = 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class RunOptions:
         Whether events and provenance name the machine.
     picture : Path, optional
         Where to keep the last view.
+    recorded : Config, optional
+        What ``config.yaml`` and the provenance hold, where that is not the configuration that runs: one whose source
+        is an amplifier of our own.
     """
 
     out: Path | None = None
@@ -65,6 +72,7 @@ class RunOptions:
     title: str = "neuroloop run"
     with_host: bool = False
     picture: Path | None = None
+    recorded: Config | None = None
 
 
 class Supervisor:
@@ -80,16 +88,19 @@ class Supervisor:
     def __init__(self, config: Config, options: RunOptions) -> None:
         if config.source.kind != "lsl":
             raise ConfigError(f"source.kind must be 'lsl' here, got {config.source.kind!r}")
+        if config.recorder.enabled and options.out is None:
+            raise ConfigError("out must be given for a run that is recorded, got nothing")
         self._config = config
         self._options = options
-        self._context = multiprocessing.get_context("spawn")
         self._stop_requested = False
         self._shared: Shared | None = None
+        self._cold: Child
+        self._recorder: Child | None = None
+        self._recorder_arguments: tuple[Any, ...] = ()
+        self._n_recorder_deaths = 0
+        self._reached: dict[str, Any] = {}
         self.metrics_port: int | None = None
-        try:
-            self._placement = plan_placement(config.process)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        self._placement = plan_placement(config.process)
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Run until the stream is over, the time is up or somebody stops it.
@@ -106,45 +117,62 @@ class Supervisor:
         """
         with ExitStack() as stack:
             self._catch_signals(stack)
+            check_port(self._config.metrics)
             bundle = load_classifier(self._config)
             source = find_source(self._config.source)
             _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)
-            built = build(self._config, source.info, bundle=bundle)
+            recorded = self._config.recorder.taps if self._config.recorder.enabled else ()
+            built = build(self._config, source.info, bundle=bundle, taps=dict.fromkeys(recorded, _ignore))
+            infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {INPUT_TAP: source.info}
             shared = Shared.make(
                 source.info,
                 stages=[stage.name for stage in built.pipeline.stages],
                 classes=built.classes,
                 ring_s=self._config.process.ring_s,
+                kept=self._make_kept(source, {name: infos[name] for name in recorded}),
             )
             stack.callback(shared.close)
             self._shared = shared
             if self._options.out is not None:
-                record = provenance(self._config, built.plan, with_host=self._options.with_host)
-                RunFolder(self._options.out, config_yaml=dump_config(self._config), provenance=record).close()
+                config = self._options.recorded or self._config
+                record = provenance(config, built.plan, with_host=self._options.with_host)
+                RunFolder(self._options.out, config_yaml=dump_config(config), provenance=record).close()
             machine = machine_settings()
-            settle(self._placement.others, realtime=False)
+            stack.enter_context(_on_cores(self._placement.others))
             plan = HotPlan(self._config, source, self._placement, self._options.seconds)
-            hot, settings = self._start(run_hot, plan, shared, "hot")
-            stack.callback(_end, hot)
+            hot = Child(run_hot, (plan, shared), "hot")
+            stack.callback(hot.end, 0.0)
             cold_plan = ColdPlan(
                 config=self._config,
                 source=source,
                 out=self._options.out,
                 cores=self._placement.others,
-                settings={"machine": machine, "hot": settings},
+                machine=machine,
                 plan_sha256=built.plan.hash,
                 title=self._options.title,
                 show=self._options.show,
                 host=platform.node() if self._options.with_host else None,
                 picture=self._options.picture,
             )
-            cold, told = self._start(run_cold, cold_plan, shared, "cold")
-            self.metrics_port = told.get("metrics_port")
+            self._cold = Child(run_cold, (cold_plan, shared), "cold")
+            stack.callback(self._end_cold, hot)
+            stack.callback(self._end_recorder)
+            self._start_recorder(source, {name: infos[name] for name in recorded}, shared)
+            self.metrics_port = self._cold.wait_until_ready(lambda: self._stop_requested).get("metrics_port")
+            self._reached = hot.wait_until_ready(lambda: self._stop_requested)
+            self._cold.send(self._reached)
             if self.metrics_port is not None:
                 _log.info("metrics: http://%s:%d/metrics", self._config.metrics.host, self.metrics_port)
+                settings = self._config.metrics.model_copy(update={"port": self.metrics_port})
+                config = self._config.model_copy(update={"metrics": settings})
+                cold_plan = replace(cold_plan, config=config)  # a cold process that is started again keeps the port
             if on_ready is not None:
                 on_ready()
-            self._watch(hot, cold, cold_plan, shared)
+            self._watch(hot, cold_plan, shared)
+            self._end_recorder()
+            if shared.kept is not None and self._options.out is not None:
+                add_to_summary(self._options.out, "recorder", recorder_books(shared))
+            self._check_outcome(hot, shared)
 
     def stop(self) -> None:
         """Ask the run to finish; from any thread or signal handler."""
@@ -164,70 +192,143 @@ class Supervisor:
             before = signal.signal(number, handle)
             stack.callback(signal.signal, number, before)
 
-    def _start(
-        self, target: Callable[..., None], plan: Any, shared: Shared, name: str
-    ) -> tuple[SpawnProcess, dict[str, Any]]:
-        """Start one process and wait until it says that it is ready."""
-        receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=target, args=(plan, shared, sender), name=f"neuroloop-{name}")
-        process.start()
-        sender.close()
-        deadline = time.perf_counter() + _START_S
-        try:
-            while time.perf_counter() < deadline:
-                wait([receiver, process.sentinel], timeout=_POLL_S)
-                if receiver.poll():
-                    return process, self._answer(receiver, name)
-                if not process.is_alive():
-                    raise RunFailed(f"the {name} process must start, got exit code {process.exitcode}")
-                if self._stop_requested:
-                    raise KeyboardInterrupt
-            raise RunFailed(f"the {name} process must be ready within {_START_S:g} s, got no answer")
-        except BaseException:
-            _end(process)
-            raise
-        finally:
-            receiver.close()
+    def _watch(self, hot: Child, cold_plan: ColdPlan, shared: Shared) -> None:
+        """Wait for the end; start the cold process again if it dies, end a hot one that does not stop."""
+        watchdog = _Watchdog(shared)
+        n_quick_deaths, started = 0, time.perf_counter()
+        while True:
+            sentinels = [child.process.sentinel for child in (hot, self._cold) if child.is_alive]
+            wait(sentinels, timeout=_POLL_S)
+            self._watch_recorder(shared)
+            if hot.is_alive and watchdog.is_overdue(is_stopping=self._stop_requested):
+                hot.process.kill()
+            if self._cold.is_alive:
+                continue
+            if self._cold.process.exitcode == 0:  # the rings are closed: the hot process is on its last steps
+                hot.end(_LAST_STEPS_S)
+                return
+            now = time.perf_counter()
+            n_quick_deaths = n_quick_deaths + 1 if now - started < _QUICK_S else 1
+            if n_quick_deaths > _MAX_QUICK_DEATHS:
+                raise RunFailed(f"the cold process must stay alive, got {n_quick_deaths} deaths in a row")
+            _log.warning(
+                "the cold process died (exit code %s), starting it again; the rings keep what it has to write",
+                self._cold.process.exitcode,
+            )
+            started, dead = now, self._cold
+            self._cold = Child(run_cold, (cold_plan, shared), "cold")
+            dead.release()
+            self._cold.wait_until_ready()
+            self._cold.send(self._reached)
 
     @staticmethod
-    def _answer(receiver: Connection, name: str) -> dict[str, Any]:
-        try:
-            kind, value = receiver.recv()
-        except EOFError:
-            raise RunFailed(f"the {name} process must start, got its death") from None
-        if kind == "error":
-            raise RunFailed(value)
-        return dict(value)
-
-    def _watch(self, hot: SpawnProcess, cold: SpawnProcess, cold_plan: ColdPlan, shared: Shared) -> None:
-        """Wait for the end; start the cold process again if it dies; tell a death of the hot one."""
-        restarts = 0
-        hot_ended = 0.0
-        while True:
-            wait([hot.sentinel, cold.sentinel] if hot.is_alive() else [cold.sentinel], timeout=_POLL_S)
-            if not hot.is_alive() and not hot_ended:
-                hot_ended = time.perf_counter()
-                if not int(shared.numbers("finished")[0]):
-                    _log.error("the hot process died (exit code %s); writing what it left", hot.exitcode)
-            if cold.is_alive():
-                continue
-            if cold.exitcode == 0 and hot_ended:
-                break
-            restarts += 1
-            if restarts > _MAX_COLD_RESTARTS:
-                self.stop()
-                raise RunFailed(f"the cold process must stay alive, got {restarts} deaths")
-            _log.warning("the cold process died (exit code %s), starting it again", cold.exitcode)
-            cold, _ = self._start(run_cold, cold_plan, shared, "cold")
+    def _check_outcome(hot: Child, shared: Shared) -> None:
+        """Say what must not pass for success."""
         if not int(shared.numbers("finished")[0]):
-            raise RunFailed(f"the hot process must stay alive, got its death with exit code {hot.exitcode}")
+            code = hot.process.exitcode
+            raise RunFailed(f"the hot process must stay alive, got its death with exit code {code}; the run is cut off")
+        n_events, n_files = (int(shared.numbers(name)[0]) for name in ("events_unwritten", "files_unwritten"))
+        if n_events or n_files:
+            raise RunFailed(f"out must be writable to the end, got {n_events} events and {n_files} files not written")
+        if shared.kept is not None:
+            books = recorder_books(shared)
+            if books["reason"] is not None:
+                raise RunFailed(
+                    f"the recording must be whole, got {books['lost']} samples of {books['lost'] + books['written']} "
+                    f"not recorded ({books['reason']})"
+                )
+
+    def _make_kept(self, source: SourcePlan, taps: Mapping[str, StreamInfo]) -> KeepRings | None:
+        """Make the rings for the recorder, if there shall be one."""
+        config = self._config
+        if not config.recorder.enabled:
+            return None
+        return KeepRings.make(source.info, taps, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
+
+    def _start_recorder(self, source: SourcePlan, taps: Mapping[str, StreamInfo], shared: Shared) -> None:
+        """Start the recorder process, if there shall be one."""
+        if shared.kept is None or self._options.out is None:
+            return
+        run = RecordedRun(
+            pipeline=self._config.name,
+            info=source.info,
+            has_numbers=source.has_numbers,
+            taps=taps,
+            host=source.host,
+            is_played=source.is_played,
+            first_sample=source.first_sample,
+        )
+        out, cores = self._options.out, self._placement.others
+        plan = RecordPlan(self._config.recorder, run, source, out, cores)
+        self._recorder_arguments = (plan, shared)
+        self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
+        self._recorder.wait_until_ready(lambda: self._stop_requested)
+        _log.info("recording: %s", out / SIGNALS_FILE)
+
+    def _watch_recorder(self, shared: Shared) -> None:
+        """Start the recorder again if it died; the run does not wait for it."""
+        recorder = self._recorder
+        if recorder is None or recorder.is_alive or recorder.process.exitcode == 0 or not self._reached:
+            return
+        self._n_recorder_deaths += 1
+        if self._n_recorder_deaths > _MAX_QUICK_DEATHS:
+            return
+        _log.warning(
+            "the recorder process died (exit code %s), starting it again; the rings keep what it has to write",
+            recorder.process.exitcode,
+        )
+        self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
+        recorder.release()
+
+    def _end_recorder(self) -> None:
+        """Let the recorder write what the hot process left, but not for ever; may be called twice."""
+        if self._shared is not None and self._recorder is not None:
+            if not self._reached:  # there is nothing to record
+                self._recorder.process.kill()
+            self._watch_recorder(self._shared)
+            self._recorder.end(_DRAIN_S)
+
+    def _end_cold(self, hot: Child) -> None:
+        """Let the cold process write what the hot one left, but not for ever."""
+        hot.end(0.0)
+        if not self._reached:  # it has never run
+            self._cold.process.kill()
+        self._cold.end(_DRAIN_S)
 
 
-def _end(process: SpawnProcess) -> None:
-    """End a process that should be over by now."""
-    if process.is_alive():
-        process.terminate()
-        process.join(_STOP_S)
-        if process.is_alive():
-            process.kill()
-    process.join(_STOP_S)
+def _ignore(chunk: Chunk) -> None:
+    """Receive the rows of a tap that only shapes the plan."""
+
+
+class _Watchdog:
+    """Tells a hot process that hangs: says it once, and after a request to stop finds it overdue."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._progress = shared.numbers("progress")
+        self._last = -1
+        self._moved = time.perf_counter()
+        self._stop_seen: float | None = None
+        self._has_told = False
+
+    def is_overdue(self, *, is_stopping: bool) -> bool:
+        """Look; say whether it had to stop long ago."""
+        now, progress = time.perf_counter(), int(self._progress[0])
+        if progress != self._last:
+            self._last, self._moved, self._has_told = progress, now, False
+        elif now - self._moved > _HANGS_S and not self._has_told:
+            self._has_told = True
+            _log.warning("the hot process has not moved for %g s", _HANGS_S)
+        if is_stopping and self._stop_seen is None:
+            self._stop_seen = now
+        return self._stop_seen is not None and now - self._stop_seen > _HANGS_S
+
+
+@contextmanager
+def _on_cores(cores: frozenset[int]) -> Iterator[None]:
+    """Leave the hot process its core, as long as it needs it."""
+    before = frozenset(os.sched_getaffinity(0)) if cores else frozenset()
+    settle(cores, realtime=False)
+    try:
+        yield
+    finally:
+        settle(before, realtime=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def first_sample(self) -> int:
+        """Number of the first row where there are no sample numbers."""
+        ...
+
+    @property
     def marker_streams(self) -> tuple[str, ...]:
         """The names that markers may carry."""
         ...
@@ -71,6 +76,38 @@ class Feed(Protocol):
 
     def markers(self, start: int, n: int) -> list[DueMarker]:
         """Return the markers that become due with these rows; those after the last row come with the last."""
+        ...
+
+
+@runtime_checkable
+class ScheduledFeed(Feed, Protocol):
+    """A feed that also says when and how its rows are sent; rows are counted as they are sent."""
+
+    def clock_stamps(self, start: int, n: int) -> FloatArray:
+        """Return the stamps of rows by the sender's own clock, in seconds since the stream's start."""
+        ...
+
+    def batch(self, row: int, n: int) -> int:
+        """Return how many of at most ``n`` rows are sent at once from ``row`` on; packets are sent whole."""
+        ...
+
+    def due_s(self, row: int) -> float:
+        """Return when a row is sent, in seconds of stream since the start."""
+        ...
+
+    def outage_s(self, row: int) -> float:
+        """Return for how long the outlet is gone right before this row; 0 where it stays."""
+        ...
+
+    def sent(self, n_rows: int, clock_start: float | None = None) -> None:
+        """Take notice that so many rows are on their way.
+
+        Parameters
+        ----------
+        n_rows : int
+        clock_start : float, optional
+            What was added to `clock_stamps`; None if the feed's own stamps were sent.
+        """
         ...
 
 
@@ -92,6 +129,7 @@ class RecordingFeed:
         if loop and not stream.info.sfreq > 0:
             raise ValueError(f"loop must be off for a stream without a rate, got {loop!r}")
         self.info = stream.info
+        self.first_sample = stream.first_sample if stream.sample_numbers is None else 0
         self._stream = stream
         self._loop = loop
         self._length = stream.n_samples
@@ -181,6 +219,7 @@ class SimulatorFeed:
     """The simulator with its state changes as markers."""
 
     numbering: Numbering = "none"
+    first_sample = 0
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from stream.contracts import StreamInfo
 from stream.sources.channel_types import normal_channel_type
 from stream.sources.units import normal_unit
 
+MONITORING_ID = "neuroloop-monitoring-"
+"""How the ``source_id`` of every stream begins that only tells what a pipeline does."""
 _NAME_TAGS = ("label", "name", "id")
 _UNIT_TAGS = ("unit", "units", "scale")
 _TYPE_TAGS = ("type", "kind")
@@ -109,3 +113,17 @@ def _channel_elements(description: Element | None) -> list[Element]:
             if found:
                 return found
     return [child for child in description if child.tag.lower() == "channel"]
+
+
+def own_info(text: str, n_channels: int) -> StreamInfo | None:
+    """Read the exact description that our own player or recorder wrote as JSON; None where there is none that fits."""
+    if not text:
+        return None
+    try:
+        fields = json.loads(text)
+        tuples = {key: tuple(map(str, fields[key])) for key in ("ch_names", "ch_types", "ch_units")}
+        texts = {key: str(fields[key]) for key in ("name", "type", "source_id")}
+        info = StreamInfo(sfreq=float(fields["sfreq"]), **texts, **tuples)  # type: ignore[arg-type]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return info if info.n_channels == n_channels else None

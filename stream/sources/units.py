@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+
+from stream.contracts import StreamInfo
 
 _PREFIX_WORDS = {"nano": "n", "micro": "u", "milli": "m", "kilo": "k", "mega": "M", "pico": "p"}
 _SCALED_WORDS = {"volt": "V", "ohm": "Ohm", "siemens": "S", "tesla": "T", "second": "s", "hertz": "Hz", "ampere": "A"}
@@ -96,3 +99,17 @@ def normal_unit(text: str | None) -> str:
             if joined in (prefix + word, prefix + word + "s"):
                 return symbol + unit
     return kept
+
+
+def assume_unit(info: StreamInfo, unit: str | None) -> StreamInfo:
+    """Return the description with ``unit`` for the channels that have none.
+
+    Parameters
+    ----------
+    info : StreamInfo
+    unit : str or None
+        In any spelling that `normal_unit` knows; None changes nothing.
+    """
+    if unit is None or all(info.ch_units):
+        return info
+    return replace(info, ch_units=tuple(one or normal_unit(unit) for one in info.ch_units))

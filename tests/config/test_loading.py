@@ -52,7 +52,7 @@ def test_all_faults_are_named_at_once_with_their_lines(tmp_path: Path) -> None:
         f"{path}:8: stages.0.designs.0.low_hz must be below high_hz=1.0, got 40.0",
         f"{path}:9: stages.0.designs.1.freq_hz must be greater than 0, got -3",
         f"{path}:10: stages.1.kind must be one of filter, reference, pick, window, bandpower, logvar, zscore, "
-        "got 'bandpowr'",
+        "artifacts, got 'bandpowr'",
         f"{path}:11: stages.2: exactly one of hop_s and hop_samples must be given",
     ]
 
@@ -63,6 +63,12 @@ def test_an_override_wins_and_is_named_when_it_is_wrong(tmp_path: Path) -> None:
     assert faults_of(path, "source.gap_tolerance_s=-1") == [
         "--set source.gap_tolerance_s=-1: source.gap_tolerance_s must be greater than 0, got -1"
     ]
+
+
+def test_another_kind_of_source_replaces_what_the_preset_says_of_its_own() -> None:
+    source = load_config("demo", ["source.kind=lsl", "source.name=amp"]).source
+    assert (source.kind, source.name) == ("lsl", "amp")
+    assert faults_of("demo", "source.kind=lsl", "source.simulator.seed=1")
 
 
 def test_an_override_reaches_into_lists() -> None:
@@ -101,6 +107,12 @@ def test_a_wrong_override_is_refused(override: str, rule: str) -> None:
         ("name: a\nsource: {gap_tolerance_s: .nan}\n", "must be"),
         ("name: a\nstages: [{kind: pick, name: input, channels: [C3]}]\n", "must be distinct and not 'input'"),
         ("name: a\ndecision: {threshold: 0.5}\n", "decision must be left out"),
+        ("name: a\nsource: 3\n", "source must be a mapping of settings, got 3"),
+        ("name: a\nstages: {a: 1}\n", "stages must be a list, got {'a': 1}"),
+        (
+            "name: a\nstages: [{kind: filter, designs: [{kind: notch, freq_hz: 5, when: sfreq > 1.2.3}]}]\n",
+            "stages.0.designs.0.when must be valid",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, rule: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from tests.integration.live import Start, starting
 from tests.integration.lsl import SESSION_ID, make_outlet
 
 
@@ -13,3 +17,10 @@ def lsl_session() -> str:
     session_id = str(make_outlet("session-check").get_info().session_id())
     assert session_id == SESSION_ID
     return session_id
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start commands of the program; they are ended with the test."""
+    with starting(tmp_path) as run:
+        yield run

@@ -14,7 +14,7 @@ EXAMPLES = [example for stage in STAGES.values() for example in stage.examples]
 
 
 def test_every_kind_of_settings_is_registered() -> None:
-    assert set(STAGES) == {"filter", "reference", "pick", "window", "bandpower", "logvar", "zscore"}
+    assert set(STAGES) == {"filter", "reference", "pick", "window", "bandpower", "logvar", "zscore", "artifacts"}
 
 
 def test_a_kind_cannot_be_taken_twice() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.latency import N_BUCKETS, LatencyTable, bucket_of, bucket_upper
+from stream.latency import N_BUCKETS, DurationLog, LatencyTable, bucket_of, bucket_upper
 
 
 @given(st.integers(0, 2**44))
@@ -39,3 +39,15 @@ def test_percentiles_agree_with_numpy_within_a_bucket() -> None:
 def test_counts_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="counts must have shape"):
         LatencyTable(["loop"], np.zeros((1, 3), np.int64))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-5, 2**60)), max_size=30), st.integers(1, 7))
+def test_noted_durations_are_counted_as_if_added_at_once(durations: list[tuple[int, int]], capacity: int) -> None:
+    at_once, later = LatencyTable("abcd"), LatencyTable("abcd")
+    log = DurationLog(later, first_row=1, capacity=capacity)
+    for row, nanoseconds in durations:
+        at_once.add(row + 1, nanoseconds)
+        log.add(row, nanoseconds)
+    log.flush()
+    np.testing.assert_array_equal(later.counts, at_once.counts)
+    np.testing.assert_array_equal(later.largest, at_once.largest)

@@ -45,7 +45,9 @@ def test_markers_after_the_last_sample_stand_at_it() -> None:
     track = MarkerTrack(INFO)
     track.add([Marker(5.0, "x"), Marker(6.0, "y")])
     track.place(chunk([0.0, 0.1], 0))
-    assert placed(track.finish()) == [(1, 0, "x"), (1, 1, "y")]
+    events = track.finish()
+    assert placed(events) == [(1, 0, "x"), (1, 1, "y")]
+    assert all(event.position > 100 for event in events)
     assert track.finish() == []
 
 

@@ -547,3 +547,12 @@ def test_faulty_call_changes_nothing() -> None:
         seq.push(numbered(3), np.arange(3.0), np.arange(2))
     for name, array in seq.get_state().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(("lost", "seen"), [(130, True), (60, False)])
+def test_a_loss_is_seen_as_soon_as_half_a_second_was_regular(lost: int, seen: bool) -> None:
+    stamps = np.delete(np.arange(1000) / 250.0, slice(lost, lost + 3))
+    seq = sequencer()
+    seq.push(np.zeros((len(stamps), 2)), stamps)
+    assert seq.mode == "regular"
+    assert [event.values["first_missing"] for event in seq.take_events()] == ([lost] if seen else [])

@@ -122,12 +122,14 @@ def test_clock_reset_in_raw_stamps_is_a_clock_step(shared_data: Path) -> None:
     ((sfreq, stamps),) = load(shared_data / "xdf" / "reference" / "clock_resets.xdf")
     seq = number(sfreq, stamps)
     assert_nothing_lost(seq, 27815)
-    (event,) = seq.take_events()
+    rate, event = seq.take_events()
     assert (event.type, event.sample) == ("stream", 12876)
     assert event.values["what"] == "clock_step"
     assert event.values["step_s"] == pytest.approx(-653187.8948, abs=1e-4)
     # nominal 100 Hz, stamps say 93
     assert seq.effective_sfreq == pytest.approx(92.9, abs=0.5)
+    assert (rate.sample, rate.values["what"], rate.values["nominal_sfreq"]) == (2000, "rate", 100.0)
+    assert rate.values["effective_sfreq"] == pytest.approx(93.4, abs=0.1)
 
 
 def test_clock_reset_in_synchronised_stamps_is_one_gap_that_is_jumped(shared_data: Path) -> None:
@@ -135,7 +137,8 @@ def test_clock_reset_in_synchronised_stamps_is_one_gap_that_is_jumped(shared_dat
     step = np.diff(stamps).max()
     assert step == pytest.approx(274, abs=1)
     seq = number(sfreq, stamps)
-    (event,) = seq.take_events()
+    rate, event = seq.take_events()
+    assert rate.values["what"] == "rate"
     assert (event.type, event.values["filled"], event.values["first_missing"]) == ("gap", False, 12876)
     # 274 s at the effective rate, known to 1 %
     assert event.values["missing"] == pytest.approx(step * 93.24, rel=0.01)

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 import pylsl
 
 from stream.contracts import StreamInfo
-from stream.sources.stream_description import describe_channels, field_text, parse_xml
+from stream.sources.stream_description import describe_channels, field_text, own_info, parse_xml
 
 Stamps = Literal["clock", "recording"]
 """Whose stamps a stream carries: the sender's clock, or those of a recording that is being played."""
@@ -42,6 +42,8 @@ class Description:
     counter: Counter = "none"
     n_samples: int | None = None
     """How many samples will be sent in all, where the sender says so."""
+    first_sample: int = 0
+    """Number of the first sample of a played recording that does not begin at 0."""
 
 
 def describe(lsl: Any) -> Description:
@@ -71,10 +73,17 @@ def describe(lsl: Any) -> Description:
     n_channels = lsl.channel_count()
     kind = field_text(own, "counter")
     counter: Counter = "stamps" if kind == "stamps" else "channel" if kind == "channel" else "none"
-    played = _played_info(field_text(own, "info"), n_channels - (counter == "channel"))
+    played = own_info(field_text(own, "info"), n_channels - (counter == "channel"))
     if played is not None:
-        total = field_text(own, "n_samples")
-        return Description(played, tuple(notes), stamps, counter, int(total) if total.isdecimal() else None)
+        total, first = field_text(own, "n_samples"), field_text(own, "first_sample")
+        return Description(
+            played,
+            tuple(notes),
+            stamps,
+            counter,
+            int(total) if total.isdecimal() else None,
+            int(first) if first.isdecimal() else 0,
+        )
     table = describe_channels(desc, n_channels, lsl.type())
     notes.extend(table.notes)
     if n_channels and table.names == tuple(f"ch{i + 1}" for i in range(n_channels)):
@@ -102,6 +111,7 @@ def make_lsl_info(
     stamps: Stamps,
     counter: Counter = "none",
     n_samples: int | None = None,
+    first_sample: int = 0,
 ) -> Any:
     """Describe a recorded or simulated stream for an outlet, so that `describe` gives back exactly ``info``.
 
@@ -117,6 +127,8 @@ def make_lsl_info(
         With ``channel`` the outlet has one more channel, the last one, for sample numbers.
     n_samples : int, optional
         How many samples will be sent in all; a consumer that has them all need not wait for more.
+    first_sample : int
+        Number of the first sample.
 
     Returns
     -------
@@ -136,6 +148,8 @@ def make_lsl_info(
     own = {"stream_name": info.name, "sfreq": repr(info.sfreq), "stamps": stamps, "counter": counter}
     if n_samples is not None:
         own["n_samples"] = str(n_samples)
+    if first_sample:
+        own["first_sample"] = str(first_sample)
     _append(desc.append_child("neuroloop"), {**own, "info": json.dumps(asdict(info))})
     return lsl
 
@@ -178,17 +192,3 @@ def _number(text: str, otherwise: float) -> float:
     except ValueError:
         return otherwise
     return value if 0 <= value < float("inf") else otherwise
-
-
-def _played_info(text: str, n_channels: int) -> StreamInfo | None:
-    """Read the description that our own player wrote; None where there is none that fits."""
-    if not text:
-        return None
-    try:
-        fields = json.loads(text)
-        tuples = {key: tuple(map(str, fields[key])) for key in ("ch_names", "ch_types", "ch_units")}
-        texts = {key: str(fields[key]) for key in ("name", "type", "source_id")}
-        info = StreamInfo(sfreq=float(fields["sfreq"]), **texts, **tuples)  # type: ignore[arg-type]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return info if info.n_channels == n_channels else None

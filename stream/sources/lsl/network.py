@@ -12,11 +12,11 @@ import pylsl
 from pylsl.lib import fmt2string
 
 from stream.contracts import StreamLost, StreamMismatch
+from stream.sources import stream_description
 
 SETTLE_S = 0.75
 """After the first answer others are waited for this long: a little more than the half second between two questions."""
-MONITORING_ID = "neuroloop-monitoring-"
-"""How the ``source_id`` of every outlet begins that only tells what a pipeline does."""
+MONITORING_ID = stream_description.MONITORING_ID
 _POLL_S = 0.01
 _MARKER_TYPE = re.compile(r"marker|event|trigger|stim|annotation", re.IGNORECASE)
 

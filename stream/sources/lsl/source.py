@@ -156,6 +156,8 @@ class LslSource:
             inlet, self._next_data_at, self._next_stamps_at, self._rest_values, self._rest_rows, 0.0, self._error_at
         )
         n = n_values // n_channels
+        if n == 1 and self._is_plain:
+            return self._one_row
         data, timestamps = self._data[:n], self._timestamps[:n]
         if self._is_played:
             restore(timestamps)
@@ -264,6 +266,8 @@ class LslSource:
         self._error_at = ctypes.addressof(self._error)
         self._is_played = self._description.stamps == "recording"
         self._counts_by_stamps = self._description.counter == "stamps"
+        self._is_plain = self._counter is None and not (self._is_played or self._counts_by_stamps)
+        self._one_row = RawBlock(self._data[:1], self._timestamps[:1])  # the usual block, made once
         if self._counter is not None:
             self._kept_columns = np.flatnonzero(np.arange(n_columns) != self._counter)
             self._kept: FloatArray = np.empty((n_rows, n_columns - 1))

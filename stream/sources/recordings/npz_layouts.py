@@ -25,6 +25,7 @@ DUMP_KEYS = frozenset({"data", "timestamps", "channels", "sfreq"})
 BONN_KEYS = frozenset({"signal", "name", "fs"})
 WINDOWS_KEYS = frozenset({"signal", "label", "source_file", "fs", "channel"})
 PPG_NIGHT_KEYS = frozenset({"ppg", "stage", "fs", "channel", "epoch_s"})
+_HIGHEST_SAMPLE = 1 << 53
 SLEEP_STAGES = {0: "wake", 1: "light", 2: "deep", 3: "REM"}
 
 
@@ -32,7 +33,8 @@ def from_dump(path: Path, arrays: Arrays) -> Recording:
     """Read the layout that ``--dump`` writes.
 
     ``data`` (n_samples, n_channels), ``timestamps``, ``channels``, ``sfreq``, and optionally ``valid``, ``units``,
-    ``types`` and either ``samples`` (the number of every sample) or ``first_sample``.
+    ``types`` and either ``samples`` (the number of every sample) or ``first_sample``. The latter numbers the first
+    sample only: where the stamps are not one period apart, they tell what is missing after it.
     """
     notes = Notes()
     data, stamps = _matrix(path, arrays, "data", 2), _matrix(path, arrays, "timestamps", 1)
@@ -51,14 +53,19 @@ def from_dump(path: Path, arrays: Arrays) -> Recording:
     info = StreamInfo(
         path.stem, most_common_type(types), "", sfreq, unique, types, tuple(normal_unit(unit) for unit in units)
     )
-    stream = RecordedStream(info, data, stamps, _numbers(path, arrays, len(data)), _valid(path, arrays, len(data)))
+    first_sample = _first_sample(path, arrays)
+    numbers = _numbers(path, arrays, len(data))
+    if numbers is None and "first_sample" in arrays and _is_even(stamps, sfreq):
+        numbers = np.arange(len(data), dtype=np.int64) + first_sample
+    stream = RecordedStream(info, data, stamps, numbers, _valid(path, arrays, len(data)), first_sample=first_sample)
     return Recording(path, (stream,), (), notes.lines())
 
 
 def from_bonn(path: Path, arrays: Arrays) -> Recording:
     """Read the Bonn EEG recordings: every row of ``signal`` is one stream, named by ``name``.
 
-    The values are counts of the converter, so the unit is unknown. Where the set is given, a marker at time 0 says it.
+    The values are microvolts, as the recordings' authors published them (Andrzejak et al., Phys. Rev. E 64, 061907,
+    2001). Where the set is given, a marker at time 0 says it.
     """
     signal, names = _matrix(path, arrays, "signal", 2), _texts(path, arrays, "name")
     sfreq = _scalar(path, arrays, "fs")
@@ -67,7 +74,7 @@ def from_bonn(path: Path, arrays: Arrays) -> Recording:
     sets = _texts(path, arrays, "set") if "set" in arrays else ()
     streams, markers = [], []
     for index, name in enumerate(names):
-        info = StreamInfo(name, "EEG", "", sfreq, ("EEG",), ("EEG",), ("",))
+        info = StreamInfo(name, "EEG", "", sfreq, ("EEG",), ("EEG",), ("uV",))
         clock = ImpliedClock(signal.shape[1], sfreq)
         data = np.ascontiguousarray(signal[index].reshape(-1, 1))
         streams.append(RecordedStream(info, data, clock.timestamps, clock.sample_numbers))
@@ -151,18 +158,31 @@ def _scalar(path: Path, arrays: Arrays, key: str) -> float:
 
 
 def _numbers(path: Path, arrays: Arrays, n_samples: int) -> NDArray[np.int64] | None:
-    """Return the sample numbers, from ``samples`` or ``first_sample``."""
-    if "samples" in arrays:
-        samples = arrays["samples"]
-        if samples.dtype.kind not in "iu" or samples.shape != (n_samples,) or (np.diff(samples) <= 0).any():
-            raise unreadable(path, f"samples must be {n_samples} ascending whole numbers, got {samples.shape!r}")
-        return samples.astype(np.int64)
-    if "first_sample" in arrays:
-        first = arrays["first_sample"]
-        if first.dtype.kind not in "iu" or first.size != 1 or abs(int(first.item())) > 1 << 53:
-            raise unreadable(path, f"first_sample must be one whole number, got {first.tolist()!r:.60}")
-        return np.arange(n_samples, dtype=np.int64) + int(first.item())
-    return None
+    """Return the number of every sample, where the file has them."""
+    if "samples" not in arrays:
+        return None
+    samples = arrays["samples"]
+    if samples.dtype.kind not in "iu" or samples.shape != (n_samples,) or (samples[1:] <= samples[:-1]).any():
+        raise unreadable(path, f"samples must be {n_samples} ascending whole numbers, got {samples.shape!r}")
+    if n_samples and not 0 <= int(samples[0]) <= int(samples[-1]) <= _HIGHEST_SAMPLE:
+        raise unreadable(path, f"samples must be in [0, 2**53], got {int(samples[0])} to {int(samples[-1])}")
+    return samples.astype(np.int64)
+
+
+def _first_sample(path: Path, arrays: Arrays) -> int:
+    """Return the number of the first sample; 0 where the file does not say it."""
+    if "first_sample" not in arrays:
+        return 0
+    first = arrays["first_sample"]
+    if first.dtype.kind not in "iu" or first.size != 1 or not 0 <= int(first.item()) <= _HIGHEST_SAMPLE:
+        raise unreadable(path, f"first_sample must be one whole number >= 0, got {first.tolist()!r:.60}")
+    return int(first.item())
+
+
+def _is_even(stamps: FloatArray, sfreq: float) -> bool:
+    """Return whether all stamps are about one period apart, so that counting them loses nothing."""
+    periods = np.diff(stamps) * sfreq
+    return bool(np.isfinite(stamps).all() and ((periods > 0.5) & (periods < 1.5)).all())
 
 
 def _valid(path: Path, arrays: Arrays, n_samples: int) -> BoolArray | None:

@@ -15,12 +15,10 @@ from stream.sources.recordings.faults import unreadable
 from stream.sources.recordings.gdf import read_gdf
 from stream.sources.recordings.openbci import is_openbci, read_openbci
 from stream.sources.recordings.recording import Recording
+from stream.sources.recordings.run_parts import SIGNALS_FILE, read_run
 from stream.sources.recordings.text_file import read_text_file
 from stream.sources.recordings.text_table import read_text
 from stream.sources.recordings.xdf import read_xdf
-
-SIGNALS_FILE = "signals.xdf"
-"""What a run folder's recording is called."""
 
 _READERS: dict[str, Callable[[Path], Recording]] = {
     ".xdf": read_xdf,
@@ -64,11 +62,12 @@ def open_recording(path: str | Path, *, sfreq: float | None = None, adapter: str
     path = Path(path)
     if sfreq is not None and not LOWEST_RATE_HZ <= sfreq <= HIGHEST_RATE_HZ:
         raise RecordingError(f"sfreq must be in [{LOWEST_RATE_HZ:g}, {HIGHEST_RATE_HZ:g}], got {sfreq!r}")
+    is_run = False
     try:
         if path.is_dir():
             if not (path / SIGNALS_FILE).is_file():
                 raise unreadable(path, f"it is a folder without {SIGNALS_FILE}")
-            path = path / SIGNALS_FILE
+            path, is_run = path / SIGNALS_FILE, True
         elif not path.exists():
             raise unreadable(path, "there is no such file")
     except (OSError, ValueError) as error:
@@ -81,6 +80,8 @@ def open_recording(path: str | Path, *, sfreq: float | None = None, adapter: str
             return read_with_adapter(path, adapter)
         if suffix in _TEXT:
             return _read_text(path, sfreq)
+        if is_run:
+            return read_run(path.parent)
         reader = _READERS.get(suffix)
         if reader is None:
             raise unreadable(path, f"extension must be one of {', '.join([*_READERS, *_TEXT])}")

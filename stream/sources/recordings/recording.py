@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from stream.contracts import BoolArray, FloatArray, Marker, RecordingError, StreamInfo, StreamMismatch
 from stream.sources.channel_types import is_eeg_like, preference
+from stream.sources.recordings.run_script import RunScript
+from stream.sources.stream_description import MONITORING_ID
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,10 @@ class RecordedStream:
         Median of the recorded clock offsets: stamps + offset are seconds of the recording computer's clock.
     host : str
         Name of the sending computer, where the file says it.
+    first_sample : int
+        Number of the first sample where there are no ``sample_numbers``.
+    first_row : int, optional
+        Number of the first row among all that a run received; None where it is no recorded run's input.
     """
 
     info: StreamInfo
@@ -41,6 +47,8 @@ class RecordedStream:
     valid: BoolArray | None = None
     clock_offset_s: float | None = None
     host: str = ""
+    first_sample: int = 0
+    first_row: int | None = None
 
     def __post_init__(self) -> None:
         n_samples = len(self.timestamps)
@@ -89,6 +97,8 @@ class Recording:
     streams: tuple[RecordedStream, ...]
     marker_streams: tuple[MarkerStream, ...] = ()
     notes: tuple[str, ...] = ()
+    script: RunScript | None = None
+    """Where it is a run's recording: what the pipeline was told beside the samples."""
 
     @property
     def markers(self) -> tuple[Marker, ...]:
@@ -154,7 +164,8 @@ def select_stream(recording: Recording, select: str | None = None) -> RecordedSt
                 f"path must be a recording with a data stream that has samples, got {str(recording.path)!r}"
                 f"{_listing(recording)}"
             )
-        return _preferred(recording, filled)
+        inputs = [stream for stream in filled if not stream.info.source_id.startswith(MONITORING_ID)]
+        return _preferred(recording, inputs or filled)
     found = _matching(recording.streams, select)
     if not found:
         raise StreamMismatch(

@@ -88,12 +88,17 @@ def _dates(table: TextTable, column: int) -> FloatArray:
     return result
 
 
+_FEW, _MIN_USUAL = 3, 16
+"""Steps that may be odd in short recordings (1 % in longer ones), and steps it takes to call them so."""
+
+
 def rate_of(timestamps: FloatArray) -> float | None:
     """Estimate the nominal sampling rate from stamps; None where they do not show one.
 
-    The number of steps over their exact sum, gaps left out (steps longer than 1.5 median steps and 0.25 s, either
-    way). The median step alone misjudges stamps that were rounded: 256 Hz written in whole milliseconds has a median
-    step of 4 ms. A rate, or below 1 Hz a period, within 0.1 % of a whole number is that number.
+    The number of steps over their exact sum, gaps left out: steps longer than 1.5 median steps and 0.25 s, either way,
+    and where all but a few steps are within half a median step of it, those few (lost and repeated samples). The
+    median step alone misjudges stamps that were rounded: 256 Hz written in whole milliseconds has a median step of
+    4 ms. A rate, or below 1 Hz a period, within 0.1 % of a whole number is that number.
 
     Parameters
     ----------
@@ -105,8 +110,12 @@ def rate_of(timestamps: FloatArray) -> float | None:
     forward = [step for step in values if step > 0]
     if not forward or not all(math.isfinite(step) for step in values):
         return None
-    longest = max(1.5 * median(forward), _GAP_S)
+    middle = median(forward)
+    longest = max(1.5 * middle, _GAP_S)
     kept = [step for step in values if abs(step) <= longest]
+    usual = [step for step in kept if abs(step - middle) < 0.5 * middle]
+    if len(usual) >= _MIN_USUAL and len(kept) - len(usual) <= max(_FEW, len(kept) // 100):
+        kept = usual
     total_s = math.fsum(kept)
     if not 1e-12 < total_s < math.inf:
         return None

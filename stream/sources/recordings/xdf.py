@@ -9,7 +9,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -18,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.sources.lsl.stamps import restore
 from stream.sources.recordings import xdf_chunks as chunks
 from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from stream.sources.recordings.faults import Notes, read_bytes, unreadable
 from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median
+from stream.sources.recordings.run_script import RunScript, script_of
 from stream.sources.recordings.xdf_chunks import DamagedChunk, SampleReader, XdfChunk, walk_chunks
+from stream.sources.recordings.xdf_own import OwnHeader, arrivals, marker_name, parsed_events, split_columns
 from stream.sources.stream_description import describe_channels, field_text, parse_xml
 
 MAX_CHANNELS = 65536
@@ -40,6 +43,9 @@ class _XdfStream:
     offsets_s: list[float] = field(default_factory=list)
     has_footer: bool = False
     n_announced: int | None = None
+
+    def __post_init__(self) -> None:
+        self.own = OwnHeader.of(self.header)
 
     @property
     def name(self) -> str:
@@ -97,9 +103,37 @@ def read_xdf(path: Path) -> Recording:
         _take(buffer, chunk, streams, notes)
     if not streams:
         raise unreadable(path, "; ".join(("XDF file without a readable stream", *notes.lines())))
-    data_streams = [_data_stream(stream, notes) for stream in streams.values() if not stream.is_markers]
-    marker_streams = [_marker_stream(stream, notes) for stream in streams.values() if stream.is_markers]
-    return Recording(path, tuple(data_streams), tuple(marker_streams), notes.lines())
+    for stream in streams.values():
+        if stream.own.role in ("", "data", "markers"):  # the others' stamps follow from the data
+            _note_oddities(stream, stream.timestamps(), notes)
+    data_streams = [
+        _data_stream(stream, notes)
+        for stream in streams.values()
+        if not stream.is_markers and stream.own.role != "arrivals"
+    ]
+    marker_streams = {
+        number: _marker_stream(stream)
+        for number, stream in streams.items()
+        if stream.is_markers and not stream.own.is_monitoring
+    }
+    script = _script(streams, marker_streams)
+    ordered = (
+        replace(stream, markers=tuple(sorted(stream.markers, key=lambda marker: marker.time)))
+        for stream in marker_streams.values()
+    )
+    return Recording(path, tuple(data_streams), tuple(ordered), notes.lines(), script)
+
+
+def _script(streams: dict[int, _XdfStream], marker_streams: dict[int, MarkerStream]) -> RunScript | None:
+    """Return what the pipeline was told, where our own recorder wrote the file."""
+    by_role = {stream.own.role: stream for stream in streams.values()}
+    if "data" not in by_role:
+        return None
+    rows = by_role["arrivals"].reader.values if "arrivals" in by_role else []
+    texts = by_role["events"].reader.texts if "events" in by_role else []
+    numbers = np.concatenate(rows) if rows else np.empty((0, 3), np.int64)
+    name = marker_name(by_role["data"].own, by_role["data"].name)
+    return script_of(name, arrivals(numbers, marker_streams), parsed_events(texts))
 
 
 def _take(buffer: bytes, chunk: XdfChunk, streams: dict[int, _XdfStream], notes: Notes) -> None:
@@ -186,24 +220,26 @@ def _data_stream(stream: _XdfStream, notes: Notes) -> RecordedStream:
         for part in reader.values:
             data[row : row + len(part)] = part
             row += len(part)
-    _note_oddities(stream, timestamps, notes)
-    return RecordedStream(info, data, timestamps, clock_offset_s=_offset(stream), host=field_text(header, "hostname"))
+    recorded = RecordedStream(
+        info, data, timestamps, clock_offset_s=_offset(stream), host=field_text(header, "hostname")
+    )
+    return split_columns(recorded, stream.own)
 
 
-def _marker_stream(stream: _XdfStream, notes: Notes) -> MarkerStream:
-    """Make the markers of a marker stream; those without a finite stamp are left out."""
+def _marker_stream(stream: _XdfStream) -> MarkerStream:
+    """Make the markers of a marker stream, in the file's order; those without a finite stamp are left out."""
     timestamps = stream.timestamps()
-    _note_oddities(stream, timestamps, notes)
     texts: Sequence[str] = stream.reader.texts
     if stream.reader.channel_format != "string":
         texts = [" ".join(map(_number_text, row)) for part in stream.reader.values for row in part.tolist()]
+    name = marker_name(stream.own, stream.name)
+    if stream.own.stamps == "recording" and not stream.own.role:
+        restore(timestamps)
     markers = [
-        Marker(when, text, stream.name)
-        for when, text in zip(timestamps.tolist(), texts, strict=True)
-        if math.isfinite(when)
+        Marker(when, text, name) for when, text in zip(timestamps.tolist(), texts, strict=True) if math.isfinite(when)
     ]
-    markers.sort(key=lambda marker: marker.time)
-    return MarkerStream(stream.name, tuple(markers), _offset(stream), field_text(stream.header, "hostname"))
+    offset = None if stream.own.clock == "data" else _offset(stream)
+    return MarkerStream(name, tuple(markers), offset, field_text(stream.header, "hostname"))
 
 
 def _number_text(value: float) -> str:

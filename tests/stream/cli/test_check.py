@@ -62,3 +62,29 @@ def test_a_bundle_gives_the_plan_its_stream(neuroloop: Command) -> None:
     plan = json.loads(done.out)["plan"]
     assert [stage["name"] for stage in plan["stages"]][-1] == "classifier"
     assert plan["bundle"]
+
+
+def test_all_faults_that_a_stream_shows_come_at_once_with_their_lines(
+    neuroloop: Command, recording: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: bad\nstages:\n"
+        "  - {kind: reference, channels: [Nope, Nada]}\n"
+        "  - {kind: filter, designs: [{kind: lowpass, freq_hz: 400}, {kind: highpass, freq_hz: 500}]}\n"
+        "  - kind: bandpower\n    window_s: 1\n    hop_s: 0.1\n    bands: {wide: [1, 300], thin: [8.1, 8.2]}\n",
+        "utf-8",
+    )
+    done = neuroloop("check", path, "--stream", recording)
+    assert done.status == 1
+    begins = [line.split(" must ")[0].removeprefix(f"neuroloop check: {path}:") for line in done.err.splitlines()]
+    assert begins == [
+        "3: stages.0 (reference): channels.0",
+        "3: stages.0 (reference): channels.1",
+        "4: stages.1 (filter): designs.0.freq_hz",
+        "4: stages.1 (filter): designs.1.freq_hz",
+        "8: stages.2 (bandpower): bands.wide",
+        "8: stages.2 (bandpower): bands.thin",
+    ]
+    override = neuroloop("check", "monitor", "--stream", recording, "--set", "stages.2.window_s=1e9")
+    assert "--set stages.2.window_s=1e9: stages.2 (bandpower): window_s must be at most" in override.err

@@ -76,3 +76,13 @@ def test_training_names_what_its_recipe_needs(neuroloop: Command, tmp_path: Path
     assert "data must be the folder" in neuroloop("train", "seizure", "--out", tmp_path / "b").err
     assert "data must be left out" in neuroloop("train", "demo", "--data", tmp_path, "--out", tmp_path / "b").err
     assert neuroloop("train", "seizure", "--data", tmp_path / "no", "--out", tmp_path / "b").status == 1
+
+
+def test_a_class_that_the_data_lack_has_no_recall_and_is_said_so(
+    neuroloop: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = {"accuracy": 1.0, "macro_recall": 1.0, "recall": {"rest": 1.0, "alpha": None}}
+    monkeypatch.setattr("stream.cli.training.evaluate", lambda *_, **__: report)
+    done = neuroloop("evaluate", "demo", tmp_path, "--out", tmp_path)
+    assert done.status == 0
+    assert "(rest 1.000, alpha not in the data)" in done.out

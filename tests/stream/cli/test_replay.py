@@ -34,6 +34,8 @@ def test_a_replay_writes_a_whole_run_folder(neuroloop: Command, recording: Path,
     samples = summary["samples"]
     assert samples["in"] == samples["processed"] + sum(samples["counted"].values()) == 5000
     assert samples["balanced"] is True
+    assert {"gaps", "backward", "timing", "channels", "warnings"} <= set(summary["quality"])
+    assert [channel["finite"] for channel in summary["quality"]["channels"]] == [5000] * summary["stream"]["n_channels"]
     provenance = json.loads((tmp_path / "run" / "provenance.json").read_text(encoding="utf-8"))
     assert {"config_sha256", "plan_sha256", "bundle_sha256", "code_sha256", "versions"} <= set(provenance)
     assert "host" not in provenance
@@ -152,6 +154,8 @@ def test_an_earlier_run_is_never_overwritten(neuroloop: Command, recording: Path
         (["--config", "monitor", "--dump", "filter"], "dump must be STAGE=FILE.npz"),
         (["--config", "monitor", "--dump", "filter=x.csv"], "dump must be a file whose name ends in .npz"),
         (["--config", "monitor", "--dump", "filter=/no/such/x.npz"], "dump must be in a folder that exists"),
+        (["--config", "monitor", "--dump", "filter=x.npz", "--dump", "input=x.npz"], "dump must name each file once"),
+        (["--config", "monitor", "--set", "source.channels=4"], "source.channels must be the stream's number"),
         (["--config", "monitor", "--chunk", "-3"], "chunking must be"),
         (["--config", "monitor", "--chunk", "0"], "chunking must be"),
         (["--config", "monitor", "--chunk", "random:x"], "chunking must be"),
@@ -159,7 +163,10 @@ def test_an_earlier_run_is_never_overwritten(neuroloop: Command, recording: Path
         (["--config", "monitor", "--speed", "fast"], "speed must be 'max' or a number above 0"),
         (["--config", "monitor", "--select", "no-such"], "no-such"),
         (["--config", "monitor", "--set", "stages.0.designs.1.high_hz=200"], "high_hz must be below sfreq/2"),
-        (["--config", "demo", "--set", "decision.threshold=0.9"], "decision must agree with the bundle"),
+        (
+            ["--config", "demo", "--set", "decision.threshold=0.9"],
+            "decision.threshold must agree with the bundle's own (0.6)",
+        ),
         (
             ["--config", "demo", "--set", "classifier.hop_samples=3"],
             "classifier.hop_samples must agree with the bundle",
@@ -238,3 +245,94 @@ def test_a_burst_of_nan_flags_its_windows_and_the_run_goes_on(
     assert [
         event["state"] for event in events if event["type"] == "state" and event["sample"] == flagged[0]["sample"]
     ] == ["unknown"]
+
+
+def _lines_of(run: Path, kind: str) -> list[dict[str, object]]:
+    """Return the events of one type of a run."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [event for event in events if event["type"] == kind]
+
+
+@pytest.mark.parametrize("extra", [{}, {"first_sample": 700}])
+def test_samples_that_a_file_lacks_are_a_gap_and_not_a_silent_shift(
+    neuroloop: Command, tmp_path: Path, extra: dict[str, object]
+) -> None:
+    kept = np.ones(2500, bool)
+    kept[1000:1010] = kept[1500:2000] = False
+    signal = np.random.default_rng(3).standard_normal((2500, 4))
+    path = write_npz(tmp_path / "gaps.npz", signal[kept], 100.0 + np.arange(2500)[kept] / 250.0, **extra)
+    done = neuroloop("replay", path, "--config", "monitor", "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    first = int(str(extra.get("first_sample", 0)))
+    gaps = _lines_of(tmp_path / "run", "gap")
+    assert [(gap["sample"], gap["missing"], gap["filled"]) for gap in gaps] == [
+        (first + 1010, 10, True),
+        (first + 2000, 500, False),
+    ]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["samples"]["missing"] == {"filled": 10, "jumped": 500}
+
+
+def test_a_counter_that_the_recording_lacks_is_refused_in_one_line(neuroloop: Command, tmp_path: Path) -> None:
+    rows = "".join(f"{i / 250},{i % 7}\n" for i in range(500))
+    (tmp_path / "plain.csv").write_text("time,C3\n" + rows, encoding="utf-8")
+    done = neuroloop(
+        "replay", tmp_path / "plain.csv", "--config", "monitor", "--set", "source.timing=counter",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.status == 1
+    assert done.err.strip().endswith("source.timing must not be 'counter' for 'plain', which has no sample numbers")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dump_may_lie_in_the_folder_that_the_run_makes(neuroloop: Command, recording: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = neuroloop(
+        "replay", recording, "--config", "monitor", "--out", run,
+        "--dump", f"input={run / 'input.npz'}", "--dump", f"filter={run / 'taps' / 'filter.npz'}",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    with np.load(run / "input.npz") as first, np.load(run / "taps" / "filter.npz") as second:
+        assert len(first["data"]) == len(second["data"]) == 5000
+
+
+def test_a_decision_that_repeats_a_part_of_the_bundles_own_agrees(
+    neuroloop: Command, recording: Path, tmp_path: Path
+) -> None:
+    arguments = ["replay", recording, "--out", tmp_path / "run"]
+    done = neuroloop(*arguments, "--config", "demo", "--set", "decision.threshold=0.6")
+    assert done.status == 0, done.err
+    again = neuroloop("replay", recording, "--out", tmp_path / "again", "--config", tmp_path / "run" / "config.yaml")
+    assert again.status == 0, again.err
+    assert (tmp_path / "run" / "events.jsonl").read_bytes() == (tmp_path / "again" / "events.jsonl").read_bytes()
+
+
+def _edf_of_two_rates(path: Path) -> Path:
+    """Write EEG at 250 Hz and ECG at 500 Hz."""
+    edfio = pytest.importorskip("edfio")
+    draw = np.random.default_rng(4)
+    eeg = edfio.EdfSignal(draw.standard_normal(2500), 250, label="EEG C3", physical_dimension="uV")
+    ecg = edfio.EdfSignal(draw.standard_normal(5000), 500, label="ECG", physical_dimension="uV")
+    edfio.Edf([eeg, ecg]).write(path)
+    return path
+
+
+def test_the_stream_that_the_configuration_asks_for_is_taken(neuroloop: Command, tmp_path: Path) -> None:
+    path = _edf_of_two_rates(tmp_path / "two.edf")
+    taken = []
+    for index, options in enumerate(([], ["--set", "source.type=ECG"], ["--set", "source.type=EMG"])):
+        done = neuroloop("replay", path, "--config", "monitor", "--out", tmp_path / str(index), *options)
+        assert done.status == 0, done.err
+        taken.append(_lines_of(tmp_path / str(index), "stream")[0]["content"])
+    assert taken == ["EEG", "ECG", "EEG"]
+    assert "note: two.edf has no stream of type 'EMG'" in done.err
+
+
+def test_a_full_disk_is_one_clear_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    command = [sys.executable, "-W", "ignore", "-m", "stream.cli.main", "check", "monitor", "--json"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == ("neuroloop check: files must be readable and writable, got No space left on device")

@@ -35,11 +35,11 @@ def _open(folder: Path, arrays: dict[str, Any], adapter: str | None = None) -> R
 
 
 def test_a_dump_keeps_validity_numbers_and_units(tmp_path: Path) -> None:
-    stream = _open(tmp_path, _dump()).streams[0]
+    stream = _open(tmp_path, _dump(samples=np.array([40, 41, 49]))).streams[0]
     assert stream.valid is not None
     assert stream.valid.tolist() == [True, False, True]
     assert stream.sample_numbers is not None
-    assert stream.sample_numbers.tolist() == [40, 41, 42]
+    assert stream.sample_numbers.tolist() == [40, 41, 49]
     assert stream.info.ch_units == ("uV", "degC")
     assert stream.info.ch_types == ("EEG", "TEMP")
     np.testing.assert_array_equal(stream.data, [[1, 2], [3, np.nan], [5, 6]])
@@ -62,7 +62,9 @@ def test_the_number_of_every_sample_wins_over_the_first(tmp_path: Path) -> None:
         ({"sfreq": np.float64(0)}, "sfreq must be in"),
         ({"valid": np.ones(2, bool)}, "valid must be 3 booleans"),
         ({"samples": np.array([1, 1, 2])}, "samples must be 3 ascending whole numbers"),
+        ({"samples": np.array([-1, 1, 2])}, r"samples must be in \[0, 2\*\*53\], got -1 to 2"),
         ({"first_sample": np.float64(0.5)}, "first_sample must be one whole number"),
+        ({"first_sample": np.int64(-5)}, "first_sample must be one whole number >= 0, got -5"),
         ({"channels": np.array([1, 2])}, "channels must be a list of texts"),
         ({"channels": np.array(["a", "b"], dtype=object)}, "must hold numbers or texts, got 'O'"),
         ({"data": None}, "no known layout has the arrays"),
@@ -83,7 +85,7 @@ def test_recordings_of_one_archive_are_streams_by_name(tmp_path: Path) -> None:
     recording = _open(tmp_path, arrays)
     stream = select_stream(recording, "S002")
     assert stream.data.tolist() == [[4.0], [5.0], [6.0]]
-    assert (stream.info.type, stream.info.sfreq, stream.info.ch_units) == ("EEG", 173.61, ("",))
+    assert (stream.info.type, stream.info.sfreq, stream.info.ch_units) == ("EEG", 173.61, ("uV",))
     assert stream.timestamps.tolist() == [0.0, 1 / 173.61, 2 / 173.61]
     assert recording.markers_for(stream) == (Marker(0.0, "S", "set"),)
 
@@ -174,3 +176,12 @@ def test_real_windows_and_nights_have_their_labels(shared_data: Path) -> None:
     assert night.streams[0].data.shape == (273300, 4)
     assert night.streams[0].data[0].tolist() == [89888.0, 79277.0, 84491.0, 58914.0]
     assert [(m.time, m.label) for m in night.markers[:2]] == [(0.0, "wake"), (30.0, "light")]
+
+
+def test_a_first_sample_numbers_the_rows_only_where_stamps_are_even(tmp_path: Path) -> None:
+    even = _open(tmp_path, _dump(timestamps=np.array([7.0, 7.1, 7.2]))).streams[0]
+    assert even.sample_numbers is not None
+    assert even.sample_numbers.tolist() == [40, 41, 42]
+    uneven = _open(tmp_path, _dump()).streams[0]
+    assert uneven.sample_numbers is None
+    assert uneven.first_sample == 40

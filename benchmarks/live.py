@@ -1,0 +1,210 @@
+"""Push-to-result latency through real LSL: the hot loop beside a bare pylsl loop, with decisions, with readers.
+
+What is measured and how is told in ``docs/latency.md`` and in `benchmarks.segments`; the preset is ``monitor`` (notch,
+band-pass, average reference, band power), one sample a push. Ratios are ours over the bare loop's.
+
+Figures of two runs (30-40 pairs of segments a case, the second one marked *) on two shared virtual cores of a Zen 5 server while other work kept the
+load between 7 and 16 (7 to 9 in the second); microseconds, p50 / p99, then the ratios with their 95 % intervals:
+
+======================================  ===========  ===========  ==================  ===================
+case                                    hot loop     beside       ratio of p50        ratio of p99
+======================================  ===========  ===========  ==================  ===================
+monitor, 8 ch, 250 Hz *                 162 / 285    136 / 229    1.19 [1.16, 1.22]   1.24 [1.15, 1.36]
+monitor, 8 ch, 250 Hz                   163 / 388    132 / 278    1.24 [1.20, 1.28]   1.40 [0.98, 1.64]
+monitor, 32 ch, 1 kHz *                 120 / 209    101 / 436    1.20 [1.16, 1.24]   0.48 [0.01, 1.20]
+monitor, 32 ch, 1 kHz                   121 / 282    101 / 187    1.20 [1.16, 1.23]   1.51 [0.99, 55]
+LSTM, 8 ch, 250 Hz                      138 / 286    122 / 202    1.13 [1.10, 1.16]   1.42 [1.28, 1.61]
+LSTM, 32 ch, 1 kHz                      95 / 246     84 / 154     1.13 [1.10, 1.16]   1.60 [1.51, 2.16]
+readers beside it, 8 ch (to itself)     171 / 314    174 / 335    0.98 [0.95, 1.01]   0.94 [0.85, 1.06]
+readers beside it, 32 ch (to itself) *  123 / 201    123 / 206    1.00 [0.96, 1.03]   0.98 [0.80, 1.06]
+readers beside it, 32 ch (to itself)    127 / 260    123 / 231    1.03 [1.01, 1.06]   1.13 [1.00, 1.55]
+======================================  ===========  ===========  ==================  ===================
+
+In to out with the LSTM (the twenty samples a second that a decision leaves with): p50 361-367 us. At such a load single
+segments hold stalls of many milliseconds, which is what the widest intervals of p99 show.
+
+What limits it
+--------------
+Four fifths of the median are the bare loop's: liblsl's threads, the socket, waking the reader. Ours adds 9 us of
+computing (32 channels) when it runs without a pause and 20-34 when it runs once a millisecond beside other work on
+the core; an earlier state took 14 without a pause, 17 once a millisecond and 40 once in 4 ms. It is cold code, not
+arithmetic, and the reason why 8 channels at 250 Hz cost more than 32 at 1 kHz. Without a pause: numbering 2-2.5 us,
+ring 1, filter 1.7, reference 1.9, band power 1.3, the rest Python between them. p99 holds the samples that complete a
+window.
+
+Tried and kept, 14.0 us to 9.1-9.6: durations noted in the loop and counted by one kernel behind it, chunks made
+through their slots (14.0 to 11.3 together), one empty chunk a row of a windowed stage and fewer checks of types (to
+10.8), kernels called without Numba's look at their arguments, which is slow with read-only arrays (to 9.1-9.6). One
+ready block object for single samples came with the last. At 32 channels the ratios were 1.39 [1.30, 1.49] and 1.25
+[1.19, 1.31] before (load 4) and 1.21 [1.17, 1.23] and 1.09 [0.54, 1.57] after (load 5). Tried and left:
+``/dev/cpu_dma_latency`` held at 0, which changed nothing in this virtual machine.
+
+The sender has real-time priority: without it the p99 of either loop rose to 1 ms and more beside other work, because
+the sender's own threads waited for their core.
+
+Peers (receipt only, as they come, load 10-12; p50 / p99): ezmsg-lsl 1.17.1 359 / 7606 at 8 channels, 209 / 2844 at
+32; mne-lsl 1.14.0 with a callback each millisecond 904 / 33417 and 855 / 16530. They have no core of their own, so
+that the load is in their tails. timeflux 0.17.2 is left out: it needs an older NumPy and two patches to start.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.distribution import LatencyRow, compare_latencies, percentiles
+from benchmarks.peers.running import peer_rows
+from benchmarks.segments import Segment
+from benchmarks.session import Session, bench_stream, own_network, session
+from config.bundle import BundleInput
+from config.loading import load_config
+from config.stages import StageSettings
+from config.tree import ClassifierSettings, Config
+from models.bundle import load_bundle, save_bundle
+from models.weights import expected_tensors
+from stream.app import SHIPPED_BUNDLES
+from stream.contracts import StreamInfo
+from stream.sources.lsl.library import quiet_library
+
+SHAPES = ((8, 250.0), (32, 1000.0))
+SETTLE_S = 0.2
+TOPIC = "live latency"
+BARE = "pull_chunk loop"
+
+
+def untrained(folder: Path, info: StreamInfo) -> Path:
+    """Write a bundle that is the shipped one but for its stream, its weights (noise) and a decision every 50 ms.
+
+    Parameters
+    ----------
+    folder : Path
+        New.
+    info : StreamInfo
+    """
+    shipped = load_bundle(SHIPPED_BUNDLES / "demo").settings
+    scale = len(info.ch_names)
+    stages: list[StageSettings] = []
+    for stage in shipped.stages:
+        if stage.kind == "zscore":
+            n_features = scale * len(stage.mean) // len(shipped.input.ch_names)
+            resized = {"mean": (0.0,) * n_features, "std": (1.0,) * n_features}
+            stages.append(stage.model_copy(update=resized))
+        else:
+            stages.append(stage)
+    network = shipped.network.model_copy(update={"n_features": n_features})
+    expected = BundleInput(sfreq=info.sfreq, ch_names=info.ch_names, ch_units=info.ch_units)
+    settings = shipped.model_copy(
+        update={"stages": tuple(stages), "network": network, "input": expected, "hop_samples": 1}
+    )
+    rng = np.random.default_rng(17)
+    arrays = {
+        name: (0.1 * rng.standard_normal(shape)).astype(np.float32) for name, shape in expected_tensors(network).items()
+    }
+    save_bundle(folder, settings, arrays, "# Untrained\n\nFor measuring latency only.\n")
+    return folder
+
+
+def take_pairs(run: Session, n_pairs: int, seconds: float) -> tuple[list[Segment], list[Segment]]:
+    """Take segments of the hot loop and of the bare one in turns, the order alternating."""
+    hot: list[Segment] = []
+    bare: list[Segment] = []
+    for pair in range(n_pairs):
+        for kind in ("hot", "bare") if pair % 2 == 0 else ("bare", "hot"):
+            (hot if kind == "hot" else bare).append(run.segment(kind, seconds))
+    return hot, bare
+
+
+def against_bare(config: Config, info: StreamInfo, name: str, n_pairs: int, seconds: float) -> list[LatencyRow]:
+    """Compare the hot loop with the bare one; with decisions, one more row has the samples that events left with."""
+    with session(config, info, settle_s=SETTLE_S) as run:
+        hot, bare = take_pairs(run, n_pairs, seconds)
+    case = _case(info, name)
+    back = percentiles([one.back_ns for one in hot])
+    rows = [
+        compare_latencies(
+            TOPIC,
+            case,
+            _results(hot),
+            BARE,
+            _results(bare),
+            note=f"loop waits again after {back}; {run.reached['scheduler']}, {_load()}",
+        )
+    ]
+    out = [one.back_ns[one.with_event] for one in hot]
+    n_out = sum(map(len, out))
+    if config.classifier is not None and n_out:
+        note = f"samples that a decision left with, events handed out; {_load()}"
+        rows.append(
+            LatencyRow(TOPIC, f"{case}, in to out", n_pairs, n_out, percentiles(out), "", None, None, None, note)
+        )
+    return rows
+
+
+def against_quiet(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
+    """Compare the hot loop with recorder, console and scraper beside it with the hot loop alone."""
+    quiet: list[Segment] = []
+    beside: list[Segment] = []
+    with session(config, info, settle_s=SETTLE_S, with_readers=True) as run:
+        for pair in range(n_pairs):
+            for attached in (True, False) if pair % 2 == 0 else (False, True):
+                if attached:
+                    run.go_on()
+                else:
+                    run.pause()
+                (beside if attached else quiet).append(run.segment("hot", seconds))
+    case = _case(info, f"{config.name}, readers beside it")
+    return [compare_latencies(TOPIC, case, _results(beside), "hot loop alone", _results(quiet), note=_load())]
+
+
+def rows(quick: bool, *, with_peers: bool | None = None) -> list[LatencyRow]:
+    """Measure every case.
+
+    Parameters
+    ----------
+    quick : bool
+        Three pairs a case, for a check that the benchmark works.
+    with_peers : bool, optional
+        Whether to measure the peers that `benchmarks.peers` installed; by default where not quick.
+    """
+    n_pairs = 3 if quick else 40
+    monitor = load_config("monitor", [])
+    table: list[LatencyRow] = []
+    with ExitStack() as stack:
+        stack.enter_context(own_network())
+        quiet_library()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuroloop-bench-")))
+        for n_channels, sfreq in SHAPES[-1:] if quick else SHAPES:
+            seconds = 0.5 if quick else max(0.6, 250.0 / sfreq)
+            info = bench_stream(n_channels, sfreq)
+            table += against_bare(monitor, info, "monitor", n_pairs, seconds)
+            bundle = ClassifierSettings(bundle=str(untrained(folder / str(n_channels), info)))
+            with_lstm = Config(name="lstm", source=monitor.source, classifier=bundle)
+            table += against_bare(with_lstm, info, "LSTM", n_pairs, seconds)
+            if (os.cpu_count() or 1) >= 2:
+                table += against_quiet(monitor, info, n_pairs, seconds)
+        if not quick if with_peers is None else with_peers:
+            table += peer_rows(SHAPES)
+    return table
+
+
+def _case(info: StreamInfo, name: str) -> str:
+    return f"{name}, {info.n_channels} ch, {info.sfreq:g} Hz, chunk 1"
+
+
+def _results(segments: Sequence[Segment]) -> list[NDArray[np.int64]]:
+    return [one.result_ns for one in segments]
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+
+
+if __name__ == "__main__":
+    for line in rows(quick=False):
+        print(line)

@@ -1,0 +1,1 @@
+"""Other programs that read LSL, each in an environment of its own."""

@@ -1,0 +1,42 @@
+"""``neuroloop doctor``: what is wrong with this machine, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from stream.doctor.examination import examine
+from stream.doctor.finding import LEVELS, Finding, exit_status
+from stream.sources.lsl.library import quiet_library
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``doctor``."""
+    parser = commands.add_parser("doctor", help="find what is wrong with this machine", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder that runs would be written to")
+    parser.add_argument("--quick", action="store_true", help="in two seconds, without the network")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run_doctor)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Print every finding; 1 if anything fails, otherwise 0."""
+    quiet_library()
+    begin = time.perf_counter()
+    findings: list[Finding] = []
+    for finding in examine(options.out, is_quick=options.quick):
+        findings.append(finding)
+        if not options.json:
+            print("\n".join(finding.lines()), flush=True)
+    status, elapsed_s = exit_status(findings), time.perf_counter() - begin
+    if options.json:
+        record = {"ok": status == 0, "findings": [asdict(one) for one in findings], "elapsed_s": round(elapsed_s, 3)}
+        print(json.dumps(record, indent=2))
+    else:
+        counts = Counter(one.level for one in findings)
+        print(", ".join(f"{counts[level]} {level}" for level in LEVELS) + f" in {elapsed_s:.1f} s")
+    return status

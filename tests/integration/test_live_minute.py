@@ -1,0 +1,50 @@
+"""A minute of 32 channels at 1 kHz: nothing lost, nothing grows."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.live import SHARING, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.lsl import wait_until
+
+pytestmark = [pytest.mark.usefixtures("lsl_session"), pytest.mark.slow]
+
+MIB = 1 << 20
+CONFIG = """\
+name: minute
+markers: {enabled: false}
+stages:
+  - kind: filter
+    designs: [{kind: bandpass, low_hz: 1, high_hz: 40}]
+  - {kind: bandpower, window_s: 1.0, hop_s: 0.05, bands: {alpha: [8, 13], beta: [13, 30]}}
+outlets: {taps: [bandpower]}
+process: {ring_s: 5}
+"""
+
+
+def test_a_minute_of_32_channels_at_1_khz_loses_nothing_and_grows_by_nothing(start: Start, tmp_path: Path) -> None:
+    config, run = tmp_path / "minute.yaml", tmp_path / "run"
+    config.write_text(CONFIG, encoding="utf-8")
+    start(
+        "play", "simulator", "--wait", "--restamp", "--name", "minute", "--seconds", 60, "--chunk", 4,
+        "--set", "n_channels=32", "--set", "sfreq=1000",
+    )  # fmt: skip
+    live = start("run", config, "--out", run, "--metrics-port", 0, "--set", "source.name=minute", *SHARING)
+    processes: list[psutil.Process] = [live.child("hot"), live.child("cold")]
+    wait_for_lines(run, 1)
+    started = time.perf_counter()
+    wait_until(lambda: time.perf_counter() - started > 20.0, "rings, buffers and caches touched", 30.0)
+    begin = [process.memory_info().rss for process in processes]
+    wait_until(lambda: time.perf_counter() - started > 50.0, "half a minute more", 60.0)
+    growth = [process.memory_info().rss - before for process, before in zip(processes, begin, strict=True)]
+    assert max(growth) < 3 * MIB, [one / MIB for one in growth]
+    live.ends_well()
+    summary = summary_of(run)
+    assert summary["samples"]["in"] == summary["samples"]["processed"] == 60_000
+    assert summary["samples"]["missing"] == {"filled": 0, "jumped": 0}
+    assert summary["rings"] == {"samples_lost": 0, "events_lost": 0}
+    assert len(canonical_lines(run)) == summary["events"]["stream"] == 1

@@ -1,0 +1,120 @@
+"""Streams that are not there, twice there, lost and found again, or in another session."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stream.sources.lsl.network import Network
+from tests.integration.live import SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.lsl import SESSION_ID, wait_until
+
+pytestmark = pytest.mark.usefixtures("lsl_session")
+
+
+def play(start: Start, name: str, *options: object, **environment: object) -> Program:
+    return start("play", "simulator", "--restamp", "--chunk", 5, "--name", name, *options, **environment)
+
+
+def run(start: Start, name: str, out: Path, *options: object, **environment: object) -> Program:
+    return start(
+        "run", "demo", "--out", out, *SHARING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "--set", "markers.enabled=false", "--set", f"name={out.name}", *options, **environment,
+    )  # fmt: skip
+
+
+def listed(name: str, n: int) -> None:
+    """Wait until so many senders of a name answer."""
+    network = Network()
+    wait_until(lambda: len([one for one in network.streams() if one.name == name]) == n, f"{n} senders of {name}")
+
+
+def test_a_lost_stream_is_found_again_or_given_up(start: Start, tmp_path: Path) -> None:
+    sender = play(start, "mortal")
+    listed("mortal", 1)
+    patient = run(start, "mortal", tmp_path / "patient", "--set", "source.reconnect_s=60")
+    hasty = run(start, "mortal", tmp_path / "hasty", "--set", "source.reconnect_s=0.5")
+    for name in ("patient", "hasty"):
+        wait_for_lines(tmp_path / name, 3)
+    sender.kill()
+    hasty.ends_well()
+    assert "stream 'simulator' did not come back" in hasty.err
+    assert summary_of(tmp_path / "hasty")["events"]["stream"] == 2
+    play(start, "mortal")
+    patient.says("found again")
+    n_lines = len(canonical_lines(tmp_path / "patient"))
+    wait_for_lines(tmp_path / "patient", n_lines + 5)
+    patient.popen.terminate()
+    patient.ends_well()
+    summary = summary_of(tmp_path / "patient")
+    assert summary["samples"]["missing"]["jumped"] > 250
+    assert summary["quality"]["gaps"] == 1
+    events = [json.loads(line) for line in canonical_lines(tmp_path / "patient")]
+    assert [event["what"] for event in events if event["type"] == "stream"] == ["start", "lost", "found"]
+    (gap,) = [event for event in events if event["type"] == "gap"]
+    assert gap["missing"] == summary["samples"]["missing"]["jumped"]
+    assert max(event["sample"] for event in events if event["type"] == "prediction") > gap["sample"]
+    assert [event["sample"] for event in events] == sorted(event["sample"] for event in events)
+
+
+def test_a_stream_that_is_missing_or_there_twice_is_refused_in_one_line(start: Start, tmp_path: Path) -> None:
+    for _ in range(2):
+        play(start, "twin")
+    listed("twin", 2)
+    missing = run(start, "nobody", tmp_path / "missing", "--set", "source.resolve_s=1.5")
+    twice = run(start, "twin", tmp_path / "twice")
+    err = missing.fails()
+    assert err.startswith(
+        "neuroloop run: source must be a stream on the network with name 'nobody', got none within 1.5 s; "
+        "on the network: "
+    )
+    assert err.count("'twin' (type EEG") == 2
+    assert err.count("\n") == 1
+    err = twice.fails()
+    assert err.startswith("neuroloop run: source must be one stream, got 2 with name 'twin': 'twin' (type EEG")
+    assert err.count("'twin' (type EEG") == 2
+    assert err.count("\n") == 1
+    assert not (tmp_path / "missing").exists()
+    assert not (tmp_path / "twice").exists()
+
+
+def test_two_runs_in_different_sessions_do_not_see_each_other(start: Start, tmp_path: Path) -> None:
+    ours = Path(os.environ["LSLAPICFG"]).read_text(encoding="utf-8")
+    runs = {}
+    for session in ("one", "two"):
+        settings = tmp_path / f"{session}.cfg"
+        settings.write_text(ours.replace(SESSION_ID, f"{session}-{secrets.token_hex(8)}"), encoding="utf-8")
+        environment = {"LSLAPICFG": str(settings)}
+        play(
+            start,
+            "same",
+            "--wait",
+            "--seconds",
+            3,
+            "--set",
+            f"seed={len(session)}{session == 'two':d}",
+            env=environment,
+        )
+        runs[session] = run(start, "same", tmp_path / session, env=environment)
+    for session, program in runs.items():
+        program.ends_well()
+        assert summary_of(tmp_path / session)["samples"]["in"] == 750
+    first, second = (canonical_lines(tmp_path / session) for session in runs)
+    assert first != second
+
+
+def test_a_demo_says_how_it_went_and_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
+    demo = start("demo", "--seconds", 3, "--out", tmp_path / "demo", "--set", "name=short-demo", *SHARING)
+    amplifier = demo.child("amplifier")
+    lines = demo.ends_well().splitlines()
+    assert lines[0].endswith(" 0 missing")
+    assert lines[1].startswith("loop: p50 ")
+    assert summary_of(tmp_path / "demo")["ended"] == "finished"
+    assert "kind: simulator" in (tmp_path / "demo" / "config.yaml").read_text(encoding="utf-8")
+    psutil.wait_procs([amplifier], 5.0)
+    assert not amplifier.is_running()
