@@ -13,7 +13,7 @@ demo: .venv/.run
 	$(BIN)/neuroloop demo --seconds 20
 
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

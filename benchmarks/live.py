@@ -3,8 +3,9 @@
 What is measured and how is told in ``docs/latency.md`` and in `benchmarks.segments`; the preset is ``monitor`` (notch,
 band-pass, average reference, band power), one sample a push. Ratios are ours over the bare loop's.
 
-Figures of two runs (30-40 pairs of segments a case, the second one marked *) on two shared virtual cores of a Zen 5 server while other work kept the
-load between 7 and 16 (7 to 9 in the second); microseconds, p50 / p99, then the ratios with their 95 % intervals:
+Figures of two runs (30-40 pairs of segments a case; the second one, after the last change, is marked *) on two shared
+virtual cores of a Zen 5 server while other work kept the load between 7 and 16 (7 to 9 in the second); microseconds,
+p50 / p99, then the ratios with their 95 % intervals:
 
 ======================================  ===========  ===========  ==================  ===================
 case                                    hot loop     beside       ratio of p50        ratio of p99
@@ -25,7 +26,7 @@ segments hold stalls of many milliseconds, which is what the widest intervals of
 
 What limits it
 --------------
-Four fifths of the median are the bare loop's: liblsl's threads, the socket, waking the reader. Ours adds 9 us of
+Four fifths of the median are the bare loop's: liblsl's threads, the socket, waking the reader. Ours adds 9-10 us of
 computing (32 channels) when it runs without a pause and 20-34 when it runs once a millisecond beside other work on
 the core; an earlier state took 14 without a pause, 17 once a millisecond and 40 once in 4 ms. It is cold code, not
 arithmetic, and the reason why 8 channels at 250 Hz cost more than 32 at 1 kHz. Without a pause: numbering 2-2.5 us,
@@ -34,9 +35,9 @@ window.
 
 Tried and kept, 14.0 us to 9.1-9.6: durations noted in the loop and counted by one kernel behind it, chunks made
 through their slots (14.0 to 11.3 together), one empty chunk a row of a windowed stage and fewer checks of types (to
-10.8), kernels called without Numba's look at their arguments, which is slow with read-only arrays (to 9.1-9.6). One
-ready block object for single samples came with the last. At 32 channels the ratios were 1.39 [1.30, 1.49] and 1.25
-[1.19, 1.31] before (load 4) and 1.21 [1.17, 1.23] and 1.09 [0.54, 1.57] after (load 5). Tried and left:
+10.8), kernels called without Numba's look at their arguments, which is slow with read-only arrays (to 9.1-10.0). One
+ready block object for single samples in the source is not in these figures. At 32 channels the ratios were
+1.39 [1.30, 1.49] and 1.25 [1.19, 1.31] before (load 4), 1.21 [1.17, 1.23] and 1.09 [0.54, 1.57] after (load 5). Left:
 ``/dev/cpu_dma_latency`` held at 0, which changed nothing in this virtual machine.
 
 The sender has real-time priority: without it the p99 of either loop rose to 1 ms and more beside other work, because
@@ -44,7 +45,8 @@ the sender's own threads waited for their core.
 
 Peers (receipt only, as they come, load 10-12; p50 / p99): ezmsg-lsl 1.17.1 359 / 7606 at 8 channels, 209 / 2844 at
 32; mne-lsl 1.14.0 with a callback each millisecond 904 / 33417 and 855 / 16530. They have no core of their own, so
-that the load is in their tails. timeflux 0.17.2 is left out: it needs an older NumPy and two patches to start.
+that the load is in their tails. timeflux 0.17.2 is left out, untried: it needs an older
+NumPy and two patches to start.
 """
 
 from __future__ import annotations
