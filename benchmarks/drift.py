@@ -28,7 +28,7 @@ from config.kernels import kernel
 from processors.drift.moments import RollingMoments
 from processors.drift.monitor import DriftMonitor
 from processors.guard import ROWS
-from stream.contracts import Chunk, FloatArray
+from stream.contracts.chunks import Chunk, FloatArray
 
 N_CHANNELS, CHUNK, N_CHUNKS = 64, 32, 1000
 BASELINE_S = 300.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SFREQ, N_CHANNELS = 50.0, 8

@@ -27,7 +27,7 @@ from benchmarks.drift_streams import Trial
 from config.drift import DriftMonitorSettings
 from processors.drift.episodes import EpisodeTracker
 from processors.drift.monitor import DriftMonitor
-from stream.contracts import FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
 
 PLAIN = "threshold, 1 s"
 RULES: dict[str, dict[str, Any]] = {

@@ -36,7 +36,7 @@ from benchmarks.measure import Row, compare
 from config.stages import BandpassDesign, FilterSettings, NotchDesign
 from processors.cascade import filter_into
 from processors.filters import SosFilter
-from stream.contracts import Chunk, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
 
 SFREQ = 1000.0
 SHAPES = ((16, 64), (1, 8), (64, 256), (512, 64))

@@ -43,10 +43,9 @@ ready block object for single samples in the source is not in these figures. At 
 The sender has real-time priority: without it the p99 of either loop rose to 1 ms and more beside other work, because
 the sender's own threads waited for their core.
 
-Peers (receipt only, as they come, load 10-12; p50 / p99): ezmsg-lsl 1.17.1 359 / 7606 at 8 channels, 209 / 2844 at
-32; mne-lsl 1.14.0 with a callback each millisecond 904 / 33417 and 855 / 16530. They have no core of their own, so
-that the load is in their tails. timeflux 0.17.2 is left out, untried: it needs an older
-NumPy and two patches to start.
+Peers (receipt only, as they come, load 2-3; p50 / p99 at 8 and at 32 channels): ezmsg-lsl 1.17.1 230 / 566 and
+336 / 1346; timeflux 0.17.2 at rate 0 492 / 1308 and 475 / 1040; mne-lsl 1.14.0 with a callback each millisecond
+712 / 1402 and 674 / 1404. They have no core of their own.
 """
 
 from __future__ import annotations
@@ -66,12 +65,12 @@ from benchmarks.segments import Segment
 from benchmarks.session import Session, bench_stream, own_network, session
 from config.bundle import BundleInput
 from config.loading import load_config
-from config.stages import StageSettings
+from config.stages import ArtifactSettings, StageSettings
 from config.tree import ClassifierSettings, Config
 from models.bundle import load_bundle, save_bundle
 from models.weights import expected_tensors
 from stream.app import SHIPPED_BUNDLES
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.sources.lsl.library import quiet_library
 
 SHAPES = ((8, 250.0), (32, 1000.0))
@@ -164,6 +163,35 @@ def against_quiet(config: Config, info: StreamInfo, n_pairs: int, seconds: float
     return [compare_latencies(TOPIC, case, _results(beside), "hot loop alone", _results(quiet), note=_load())]
 
 
+def fuller_config(monitor: Config) -> Config:
+    """Return the configuration with every artifact kind watched and the recorder on."""
+    artifacts = ArtifactSettings.model_validate(
+        {
+            "kind": "artifacts",
+            "amplitude": {"limit": 1e9},
+            "gradient": {"limit": 1e9},
+            "flat": {"limit": 1e-12},
+            "rail": {"low": -1e9, "high": 1e9},
+            "muscle": {"limit": 1e9, "when": "sfreq > 2.5 * f0"},
+        }
+    )
+    recorder = monitor.recorder.model_copy(update={"enabled": True})
+    stages = (artifacts, *monitor.stages)
+    return monitor.model_copy(update={"name": "monitor-recorded", "stages": stages, "recorder": recorder})
+
+
+def against_plain(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
+    """Compare the hot loop with artifact stage and recorder with the hot loop without them, on one inlet."""
+    plain: list[Segment] = []
+    fuller: list[Segment] = []
+    with session(config, info, settle_s=SETTLE_S, fuller=fuller_config(config)) as run:
+        for pair in range(n_pairs):
+            for is_fuller in (True, False) if pair % 2 == 0 else (False, True):
+                (fuller if is_fuller else plain).append(run.segment("fuller" if is_fuller else "hot", seconds))
+    case = _case(info, f"{config.name} with artifacts and recorder")
+    return [compare_latencies(TOPIC, case, _results(fuller), "hot loop without", _results(plain), note=_load())]
+
+
 def rows(quick: bool, *, with_peers: bool | None = None) -> list[LatencyRow]:
     """Measure every case.
 
@@ -190,6 +218,7 @@ def rows(quick: bool, *, with_peers: bool | None = None) -> list[LatencyRow]:
             table += against_bare(with_lstm, info, "LSTM", n_pairs, seconds)
             if (os.cpu_count() or 1) >= 2:
                 table += against_quiet(monitor, info, n_pairs, seconds)
+                table += against_plain(monitor, info, n_pairs, seconds)
         if not quick if with_peers is None else with_peers:
             table += peer_rows(SHAPES)
     return table

@@ -30,7 +30,8 @@ from benchmarks.filter import SETTINGS, SFREQ, chunks_of, stream
 from benchmarks.measure import Row, compare
 from config.stages import BandPowerSettings, ReferenceSettings
 from processors.registry import build_stage
-from stream.contracts import Chunk, FloatArray, Processor
+from stream.contracts.chunks import Chunk, FloatArray
+from stream.contracts.seams import Processor
 
 CHUNK = 32
 WINDOW, HOP = 1000, 50

@@ -16,7 +16,7 @@ from statistics import quantiles
 import numpy as np
 
 from benchmarks.measure import Row
-from stream.contracts import Chunk, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
 from stream.ring.bell import Bell
 from stream.ring.events import EventRing
 from stream.ring.samples import SampleRing

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from benchmarks.sender import pushed_ns
 from models.bundle import Bundle
 from stream.app import load_classifier
-from stream.contracts import Event, RawBlock
+from stream.contracts.chunks import RawBlock
+from stream.contracts.events import Event
 from stream.engine import Engine
 from stream.ring.header import NEXT
 from stream.runner.hot import HotLoop, HotPlan
@@ -29,10 +30,11 @@ from stream.runner.shared import Shared
 from stream.runner.sourcing import open_markers
 from stream.runner.warming import warm_up
 from stream.sources.lsl.library import quiet_library
+from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.network import Network
 from stream.sources.lsl.source import LslSource
 
-Kind = Literal["hot", "bare"]
+Kind = Literal["hot", "fuller", "bare"]
 _MARKERS_SETTLE_S = 3.0
 _MAX_PULL = 1024
 _FIND_S = 10.0
@@ -50,11 +52,14 @@ class ReadingPlan:
     settle_s : float
         Length of the signal at the start of each segment that does not count: the loop begins with the samples that
         the other one read, as missing ones.
+    fuller : HotPlan, optional
+        A second hot loop on the same inlet, with more to do.
     """
 
     hot: HotPlan
     base_ns: int
     settle_s: float
+    fuller: HotPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -173,15 +178,22 @@ class ProbedLoop(HotLoop):
 
     def __init__(self, plan: HotPlan, shared: Shared, bundle: Bundle | None, source: ProbedSource) -> None:
         super().__init__(plan, shared, bundle)
-        words = shared.events.header.words
-        source.stop = shared.numbers("stop")
-        source.n_events = lambda: words[NEXT]
+        self._words = shared.events.header.words
+        self._stop = shared.numbers("stop")
         engine = ProbedEngine(plan.config.source, self._engine.pipeline, self._keep)
         engine.source = source
         self._engine = engine
 
+    def take_turn(self, source: ProbedSource, markers: LslMarkers | None, moments: Moments) -> None:
+        """Run one segment."""
+        source.stop = self._stop
+        source.n_events = lambda: self._words[NEXT]
+        source.begin(moments)
+        source.stop[0] = 0
+        self.run(source, markers)
 
-def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection) -> None:
+
+def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection, fuller_shared: Shared | None = None) -> None:
     """Be the reading process: answer each ``(kind, seconds)`` with a `Segment`, until None."""
     follow_parent()
     quiet_library()
@@ -191,7 +203,10 @@ def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection) -> None:
     bundle = load_classifier(config)
     warm_up(config, plan.hot.source.info, bundle)
     source = _subscribe(plan.hot.source.uid)
-    hot = ProbedLoop(plan.hot, shared, bundle, source)
+    loops = {"hot": ProbedLoop(plan.hot, shared, bundle, source)}
+    if plan.fuller is not None and fuller_shared is not None:
+        warm_up(plan.fuller.config, plan.fuller.source.info, None)
+        loops["fuller"] = ProbedLoop(plan.fuller, fuller_shared, None, source)
     if markers is not None:
         markers.settle(_MARKERS_SETTLE_S)
     sfreq = plan.hot.source.info.sfreq
@@ -204,15 +219,14 @@ def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection) -> None:
         kind, seconds = order
         moments = Moments(n_skipped + round(seconds * sfreq))
         source.drain()
-        if kind == "hot":
-            source.begin(moments)
-            source.stop[0] = 0
-            hot.run(source, markers)
+        if kind in loops:
+            loops[kind].take_turn(source, markers, moments)
         else:
             _read_bare(source.inlet, data, moments)
         pipe.send(moments.segment(n_skipped, plan.base_ns))
     source.close()
-    hot.close()
+    for loop in loops.values():
+        loop.close()
     if markers is not None:
         markers.close()
 

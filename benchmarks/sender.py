@@ -14,7 +14,7 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.runner.placement import follow_parent, quiet_memory, settle
 from stream.sources.lsl.description import make_lsl_info
 from stream.sources.lsl.library import quiet_library

@@ -20,14 +20,18 @@ from benchmarks.segments import Kind, ReadingPlan, Segment, run_reading
 from benchmarks.sender import SenderPlan, run_sender
 from config.live import MetricsSettings
 from config.tree import Config
+from sinks.recorder import RecordedRun
 from stream.app import build, load_classifier
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.ring.samples import SampleRing
 from stream.runner.cold import ColdPlan
 from stream.runner.hot import HotPlan
+from stream.runner.keeping import KeepRings
 from stream.runner.placement import plan_placement
+from stream.runner.recording import RecordPlan
+from stream.runner.recording import run_recorder as record
 from stream.runner.shared import READER, Shared
-from stream.runner.sourcing import find_source
+from stream.runner.sourcing import SourcePlan, find_source
 
 _START_S = 180.0
 _END_S = 5.0
@@ -117,7 +121,9 @@ def sending(info: StreamInfo, cores: frozenset[int]) -> Iterator[int]:
 
 
 @contextmanager
-def session(config: Config, info: StreamInfo, *, settle_s: float, with_readers: bool = False) -> Iterator[Session]:
+def session(
+    config: Config, info: StreamInfo, *, settle_s: float, with_readers: bool = False, fuller: Config | None = None
+) -> Iterator[Session]:
     """Start everything for one configuration and stream, and end it.
 
     Parameters
@@ -129,6 +135,8 @@ def session(config: Config, info: StreamInfo, *, settle_s: float, with_readers: 
         As `benchmarks.segments.ReadingPlan`.
     with_readers : bool
         Whether a recorder, the console and a scraper run beside the hot process (paused at first).
+    fuller : Config, optional
+        A second hot loop in the same process, which records: its rings and the real recorder process run too.
     """
     source = config.source.model_copy(update={"kind": "lsl", "source_id": info.source_id, "reset_after_s": 3600.0})
     config = config.model_copy(update={"source": source, "metrics": MetricsSettings(port=0)})
@@ -149,7 +157,13 @@ def session(config: Config, info: StreamInfo, *, settle_s: float, with_readers: 
         found = Session(plan.info, base_ns)
         ours, theirs = context.Pipe()
         hot = HotPlan(config, plan, placement, None)
-        reading = context.Process(target=run_reading, args=(ReadingPlan(hot, base_ns, settle_s), shared, theirs))
+        reading_plan, fuller_shared = ReadingPlan(hot, base_ns, settle_s), None
+        if fuller is not None:
+            fuller = fuller.model_copy(update={"source": source})
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuroloop-bench-")))
+            fuller_shared = _start_recording(fuller, plan, folder, placement.others, stack)
+            reading_plan = replace(reading_plan, fuller=HotPlan(fuller, plan, placement, None))
+        reading = context.Process(target=run_reading, args=(reading_plan, shared, theirs, fuller_shared))
         reading.daemon = True
         reading.start()
         stack.callback(_end, reading)
@@ -169,6 +183,36 @@ def session(config: Config, info: StreamInfo, *, settle_s: float, with_readers: 
             found.go_on()
             ours.send(None)
             reading.join(_END_S)
+
+
+def _start_recording(
+    config: Config, source: SourcePlan, folder: Path, cores: frozenset[int], stack: ExitStack
+) -> Shared:
+    """Make the rings of a run that records, and start its recorder."""
+    built = build(config, source.info, bundle=None)
+    kept = KeepRings.make(source.info, {}, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
+    stack.callback(kept.close)
+    names = [stage.name for stage in built.pipeline.stages]
+    shared = Shared.make(source.info, stages=names, classes=(), ring_s=config.process.ring_s, kept=kept)
+    stack.callback(shared.close)
+    run = RecordedRun(
+        pipeline=config.name,
+        info=source.info,
+        has_numbers=source.has_numbers,
+        taps={},
+        host=source.host,
+        is_played=source.is_played,
+        first_sample=source.first_sample,
+    )
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    plan = RecordPlan(config.recorder, run, source, folder, cores)
+    recorder = context.Process(target=record, args=(plan, shared, theirs), daemon=True)
+    recorder.start()
+    stack.callback(_end, recorder)
+    if not ours.poll(_START_S) or ours.recv()[0] != "ready":
+        raise RuntimeError("the recorder must start, got no answer")
+    return shared
 
 
 def _start_readers(

@@ -35,6 +35,8 @@ class ProcessSettings(Settings):
     """``auto``: real-time priority for the hot process where the system allows it."""
     ring_s: PositiveFloat = 30.0
     """Seconds of signal that a cold process may be behind, or dead, before anything is lost."""
+    log: Literal["human", "json"] = "human"
+    """``json``: every line on standard error is one JSON object."""
 
 
 class MetricsSettings(Settings):
@@ -44,6 +46,8 @@ class MetricsSettings(Settings):
     """Without it nothing is served; 0 takes any free port, 9108 is the usual one."""
     host: str = "127.0.0.1"
     """Loopback unless told otherwise."""
+    ready_s: PositiveFloat = 2.0
+    """How old the newest sample may be for ``/readyz`` to answer 200."""
 
 
 class RecorderSettings(Settings):

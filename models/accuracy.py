@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from config.drift import AccuracySettings
-from stream.contracts import Event
+from stream.contracts.events import Event
+
+
+def reference_accuracy(bundle_folder: Path) -> float | None:
+    """Return the accuracy that a bundle's training reported; nothing where it has no report.
+
+    Parameters
+    ----------
+    bundle_folder : Path
+        Where the bundle lies.
+    """
+    try:
+        report = json.loads((bundle_folder / "training" / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    value = report.get("accuracy") if isinstance(report, dict) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 class OnlineAccuracy:

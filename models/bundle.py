@@ -32,7 +32,8 @@ from safetensors.numpy import save as save_safetensors
 
 from config.bundle import BundleSettings
 from models.weights import check_tensors
-from stream.contracts import BundleError, StreamInfo, StreamMismatch
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import BundleError, StreamMismatch
 
 WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE = "model.safetensors", "model.json", "MODEL_CARD.md"
 BASELINE_FILE = "baseline.json"

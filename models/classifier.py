@@ -12,7 +12,8 @@ from models.bundle import Bundle
 from models.lstm import SlidingLstm
 from models.packing import pack_weights
 from models.workspace import Mode
-from stream.contracts import Chunk, ConfigError, StateDict, StreamInfo, StreamMismatch, empty_chunk, make_chunk
+from stream.contracts.chunks import Chunk, StateDict, StreamInfo, empty_chunk, make_chunk
+from stream.contracts.errors import ConfigError, StreamMismatch
 
 
 class LstmClassifier:

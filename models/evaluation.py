@@ -16,7 +16,9 @@ from models.datasets.epileptic import INFO, Recordings, read_epileptic
 from models.metrics import report_figures
 from models.training.split import ids_hash
 from models.training.streams import StageBuilder, newest_raw, plain_chunk, run_stages
-from stream.contracts import BundleError, Chunk, FloatArray, Processor, RecordingError
+from stream.contracts.chunks import Chunk, FloatArray
+from stream.contracts.errors import BundleError, RecordingError
+from stream.contracts.seams import Processor
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"
 

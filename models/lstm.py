@@ -40,7 +40,7 @@ from models.workspace import (
     Mode,
     make_workspace,
 )
-from stream.contracts import BoolArray, FloatArray, StateDict
+from stream.contracts.chunks import BoolArray, FloatArray, StateDict
 
 
 class SlidingLstm:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.decision import DecisionSettings
-from stream.contracts import Chunk, Event, StateDict
+from stream.contracts.chunks import Chunk, StateDict
+from stream.contracts.events import Event
 
 UNKNOWN = "unknown"
 _UNSET = -2

@@ -13,7 +13,9 @@ from processors import faults
 from processors.design import HARMONIC_LIMIT, design_cascade, rate_allows
 from processors.faults import KINDS, N_KINDS, mark_rows
 from processors.guard import Cursor, channel_indices, load_state, wrong_channels
-from stream.contracts import Chunk, ConfigError, Finding, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Finding
 
 _OUTPUT = {"keep": faults.KEEP, "hold": faults.HOLD, "zero": faults.ZERO}
 _MUSCLE_ORDER = 2

@@ -18,7 +18,8 @@ from processors.guard import FIRST_ROW, LAST_BAD, is_plain, load_state, wrong_ch
 from processors.lanes import aligned_zeros, padded
 from processors.spectrum import finish_block, finish_window, push_rows, transform_window
 from processors.windows import RowCounter, WindowGrid, no_rows
-from stream.contracts import Chunk, ConfigError, FloatArray, StateDict, StreamInfo, empty_chunk, make_chunk
+from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, empty_chunk, make_chunk
+from stream.contracts.errors import ConfigError
 
 MIN_BLOCK = 4
 """Shorter hops transform every window anew: summing many tiny blocks would cost more."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from config.kernels import kernel
 from processors.guard import FLAGS, LIMIT, ROWS, all_good, hold_row
 from processors.lanes import LANES, MAX_SECTIONS, address, run_sections
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 STARTED, LAST_BAD, WARMUP = 0, 1, 2
 """Places in the cascade's integer state."""

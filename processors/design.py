@@ -22,7 +22,8 @@ import numpy as np
 
 from config.stages import WHEN_PATTERN, BandpassDesign, FilterDesign, HighpassDesign, LowpassDesign, NotchDesign
 from processors.elementary import PI, cos, log, sin, tan
-from stream.contracts import ConfigError, FloatArray
+from stream.contracts.chunks import FloatArray
+from stream.contracts.errors import ConfigError
 
 Section = tuple[float, float, float, float, float]
 """``b0, b1, b2, a1, a2`` of one second-order section, ``a0 = 1``."""

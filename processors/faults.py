@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from config.kernels import kernel
 from processors.guard import FLAGS, LIMIT, ROWS
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 KINDS = ("amplitude", "gradient", "flat", "rail", "muscle", "nonfinite")
 N_KINDS = 6

@@ -14,7 +14,7 @@ from processors.cascade import LAST_BAD, STARTED, WARMUP, filter_into
 from processors.design import Cascade, design_cascade
 from processors.guard import Cursor, is_plain, load_state, wrong_channels
 from processors.lanes import aligned_zeros, padded
-from stream.contracts import Chunk, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, StateDict, StreamInfo, make_chunk
 
 _filter_directly = direct(filter_into)
 

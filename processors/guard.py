@@ -14,7 +14,8 @@ from numba import boolean, float64, int64, types
 from numpy.typing import NDArray
 
 from config.kernels import kernel
-from stream.contracts import BoolArray, ConfigError, FloatArray, StreamInfo
+from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
+from stream.contracts.errors import ConfigError
 
 LIMIT = 1e100
 """Magnitudes beyond it count as not finite: their squares and filter states would overflow."""

@@ -17,7 +17,7 @@ from numba import int64, void
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 PADDING = 8
 """Channel counts of state arrays are rounded up to this, on every machine."""

@@ -22,7 +22,8 @@ from processors.guard import (
     load_state,
     wrong_channels,
 )
-from stream.contracts import BoolArray, Chunk, ConfigError, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.errors import ConfigError
 
 
 @kernel(inline=True)

@@ -36,7 +36,8 @@ from processors.pick import Pick
 from processors.reference import Reference
 from processors.window import Window
 from processors.zscore import ZScore
-from stream.contracts import Processor, StreamInfo, make_chunk
+from stream.contracts.chunks import StreamInfo, make_chunk
+from stream.contracts.seams import Processor
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from config.kernels import kernel
 from processors.elementary import TINY, log
 from processors.guard import FLAGS, INDICES, LAST_BAD, ROWS, VALUES, hold_row
 from processors.lanes import LANES, MAX_BINS, add_bins, address
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 TILE = 512
 """Doubles of a sum that stay in the nearest cache while blocks are added to it."""

@@ -14,7 +14,7 @@ from config.kernels import kernel
 from config.stages import WindowSettings
 from processors.guard import FIRST_ROW, FLAGS, LAST_BAD, ROWS, VALUES, hold_row, load_state, wrong_channels
 from processors.windows import RowCounter, WindowGrid
-from stream.contracts import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
 
 
 @kernel(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from config.stages import Windowed
 from processors.guard import FIRST_ROW, LAST_BAD, Cursor
-from stream.contracts import BoolArray, ConfigError, FloatArray, StreamInfo, empty_chunk
+from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, empty_chunk
+from stream.contracts.errors import ConfigError
 
 LONGEST = 1 << 24
 """Samples of a window or hop: over two hours at 2 kHz; more is a mistake, and its tables would fill the memory."""

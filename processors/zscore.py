@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from config.kernels import kernel
 from config.stages import ZScoreSettings
 from processors.guard import FLAGS, ROWS, VALUES, Cursor, hold_chunk, load_state, wrong_channels
-from stream.contracts import BoolArray, Chunk, ConfigError, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.errors import ConfigError
 
 
 @kernel(inline=True)

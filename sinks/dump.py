@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts import Chunk, NeuroloopError, StreamInfo
+from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.errors import NeuroloopError
 
 
 class DumpError(NeuroloopError):

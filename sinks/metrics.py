@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from config.live import MetricsSettings
-from stream.contracts import Counters, CounterSnapshot, HistogramSnapshot, NeuroloopError
+from stream.contracts.sharing import Counters, CounterSnapshot, HistogramSnapshot
 
 UNKNOWN = "unknown"
-
-
-class MetricsError(NeuroloopError):
-    """Metrics cannot be served."""
+_Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class RingStatus(Protocol):
@@ -32,6 +27,20 @@ class RingStatus(Protocol):
     @property
     def n_lost(self) -> int:
         """Rows overwritten before they were read."""
+        ...
+
+
+class ProcessUse(Protocol):
+    """What one process of the run has taken from the machine."""
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it holds, the shared rings included where it has touched them."""
+        ...
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time that it has used."""
         ...
 
 
@@ -50,6 +59,21 @@ class RunCollector(Collector):
         Returns percentiles in microseconds (``p50_us``, ``p99_us``, ``p99.9_us``) by stage.
     ring_status : callable
         Returns the books of the ring's readers by name.
+    process_use : callable, optional
+        Returns what each process takes, by name.
+    reference_accuracy : float, optional
+        What the bundle reached in its own evaluation.
+    has_drift : bool
+        Whether drift is watched.
+
+    Attributes
+    ----------
+    accuracy, drift_score, clock_offset_s : float or None
+        Families without a value are left out.
+    n_judged : int
+        Decisions that the accuracy is over so far.
+    is_drift_alarm : bool
+    n_drift_alarms : int
     """
 
     def __init__(
@@ -61,6 +85,9 @@ class RunCollector(Collector):
         classes: Sequence[str],
         stage_figures: Callable[[], Mapping[str, Mapping[str, Any]]],
         ring_status: Callable[[], Mapping[str, RingStatus]],
+        process_use: Callable[[], Mapping[str, ProcessUse]] = dict,
+        reference_accuracy: float | None = None,
+        has_drift: bool = False,
     ) -> None:
         self._counters = counters
         self._pipeline = pipeline
@@ -68,7 +95,13 @@ class RunCollector(Collector):
         self._labels = (*classes, UNKNOWN) if classes else ()
         self._stage_figures = stage_figures
         self._ring_status = ring_status
+        self._process_use = process_use
+        self._reference_accuracy = reference_accuracy
+        self._has_drift = has_drift
         self.accuracy: float | None = None
+        self.n_judged = 0
+        self.is_drift_alarm = False
+        self.n_drift_alarms = 0
         self.drift_score: float | None = None
         self.clock_offset_s: float | None = None
 
@@ -76,9 +109,12 @@ class RunCollector(Collector):
         """Return the families; accuracy and drift score only where they have a value."""
         snapshot = self._counters.snapshot()
         yield from self._model(snapshot)
+        yield from self._drift()
         yield from self._samples(snapshot)
-        yield from self._rings()
+        yield from self._moments(snapshot)
+        yield from self._losses(snapshot)
         yield from self._loop(snapshot)
+        yield from self._processes()
         build = GaugeMetricFamily("neuroloop_build_info", "Version of the program.", labels=["version"])
         build.add_metric([version("neuroloop")], 1)
         yield build
@@ -99,80 +135,142 @@ class RunCollector(Collector):
                 {"model": self._pipeline},
                 snapshot.histograms["prediction_latency"],
             )
+        for name, text, value in (
+            ("model_accuracy", "Share of right decisions where labels came.", self.accuracy),
+            ("model_reference_accuracy", "Share that the bundle reached in its evaluation.", self._reference_accuracy),
+        ):
+            if value is not None:
+                gauge = GaugeMetricFamily(name, text, labels=["model"])
+                gauge.add_metric([self._pipeline], value)
+                yield gauge
         if self.accuracy is not None:
-            gauge = GaugeMetricFamily("model_accuracy", "Share of right decisions where labels came.", labels=["model"])
-            gauge.add_metric([self._pipeline], self.accuracy)
-            yield gauge
-        if self.drift_score is not None:
-            gauge = GaugeMetricFamily(
-                "data_drift_score", "Distance from the baseline, 1 at the threshold.", labels=["stream"]
-            )
-            gauge.add_metric([self._stream], self.drift_score)
-            yield gauge
+            judged = CounterMetricFamily("model_accuracy_samples", "Decisions that a label judged.", labels=["model"])
+            judged.add_metric([self._pipeline], self.n_judged)
+            yield judged
+
+    def _drift(self) -> Iterator[Metric]:
+        if not self._has_drift:
+            return
+        for name, text, value in (
+            ("data_drift_score", "Distance from the baseline, 1 at the threshold.", self.drift_score),
+            ("data_drift_alarm", "Whether a drift alarm is going on.", float(self.is_drift_alarm)),
+        ):
+            if value is not None:
+                gauge = GaugeMetricFamily(name, text, labels=["stream"])
+                gauge.add_metric([self._stream], value)
+                yield gauge
+        alarms = CounterMetricFamily("data_drift_alarms", "Drift alarms that have begun.", labels=["stream"])
+        alarms.add_metric([self._stream], self.n_drift_alarms)
+        yield alarms
 
     def _samples(self, snapshot: CounterSnapshot) -> Iterator[Metric]:
         numbers = snapshot.numbers
         for name, key, text in (
             ("neuroloop_samples", "received", "Samples that the source handed over."),
             ("neuroloop_samples_processed", "processed", "Received samples that went through the pipeline."),
-            ("neuroloop_samples_duplicate", "duplicates", "Samples that came again and were dropped."),
             ("neuroloop_gaps", "gaps", "Gaps in the stream."),
             ("neuroloop_clock_steps", "clock_steps", "Steps of the sender's clock."),
             ("neuroloop_samples_nonfinite", "nonfinite", "Samples with a value that is not finite."),
         ):
             yield self._one(CounterMetricFamily, name, text, int(numbers[key][0]))
-        missing = CounterMetricFamily(
-            "neuroloop_samples_missing", "Samples that never came, by what was done.", labels=["stream", "how"]
-        )
-        for how in ("filled", "jumped"):
-            missing.add_metric([self._stream, how], int(numbers[how][0]))
-        yield missing
-        yield self._one(
-            GaugeMetricFamily, "neuroloop_stream_up", "Whether the source delivers.", int(numbers["stream_up"][0])
-        )
-        if int(numbers["received"][0]):
-            text = "Stamp of the newest sample, on the sender's clock."
-            yield self._one(
-                GaugeMetricFamily, "neuroloop_newest_sample_timestamp_seconds", text, float(numbers["newest_stamp"][0])
-            )
-            text = "Rate of the stamps over the last seconds."
-            yield self._one(
-                GaugeMetricFamily, "neuroloop_effective_rate_hertz", text, float(numbers["effective_sfreq"][0])
-            )
-        if self.clock_offset_s is not None:
-            text = "What is added to the sender's stamps to get this machine's clock."
-            yield self._one(GaugeMetricFamily, "neuroloop_clock_offset_seconds", text, self.clock_offset_s)
+        dropped = {"duplicate": "duplicates", "skipped": "skipped"}
+        yield self._by(
+            CounterMetricFamily, "neuroloop_samples_dropped", "Received samples that were not processed.", "reason",
+            {reason: int(numbers[key][0]) for reason, key in dropped.items()},
+        )  # fmt: skip
+        yield self._by(
+            CounterMetricFamily, "neuroloop_samples_missing", "Samples that never came, by what was done.", "how",
+            {how: int(numbers[how][0]) for how in ("filled", "jumped")},
+        )  # fmt: skip
 
-    def _rings(self) -> Iterator[Metric]:
-        lag = GaugeMetricFamily("neuroloop_ring_lag_samples", "Rows that a reader is behind.", labels=["reader"])
-        lost = CounterMetricFamily(
-            "neuroloop_ring_lost_samples", "Rows that a reader was too late for.", labels=["reader"]
-        )
-        for name, status in self._ring_status().items():
-            lag.add_metric([name], status.n_behind)
-            lost.add_metric([name], status.n_lost)
-        yield lag
-        yield lost
+    def _moments(self, snapshot: CounterSnapshot) -> Iterator[Metric]:
+        """Return what is up, how fast, and when something happened last."""
+        numbers = snapshot.numbers
+        up = int(numbers["stream_up"][0])
+        yield self._one(GaugeMetricFamily, "neuroloop_stream_up", "Whether the source delivers.", up)
+        rows = [
+            ("watchdog_heartbeat_timestamp_seconds", "When the hot process last turned its loop, Unix time.",
+             wall_time(int(numbers["heartbeat_ns"][0]))),
+            ("clock_offset_seconds", "What is added to the sender's stamps to get this machine's clock.",
+             self.clock_offset_s),
+        ]  # fmt: skip
+        if int(numbers["received"][0]):
+            rows += [
+                ("newest_sample_timestamp_seconds", "When the newest sample arrived here, Unix time.",
+                 wall_time(int(numbers["newest_arrival_ns"][0]))),
+                ("newest_sample_stamp_seconds", "Stamp of the newest sample, on the sender's clock.",
+                 float(numbers["newest_stamp"][0])),
+                ("effective_rate_hertz", "Rate of the stamps over the last seconds.",
+                 float(numbers["effective_sfreq"][0])),
+            ]  # fmt: skip
+        for name, text, value in rows:
+            if value is not None:
+                yield self._one(GaugeMetricFamily, f"neuroloop_{name}", text, value)
+
+    def _losses(self, snapshot: CounterSnapshot) -> Iterator[Metric]:
+        """Return what readers are behind, and what was computed and then lost."""
+        status = self._ring_status()
+        yield self._by(
+            GaugeMetricFamily, "neuroloop_ring_lag_samples", "Rows that a reader is behind.", "reader",
+            {name: one.n_behind for name, one in status.items()},
+        )  # fmt: skip
+        yield self._by(
+            CounterMetricFamily, "neuroloop_ring_lost_samples", "Rows that a reader was too late for.", "reader",
+            {name: one.n_lost for name, one in status.items()},
+        )  # fmt: skip
+        kinds = {
+            "events": "events_unwritten", "outlet": "outlet_errors", "recorder_samples": "unrecorded_samples",
+            "recorder_events": "unrecorded_events",
+        }  # fmt: skip
+        yield self._by(
+            CounterMetricFamily, "neuroloop_sink_dropped", "What a sink could not take or write.", "sink",
+            {kind: int(snapshot.numbers[key][0]) for kind, key in kinds.items()},
+        )  # fmt: skip
+
+    def _processes(self) -> Iterator[Metric]:
+        use = self._process_use()
+        yield self._by(
+            GaugeMetricFamily, "neuroloop_process_resident_memory_bytes", "Memory that a process holds.", "process",
+            {name: one.resident_bytes for name, one in use.items()},
+        )  # fmt: skip
+        yield self._by(
+            CounterMetricFamily, "neuroloop_process_cpu_seconds", "Processor time of a process.", "process",
+            {name: one.cpu_s for name, one in use.items()},
+        )  # fmt: skip
 
     def _loop(self, snapshot: CounterSnapshot) -> Iterator[Metric]:
         yield _histogram(
             "neuroloop_loop_seconds", "Time from a chunk's arrival to the end of its processing.",
-            {"stream": self._stream}, snapshot.histograms["loop_seconds"],
+            self._labelled(), snapshot.histograms["loop_seconds"],
         )  # fmt: skip
-        stage = GaugeMetricFamily(
-            "neuroloop_stage_seconds", "Time of one call of a stage since the start.", labels=["stage", "quantile"]
-        )
+        stage = Metric("neuroloop_stage_seconds", "Time of one call of a stage since the start.", "summary")
         for name, figures in self._stage_figures().items():
             for key, quantile in (("p50_us", "0.5"), ("p99_us", "0.99"), ("p99.9_us", "0.999")):
-                stage.add_metric([name, quantile], figures[key] * 1e-6)
+                labels = {**self._labelled(), "stage": name, "quantile": quantile}
+                stage.add_sample(stage.name, labels, figures[key] * 1e-6)
         yield stage
 
-    def _one(
-        self, family: type[CounterMetricFamily] | type[GaugeMetricFamily], name: str, text: str, value: float
-    ) -> Metric:
-        made = family(name, text, labels=["stream"])
-        made.add_metric([self._stream], value)
+    def _labelled(self) -> dict[str, str]:
+        """Return the labels that every family of the program carries."""
+        return {"pipeline": self._pipeline, "stream": self._stream}
+
+    def _one(self, family: _Family, name: str, text: str, value: float) -> Metric:
+        """Return a family of one value."""
+        made = family(name, text, labels=list(self._labelled()))
+        made.add_metric(list(self._labelled().values()), value)
         return made
+
+    def _by(self, family: _Family, name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+        """Return a family of one value per value of a label."""
+        made = family(name, text, labels=[*self._labelled(), label])
+        for key, value in values.items():
+            made.add_metric([*self._labelled().values(), key], value)
+        return made
+
+
+def wall_time(clock_ns: int) -> float | None:
+    """Return the Unix time of a reading of this machine's `time.perf_counter_ns`; nothing for 0, never read."""
+    return time.time() - (time.perf_counter_ns() - clock_ns) * 1e-9 if clock_ns else None
 
 
 def _histogram(name: str, text: str, labels: dict[str, str], snapshot: HistogramSnapshot) -> Metric:
@@ -185,48 +283,3 @@ def _histogram(name: str, text: str, labels: dict[str, str], snapshot: Histogram
         buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
     family.add_metric(list(labels.values()), buckets, sum_value=snapshot.total)
     return family
-
-
-def check_port(settings: MetricsSettings) -> None:
-    """Find out early whether `serve` will be able to.
-
-    Raises
-    ------
-    MetricsError
-        If the port is taken or the host unknown.
-    """
-    if settings.port is None:
-        return
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise _refusal(settings, error) from error
-
-
-def _refusal(settings: MetricsSettings, error: OSError) -> MetricsError:
-    where = f"{settings.host}:{settings.port}"
-    return MetricsError(f"metrics.port must be a free port of this machine, got {where!r}: {error.strerror}")
-
-
-def serve(collector: RunCollector, settings: MetricsSettings) -> int | None:
-    """Serve ``/metrics``; return the port, or nothing where none is set.
-
-    Raises
-    ------
-    MetricsError
-        If the port is taken or the host unknown.
-    """
-    if settings.port is None:
-        return None
-    registry = CollectorRegistry()
-    registry.register(collector)
-    try:
-        server, _ = start_http_server(settings.port, addr=settings.host, registry=registry)
-    except OSError as error:
-        raise _refusal(settings, error) from error
-    return int(server.server_port)

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from stream.contracts import DELIVERY_FIELDS, Chunk, Event, NeuroloopError, encode
+from stream.contracts.chunks import Chunk
+from stream.contracts.errors import NeuroloopError
+from stream.contracts.events import DELIVERY_FIELDS, Event, encode
 
 CONFIG_FILE = "config.yaml"
 PROVENANCE_FILE = "provenance.json"
@@ -28,7 +30,7 @@ def event_line(event: Event, delivery: Mapping[str, Any] = _NO_DELIVERY) -> str:
 
 
 class RunFolder:
-    """Write the files of a run; implements `stream.contracts.Sink`.
+    """Write the files of a run; implements `stream.contracts.seams.Sink`.
 
     Parameters
     ----------

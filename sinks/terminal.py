@@ -17,7 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.contracts import Event, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.events import Event
 
 _REDRAW_S = 0.1
 _BAR = 32

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinks.xdf_stream import StreamBooks, XdfStream, file_header
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 FILE_HEADER, STREAM_HEADER, SAMPLES, CLOCK_OFFSET, BOUNDARY, STREAM_FOOTER = range(1, 7)
 BOUNDARY_MARK = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")

@@ -19,7 +19,9 @@ from models.policy import ThresholdPolicy
 from processors.drift.monitor import DriftMonitor
 from processors.filters import SosFilter
 from processors.registry import build_stage
-from stream.contracts import Chunk, ConfigError, Processor, StreamInfo
+from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.errors import ConfigError
+from stream.contracts.seams import Processor
 from stream.monitors import build_monitors, describe, tap_of
 from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, newest_sample, stage_position, total_delay_s
 

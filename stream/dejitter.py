@@ -20,7 +20,7 @@ import numpy as np
 from numba import float64, int64, types, void
 
 from config.kernels import kernel
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 from stream.numbering import CLOCK_STEP, IntArray
 
 HALF_TIME_S = 90.0

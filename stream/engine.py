@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.source import TimingSettings
-from stream.contracts import BoolArray, Chunk, Event, FloatArray, Marker, RawBlock, in_order
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock
+from stream.contracts.events import Event, Marker, in_order
 from stream.pipeline import Pipeline
 from stream.staleness import Skip
 from stream.tally import Tally

@@ -6,7 +6,7 @@ import numpy as np
 from numba import boolean, float64, int64, types, void
 
 from config.kernels import kernel
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 from stream.numbering import LAST_STAMP, ROW, IntArray
 
 FILLS = {"hold": 0, "zero": 1, "interpolate": 2, "nan": 3}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import Chunk, Event, FloatArray, Marker, StateDict, StreamInfo
+from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
+from stream.contracts.events import Event, Marker
 
 POSITION = 1
 """Markers come before what the stages say of the same sample."""

@@ -11,7 +11,9 @@ from config.tree import Config
 from models.bundle import BASELINE_FILE, Bundle
 from processors.drift.baseline import Baseline, BaselineError, read_baselines
 from processors.drift.monitor import DriftMonitor
-from stream.contracts import ConfigError, NeuroloopError, Processor, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import ConfigError, NeuroloopError
+from stream.contracts.seams import Processor
 from stream.pipeline import INPUT_TAP
 
 

@@ -23,7 +23,7 @@ from numba import boolean, float64, int64, types
 from numpy.typing import NDArray
 
 from config.kernels import kernel
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 IntArray = NDArray[np.int64]
 

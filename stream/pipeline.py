@@ -9,20 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import (
-    FINDINGS_PER_ROW,
-    Chunk,
-    Event,
-    Finding,
-    Marker,
-    Monitor,
-    Policy,
-    Processor,
-    Reporter,
-    StateDict,
-    StreamInfo,
-    in_order,
-)
+from stream.contracts.chunks import Chunk, StateDict, StreamInfo
+from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding, Marker, in_order
+from stream.contracts.seams import Monitor, Policy, Processor, Reporter
 from stream.markers import MarkerTrack
 from stream.watching import LAST_POSITION, Watcher, drift_score, restore, states_of
 

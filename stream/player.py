@@ -21,7 +21,7 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 from stream.sources.feed import DueMarker, Feed, Rows, ScheduledFeed
 from stream.sources.lsl.description import Counter, make_lsl_info, make_marker_info
 from stream.sources.lsl.stamps import sendable

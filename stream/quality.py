@@ -14,7 +14,7 @@ from numba import boolean, float64, int64, types, void
 from numpy.typing import NDArray
 
 from config.kernels import kernel
-from stream.contracts import BoolArray, Chunk, FloatArray, StreamInfo
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
 from stream.histogram import Histogram
 from stream.plausibility import is_electrical, unit_warnings
 

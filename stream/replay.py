@@ -14,7 +14,8 @@ from models.accuracy import OnlineAccuracy
 from sinks.dump import StageDump
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from stream.app import Built, build, load_classifier
-from stream.contracts import ConfigError, Event, Marker, StreamEnded, StreamMismatch
+from stream.contracts.errors import ConfigError, StreamEnded, StreamMismatch
+from stream.contracts.events import Event, Marker
 from stream.engine import Engine
 from stream.latency import LatencyTable
 from stream.machine import machine_settings

@@ -6,7 +6,8 @@ import math
 from bisect import insort
 from collections.abc import Sequence
 
-from stream.contracts import Event, RawBlock
+from stream.contracts.chunks import RawBlock
+from stream.contracts.events import Event
 from stream.engine import Engine
 from stream.sources.recordings.run_script import RunScript
 from stream.staleness import Skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from stream.contracts import Event
+from stream.contracts.events import Event
 
 
 class Tally:

@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 from config.kernels import direct
 from config.source import TimingSettings
 from stream import numbering as rules
-from stream.contracts import BoolArray, Chunk, Event, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from stream.contracts.events import Event
 from stream.dejitter import N_PARAMETERS, first_state, smooth_stamps
 from stream.filling import FILLS, fill_rows
 from stream.numbering import IntArray, number_samples

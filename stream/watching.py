@@ -8,7 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from stream.contracts import FINDINGS_PER_ROW, Chunk, Event, Finding, Monitor, StateDict
+from stream.contracts.chunks import Chunk, StateDict
+from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding
+from stream.contracts.seams import Monitor
 
 LAST_POSITION = 1_000_000
 """What is said after the last sample stands behind all that was said at it."""

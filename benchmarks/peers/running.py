@@ -52,6 +52,12 @@ PEERS = (
         "read_ezmsg.py",
     ),
     Peer("mnelsl", "mne-lsl 1.14.0, callback each 1 ms", ("mne-lsl==1.14.0",), "read_mnelsl.py"),
+    Peer(
+        "timeflux",
+        "timeflux 0.17.2, rate 0",
+        ("timeflux==0.17.2", "numpy==1.26.4", "pandas==3.0.6", "pylsl==1.18.6"),
+        "read_timeflux.py",
+    ),
 )
 
 

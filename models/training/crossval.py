@@ -25,7 +25,8 @@ from models.training.trainer import (
     network_logits,
 )
 from models.training.windows import GainRule, IntArray, Standardiser, TrainingWindows
-from stream.contracts import FloatArray, RecordingError
+from stream.contracts.chunks import FloatArray
+from stream.contracts.errors import RecordingError
 
 if TYPE_CHECKING:
     import torch

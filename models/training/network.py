@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from config.bundle import NetworkSettings
 from models.weights import directions
-from stream.contracts import NeuroloopError
+from stream.contracts.errors import NeuroloopError
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.training import SplitSettings
-from stream.contracts import BoolArray, RecordingError
+from stream.contracts.chunks import BoolArray
+from stream.contracts.errors import RecordingError
 
 IntArray = NDArray[np.int64]
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from config.stages import StageSettings
 from models.training.windows import Float32Array, IntArray, TrainingWindows
-from stream.contracts import BoolArray, Chunk, FloatArray, Processor, RecordingError, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
+from stream.contracts.errors import RecordingError
+from stream.contracts.seams import Processor
 
 StageBuilder = Callable[[tuple[StageSettings, ...], StreamInfo], list[Processor]]
 """Makes the stages of a chain for a stream; handed in by whoever may import them."""

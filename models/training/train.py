@@ -38,7 +38,8 @@ from models.training.seizure import amplitude_only, cut_rows, raw_deviations, wi
 from models.training.split import ids_hash
 from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows
 from models.training.trainer import Progress
-from stream.contracts import BundleError, NeuroloopError, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import BundleError, NeuroloopError
 
 TRAINING_FOLDER = "training"
 _REPORT, _CURVE, _PREDICTIONS = "report.json", "learning_curve.csv", "predictions.csv"

@@ -16,7 +16,7 @@ from config.training import OptimiserSettings
 from models.training.network import import_torch
 from models.training.split import Fold
 from models.training.windows import Float32Array, IntArray, Standardiser, TrainingWindows
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.stages import BandPowerSettings, LogVarianceSettings, StageSettings
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 IntArray = NDArray[np.int64]
 Float32Array = NDArray[np.float32]

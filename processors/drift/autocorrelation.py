@@ -14,7 +14,7 @@ from numba import float64, int64, void
 
 from config.kernels import kernel
 from processors.guard import LIMIT
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 N_LAGS = 256
 """The longest lag looked at, unless stretches are shorter."""

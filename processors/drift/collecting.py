@@ -13,7 +13,7 @@ from processors.drift import moments
 from processors.drift.autocorrelation import correlate
 from processors.drift.baseline import Baseline, BaselineFor
 from processors.guard import load_state
-from stream.contracts import BoolArray, FloatArray, StateDict
+from stream.contracts.chunks import BoolArray, FloatArray, StateDict
 
 N_STRETCHES = 8
 STRETCH_ROWS = 1024

@@ -15,7 +15,7 @@ from processors.drift.limits import Limits, make_limits, make_sequential, tail_o
 from processors.drift.river_detectors import RIVER_RULES, RiverDetectors
 from processors.drift.scoring import FILL, cusum_into, ewma_into, score_into
 from processors.guard import load_state
-from stream.contracts import FloatArray, StateDict
+from stream.contracts.chunks import FloatArray, StateDict
 
 
 class Judge:

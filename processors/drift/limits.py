@@ -11,7 +11,7 @@ from processors.drift import baseline as fields
 from processors.drift.baseline import Baseline
 from processors.drift.quantiles import NORMAL, cusum_limit, student_quantile
 from processors.elementary import TINY, log
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 MIN_BLOCKS = 20
 """Fewer baseline windows do not arm a rule that learns its thresholds from them."""

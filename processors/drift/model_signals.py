@@ -10,7 +10,7 @@ from numba import float64, void
 from config.kernels import kernel
 from processors.elementary import log
 from processors.guard import ROWS
-from stream.contracts import Chunk, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
 
 
 @kernel(void(ROWS, float64, float64[:, ::1]))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from config.kernels import kernel
 from processors.elementary import TINY, log
 from processors.guard import FLAGS, LIMIT, ROWS, load_state
-from stream.contracts import BoolArray, FloatArray, StateDict
+from stream.contracts.chunks import BoolArray, FloatArray, StateDict
 
 _N, _SUM, _SQUARES, _SHIFT, _ANCHOR, _HAS_ANCHOR = range(6)
 COUNT, MEAN, M2 = range(3)

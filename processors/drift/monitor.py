@@ -18,7 +18,9 @@ from processors.drift.model_signals import ModelSignals
 from processors.drift.moments import RollingMoments
 from processors.drift.river_detectors import RIVER_RULES, river_drift
 from processors.guard import load_state
-from stream.contracts import Chunk, ConfigError, Finding, FloatArray, StateDict, StreamInfo
+from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Finding
 
 MAX_COLUMNS = 2048
 _TELL_BASELINE, _TELL_REBASELINE = 0, 1

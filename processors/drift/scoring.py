@@ -7,7 +7,7 @@ from numba import boolean, float64, void
 from config.kernels import kernel
 from processors.drift.limits import CAP, EWMA_WEIGHT
 from processors.drift.moments import COUNT, LOG_STD, MEAN, STD
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 FILL = 0.8
 """A channel's window is scored when this share of its rows is good."""

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from sinks.report.digest import EventDigest
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, LATENCY_FILE, PROVENANCE_FILE, SUMMARY_FILE
-from stream.contracts import NeuroloopError
+from stream.contracts.errors import NeuroloopError
 
 _LARGEST_JSON = 32 << 20
 _LONGEST_LINE = 1 << 20

@@ -14,7 +14,7 @@ from sinks.report.digest import EventDigest
 from sinks.report.svg import Drawing
 from sinks.report.text import clean, number_text
 from sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 MOST_OVERVIEW, MOST_PANEL = 32, 12
 _FILL, _CUT = 0.4, 1.5

@@ -27,7 +27,7 @@ from processors.drift.limits import MIN_BLOCKS
 from processors.drift.monitor import DriftMonitor
 from stream.app import build
 from stream.cli.recordings import add_recording_options, open_selected
-from stream.contracts import ConfigError, RecordingError, StreamEnded
+from stream.contracts.errors import ConfigError, RecordingError, StreamEnded
 from stream.engine import Engine
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.replay import RecordingSource

@@ -12,7 +12,8 @@ from config.loading import ConfigFaults, Places, dump_config, load_with_places
 from config.tree import Config
 from stream.app import Plan, build, load_classifier
 from stream.cli.recordings import add_recording_options, open_selected
-from stream.contracts import NeuroloopError, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import NeuroloopError
 from stream.sources.simulator import Simulator
 
 

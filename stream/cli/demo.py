@@ -8,18 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from config.loading import load_config
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
-from stream.cli.running import live_config
-from stream.contracts import ConfigError
+from stream.cli.running import add_log_option, live_config
+from stream.contracts.errors import ConfigError
+from stream.logs import set_up_logs
 from stream.runner.amplifier import Amplifier
 from stream.runner.supervisor import RunOptions, Supervisor
 from stream.sources.lsl.library import quiet_library
+
+_log = logging.getLogger("neuroloop.demo")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +29,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = commands.add_parser("demo", help="everything on one machine, no hardware", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="how long (default: %(default)g)")
     parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
+    add_log_option(parser)
     parser.add_argument("--config", default="demo", help="preset or YAML file with a simulator (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the run in this new or empty folder")
@@ -38,16 +41,21 @@ def run_demo(options: argparse.Namespace) -> int:
     """Run the simulator through the live pipeline and say how often the states were right."""
     if not 0 < options.seconds <= 86400:
         raise ConfigError(f"seconds must be in (0, 86400], got {options.seconds!r}")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet_library()
-    config = live_config(load_config(options.config, options.set), options.metrics_port)
+    config = live_config(load_config(options.config, options.set), options.metrics_port, log=options.log)
+    set_up_logs(config.process.log)
     if config.source.kind != "simulator":
         raise ConfigError(f"source.kind must be 'simulator' for a demo, got {config.source.kind!r}")
-    print("starting the simulated amplifier; the first time kernels are compiled, half a minute", file=sys.stderr)
+    _log.info("starting the simulated amplifier; the first time kernels are compiled, half a minute")
     with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
         out = options.out or Path(scratch) / "run"
         run = RunOptions(
-            out=out, seconds=options.seconds, title="neuroloop demo", picture=options.picture, recorded=config
+            out=out,
+            seconds=options.seconds,
+            show=config.process.log == "human",
+            title="neuroloop demo",
+            picture=options.picture,
+            recorded=config,
         )
         with Amplifier(config) as amplifier:
             Supervisor(amplifier.config, run).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from config.loading import ConfigFaults
-from stream.cli import baseline, checking, demo, doctor, replaying, reporting, running, training
-from stream.contracts import NeuroloopError
+from stream.cli import baseline, checking, demo, doctor, replaying, reporting, running, soaking, training
+from stream.contracts.errors import NeuroloopError
+from stream.logs import set_up_logs
 
-_COMMANDS = (demo, running, replaying, checking, training, doctor, reporting, baseline)
+_COMMANDS = (demo, running, replaying, checking, training, doctor, reporting, baseline, soaking)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,6 +35,15 @@ def build_parser() -> argparse.ArgumentParser:
     for module in _COMMANDS:
         module.add_commands(commands)
     return parser
+
+
+def _say(options: argparse.Namespace, fault: str) -> None:
+    """Print a fault in one line, as an object where the command logs so."""
+    if getattr(options, "log", None) == "json":
+        set_up_logs("json")
+        logging.getLogger(f"neuroloop.{options.command}").error("%s", fault)
+    else:
+        print(f"neuroloop {options.command}: {fault}", file=sys.stderr)
 
 
 def _drop_output() -> None:
@@ -61,21 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except (NeuroloopError, ConfigFaults) as error:
         for line in str(error).splitlines() or [type(error).__name__]:
-            print(f"neuroloop {options.command}: {line}", file=sys.stderr)
+            _say(options, line)
         return 1
     except KeyboardInterrupt:
-        print(f"neuroloop {options.command}: stopped by the user", file=sys.stderr)
+        _say(options, "stopped by the user")
         return 130
     except BrokenPipeError:
         _drop_output()
         return 1
     except OSError as error:
         got = f"{error.filename!r}: {error.strerror}" if error.filename else str(error.strerror or error)
-        print(f"neuroloop {options.command}: files must be readable and writable, got {got}", file=sys.stderr)
+        _say(options, f"files must be readable and writable, got {got}")
         _drop_output()
         return 1
     except MemoryError:
-        print(f"neuroloop {options.command}: memory must be enough for the data, got none left", file=sys.stderr)
+        _say(options, "memory must be enough for the data, got none left")
         return 1
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.source import SourceSettings, TimingSettings
 from config.tree import Config
-from stream.contracts import Marker
+from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, Recording, select_stream
 from stream.sources.recordings.run_script import RunScript

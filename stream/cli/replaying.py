@@ -10,7 +10,7 @@ from config.loading import load_config
 from sinks.run_folder import CONFIG_FILE
 from sinks.terminal import TerminalView
 from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 from stream.monitors import with_stream_baselines
 from stream.replay import Listener, Replay
 

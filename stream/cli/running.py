@@ -11,10 +11,11 @@ from pathlib import Path
 from config.loading import load_config
 from config.tree import Config
 from stream.cli.recordings import add_recording_options, open_selected
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog
+from stream.logs import LOG_KINDS, LogKind, set_up_logs
 from stream.monitors import with_stream_baselines
 from stream.player import Player
 from stream.runner.amplifier import Amplifier
@@ -23,6 +24,8 @@ from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
 from stream.sources.lsl.library import quiet_library
 from stream.sources.lsl.network import list_streams
 from stream.sources.simulator import Simulator
+
+_log = logging.getLogger("neuroloop.play")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,6 +37,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--out", type=Path, metavar="DIR", help="new or empty folder for the run")
     run.add_argument("--record", action="store_true", help="keep the signals in DIR/signals.xdf, for an exact replay")
     run.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
+    add_log_option(run)
     run.add_argument("--host", action="store_true", help="name this machine in the run's files")
     run.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
     run.set_defaults(run=run_run)
@@ -51,14 +55,24 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     play.add_argument("--fault-log", type=Path, metavar="FILE", help="write the injected truth as JSON lines")
     play.add_argument("--seconds", type=float, metavar="N", help="length of the simulated stream")
     play.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the simulator")
+    add_log_option(play)
     play.set_defaults(run=run_play)
     streams = commands.add_parser("streams", help="list what is on the network", description="List LSL streams.")
     streams.add_argument("--wait", type=float, default=1.5, metavar="S", help="how long to listen (default: 1.5)")
     streams.set_defaults(run=run_streams)
 
 
-def live_config(config: Config, metrics_port: int | None, *, record: bool = False) -> Config:
-    """Return the configuration with what the command line says of metrics and the recorder."""
+def add_log_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--log``."""
+    parser.add_argument("--log", choices=LOG_KINDS, help="json: one object a line on standard error (default: human)")
+
+
+def live_config(
+    config: Config, metrics_port: int | None, *, record: bool = False, log: LogKind | None = None
+) -> Config:
+    """Return the configuration with what the command line says of metrics, the recorder and the log."""
+    if log is not None:
+        config = config.model_copy(update={"process": config.process.model_copy(update={"log": log})})
     if record:
         recorder = config.recorder.model_copy(update={"enabled": True})
         config = config.model_copy(update={"recorder": recorder})
@@ -71,15 +85,18 @@ def live_config(config: Config, metrics_port: int | None, *, record: bool = Fals
 
 def run_run(options: argparse.Namespace) -> int:
     """Run until the stream ends, the time is up, or Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     quiet_library()
-    config = live_config(load_config(options.config, options.set), options.metrics_port, record=options.record)
+    config = live_config(
+        load_config(options.config, options.set), options.metrics_port, record=options.record, log=options.log
+    )
+    set_up_logs(config.process.log)
     _check_seconds(options.seconds)
     if options.rebaseline:
         config = with_stream_baselines(config)
     run = RunOptions(
         out=options.out,
         seconds=options.seconds,
+        show=config.process.log == "human",
         title=f"neuroloop run {config.name}",
         with_host=options.host,
         recorded=config,
@@ -117,6 +134,7 @@ def _check_seconds(seconds: float | None) -> None:
 
 def run_play(options: argparse.Namespace) -> int:
     """Play until the end, or Ctrl-C."""
+    set_up_logs(options.log or "human")
     quiet_library()
     speed = _speed(options.speed)
     if options.chunk < 1:
@@ -141,11 +159,11 @@ def run_play(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: player.stop())
     try:
-        print(f"{player.name}: {feed.info.n_channels} channels at {feed.info.sfreq:g} Hz", file=sys.stderr, flush=True)
+        _log.info("%s: %d channels at %g Hz", player.name, feed.info.n_channels, feed.info.sfreq)
         if options.wait and not player.wait_for_consumer():
             return 0
         report = player.run()
-        print(f"{report.n_samples} samples and {report.n_markers} markers in {report.elapsed_s:.3f} s", file=sys.stderr)
+        _log.info("%d samples and %d markers in %.3f s", report.n_samples, report.n_markers, report.elapsed_s)
     finally:
         player.close()
     return 0

@@ -12,7 +12,8 @@ from config.loading import load_config
 from config.tree import Config
 from models.evaluation import evaluate
 from stream.app import build_stages, find_bundle
-from stream.contracts import ConfigError, make_chunk
+from stream.contracts.chunks import make_chunk
+from stream.contracts.errors import ConfigError
 from stream.sources.simulator import Simulator
 
 if TYPE_CHECKING:

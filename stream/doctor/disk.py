@@ -119,7 +119,7 @@ def judge_kernel_cache(folder: Path, *, is_writable: bool, n_compiled: int, n_ke
     if not is_writable:
         cure = "set NEUROLOOP_CACHE to a writable folder: every start compiles for half a minute otherwise"
         return Finding("kernel cache", "warn", f"{str(folder)!r} is not writable", cure)
-    found = f"{n_compiled} of {n_kernels} kernels compiled in {str(folder)!r}"
+    found = f"{min(n_compiled, n_kernels)} of {n_kernels} kernels compiled in {str(folder)!r}"
     if n_compiled < n_kernels:
         cure = (
             "nothing: a run compiles what it needs before it opens the stream; neuroloop demo --seconds 5 does it now"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from stream.contracts import FloatArray, Marker, RawBlock, StreamInfo
+from stream.contracts.chunks import FloatArray, RawBlock, StreamInfo
+from stream.contracts.events import Marker
 from stream.faults.schedule import IntArray, Planned, Schedule
 from stream.faults.spec import ALTERING, STAMPING, Fault
 from stream.faults.truth import InjectedFault

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.faults.spec import Fault, parse_fault
 
 SLOT_S = 5.0

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import ConfigError, FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.errors import ConfigError
 from stream.faults.mix import random_mix
 from stream.faults.spec import ALTERING, SENDING, SILENT, STAMPING, Fault
 

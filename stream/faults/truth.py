@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from stream.contracts import encode
+from stream.contracts.events import encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import CounterSnapshot, CounterSpec, FloatArray, HistogramSnapshot
+from stream.contracts.chunks import FloatArray
+from stream.contracts.sharing import CounterSnapshot, CounterSpec, HistogramSnapshot
 from stream.ring.segment import Segment, aligned
 
 

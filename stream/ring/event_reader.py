@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from types import TracebackType
 
-from stream.contracts import EventRecords
+from stream.contracts.sharing import EventRecords
 from stream.ring.bell import Bell
 from stream.ring.cursor import Cursor
 from stream.ring.header import HEAD, LIMIT, NEXT, Place, RingHeader

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import SampleRows, StreamInfo, make_chunk
+from stream.contracts.chunks import StreamInfo, make_chunk
+from stream.contracts.sharing import SampleRows
 from stream.ring.bell import Bell
 from stream.ring.cursor import Cursor
 from stream.ring.header import HEAD, LIMIT, RingHeader

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import BoolArray, Chunk, FloatArray, StreamInfo
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
 from stream.ring.bell import Bell
 from stream.ring.header import CLOSED, HEAD, LIMIT, NEXT, OPEN, STATE, WRITER, RingHeader
 

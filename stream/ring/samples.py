@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.ring.bell import Bell
 from stream.ring.header import HEAD, ReaderStatus, RingHeader, check_readers, header_size
 from stream.ring.sample_reader import SampleRingReader

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from config.source import SourceSettings, TimingSettings
 from config.tree import Config
-from stream.contracts import NeuroloopError
+from stream.contracts.errors import NeuroloopError
 from stream.player import Player
 from stream.runner.child import signals_held
 from stream.runner.placement import follow_parent, plan_placement, settle

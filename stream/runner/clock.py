@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from stream.contracts import StreamLost
+from stream.contracts.errors import StreamLost
 from stream.runner.sourcing import SourcePlan, open_clock
 
 _EVERY_S = 5.0

@@ -21,15 +21,20 @@ from typing import Any
 
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
-from sinks.metrics import RunCollector, serve
+from sinks.metrics import RunCollector
+from sinks.metrics_server import serve
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, RunFolderError, put_json
 from sinks.terminal import TerminalView
-from stream.contracts import Event, NeuroloopError
+from stream.contracts.errors import NeuroloopError
+from stream.contracts.events import Event
+from stream.logs import set_up_logs
 from stream.quality import QualityMeter
 from stream.runner.child import tell
 from stream.runner.clock import ClockWatch
+from stream.runner.health import RunHealth
 from stream.runner.journal import Journal
 from stream.runner.placement import follow_parent, is_orphan, settle
+from stream.runner.processes import use_of_run
 from stream.runner.shared import COUNTED, COUNTS, IN_TO_OUT, LOOP, QUALITY, READER, EventRecord, Shared, unpack_event
 from stream.runner.sourcing import SourcePlan
 from stream.sources.lsl.library import quiet_library
@@ -56,6 +61,9 @@ class ColdPlan:
     show: bool
     host: str | None = None
     picture: Path | None = None
+    supervisor_pid: int = 0
+    warmup_s: float = 0.0
+    reference_accuracy: float | None = None
 
 
 def run_cold(plan: ColdPlan, shared: Shared, ready: Connection) -> None:
@@ -63,7 +71,7 @@ def run_cold(plan: ColdPlan, shared: Shared, ready: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     follow_parent()
     quiet_library()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logs(plan.config.process.log)
     settle(plan.cores, realtime=False)
     with ExitStack() as stack:
         try:
@@ -108,8 +116,15 @@ class Cold:
             classes=shared.classes,
             stage_figures=lambda: shared.latency().summary(),
             ring_status=shared.samples.status,
+            process_use=lambda: use_of_run(plan.supervisor_pid),
+            reference_accuracy=plan.reference_accuracy,
+            has_drift=bool(plan.config.drift),
         )
-        self.port = serve(self._collector, plan.config.metrics)
+        health = RunHealth(
+            shared, n_warmup=round(plan.warmup_s * self._info.sfreq), ready_s=plan.config.metrics.ready_s
+        )
+        self.port = serve(self._collector, plan.config.metrics, healthy=health.healthy, ready=health.ready)
+        self._alarms: set[tuple[str, str]] = set()
         self._clock = ClockWatch(plan.source)
         stack.callback(self._clock.close)
         self._clock.start()
@@ -177,9 +192,20 @@ class Cold:
         if self._accuracy is not None:
             self._accuracy.add(events)
             self._collector.accuracy = self._accuracy.value
+            self._collector.n_judged = self._accuracy.n_judged
         if self._plan.config.drift and int(self._shared.numbers("processed")[0]):
             score = float(self._shared.numbers("drift_score")[0])
             self._collector.drift_score = None if math.isnan(score) else score
+
+        for event in events:
+            if event.type == "drift" and event.values["what"] in ("onset", "end"):
+                alarm = (event.values["monitor"], event.values["arm"])
+                if event.values["what"] == "onset":
+                    self._alarms.add(alarm)
+                    self._collector.n_drift_alarms += 1
+                else:
+                    self._alarms.discard(alarm)
+        self._collector.is_drift_alarm = bool(self._alarms)
 
     def _count_unwritten(self, journal: Journal) -> None:
         """Keep the count where it outlives this process."""

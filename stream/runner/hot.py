@@ -14,9 +14,12 @@ from config.tree import Config
 from models.bundle import Bundle
 from sinks.lsl import LslOutlets
 from stream.app import Built, build, load_classifier
-from stream.contracts import Chunk, Event, Marker, NeuroloopError, StreamInfo, StreamLost, StreamMismatch
+from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.errors import NeuroloopError, StreamLost, StreamMismatch
+from stream.contracts.events import Event, Marker
 from stream.engine import Engine
 from stream.latency import DurationLog
+from stream.logs import set_up_logs
 from stream.runner.child import tell
 from stream.runner.keeping import Keeper
 from stream.runner.placement import Placement, follow_parent, quiet_memory, settle
@@ -62,7 +65,7 @@ def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
     signal.signal(signal.SIGTERM, end)
     follow_parent()
     quiet_library()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logs(plan.config.process.log)
     try:
         settings = settle(plan.placement.hot, realtime=plan.config.process.priority == "auto")
         markers = open_markers(plan.config.markers, plan.source)
@@ -121,6 +124,7 @@ class HotLoop:
         self._loop_seconds = shared.counters.histogram("loop_seconds")
         self._newest_stamp = shared.numbers("newest_stamp")
         self._arrival_ns = 0
+        self._numbered: list[Chunk] = []
         self._told = (-1, 0)
         self._staleness = Staleness(plan.config.source, info.sfreq)
         shared.numbers("drift_score")[0] = built.pipeline.drift_score
@@ -145,8 +149,8 @@ class HotLoop:
         return receive
 
     def _keep(self, chunk: Chunk) -> None:
-        """Put a numbered chunk into the ring, for the cold processes."""
-        self._samples.append(chunk, self._arrival_ns)
+        """Note a numbered chunk; it goes into the ring when its events are out, for nobody waits for it there."""
+        self._numbered.append(chunk)
 
     def run(self, source: LslSource, markers: LslMarkers | None) -> None:
         """Read, compute, emit, until told to stop or the stream is over."""
@@ -158,10 +162,13 @@ class HotLoop:
         is_started = bool(started[0])
         keeper, staleness = self._keeper, self._staleness
         newest_stamp, now = self._newest_stamp, time.perf_counter_ns
+        heartbeat = shared.numbers("heartbeat_ns")
+        numbered, append = self._numbered, self._samples.append
         last_notify = last_markers = end_ns = n_received = 0
         up[0] = 1
         while not is_stopping(stop):
             progress[0] += 1
+            heartbeat[0] = now()
             try:
                 block = source.read(_READ_S)
             except StreamLost as lost:
@@ -176,12 +183,9 @@ class HotLoop:
             begin = now()
             if end_ns and begin >= end_ns:
                 break
-            if markers is not None and begin - last_markers >= _MARKERS_NS:
-                last_markers = begin
-                found = markers.read()
-                if found:
-                    self._take_markers(found)
             if block is None:
+                if markers is not None:
+                    self._take_markers(markers.read())
                 continue
             if not is_started:
                 is_started = True
@@ -191,11 +195,18 @@ class HotLoop:
             self._arrival_ns = begin
             if keeper is not None:
                 keeper.rows(block, begin)
-            skip = staleness.decide(n_received, len(block.timestamps))
-            n_received += len(block.timestamps)
+            n_rows = len(block.timestamps)
+            skip = staleness.decide(n_received, n_rows) if n_rows > 1 else None
+            n_received += n_rows
             events = engine.push_block(block) if skip is None else engine.push_late(block, skip)
             if events:
                 self._emit(events)
+            for chunk in numbered:
+                append(chunk, begin)
+            numbered.clear()
+            if markers is not None and begin - last_markers >= _MARKERS_NS:
+                last_markers = begin
+                self._take_markers(markers.read())
             newest_stamp[0] = block.timestamps[-1]
             done = now()
             stage_log.add(_WHOLE_LOOP, done - begin)
@@ -213,6 +224,8 @@ class HotLoop:
 
     def _take_markers(self, markers: Sequence[Marker]) -> None:
         """Hand markers to the engine, and to the recorder with their place among the samples."""
+        if not markers:
+            return
         self._engine.add_markers(markers)
         if self._keeper is not None:
             self._keeper.markers(markers)
@@ -236,6 +249,7 @@ class HotLoop:
         """Put the books into shared memory, where they outlive this process."""
         books, numbers = self._engine.books(), self._shared.numbers
         numbers("processed")[0] = books.processed
+        numbers("newest_arrival_ns")[0] = self._arrival_ns
         for reason, count in (*books.missing.items(), *books.counted.items(), *books.quality.items()):
             numbers(reason)[0] = count
         numbers("effective_sfreq")[0] = self._engine.sequencer.effective_sfreq
@@ -253,6 +267,7 @@ class HotLoop:
             deadline = min(deadline, started * 1e-9 + plan.seconds)
         while not is_stopping(stop) and time.perf_counter() < deadline:
             self._shared.numbers("progress")[0] += 1
+            self._shared.numbers("heartbeat_ns")[0] = time.perf_counter_ns()
             try:
                 source.reopen(_REOPEN_S)
             except StreamLost:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stream.contracts import BoolArray, Chunk, FloatArray, Marker, RawBlock, StreamInfo
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock, StreamInfo
+from stream.contracts.events import Marker
 from stream.ring.bell import Bell
 from stream.ring.events import EventRing
 from stream.ring.samples import SampleRing

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.live import ProcessSettings
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 
 _FIFO_PRIORITY = 10
 _PR_SET_PDEATHSIG = 1

@@ -20,7 +20,8 @@ import pylsl
 
 from config.live import RecorderSettings
 from sinks.recorder import ReceivedMarker, RecordedRun, Recorder
-from stream.contracts import NeuroloopError
+from stream.contracts.errors import NeuroloopError
+from stream.logs import LogKind, set_up_logs
 from stream.ring.event_reader import EventRingReader
 from stream.ring.header import HEAD
 from stream.ring.sample_reader import SampleRingReader
@@ -48,6 +49,7 @@ class RecordPlan:
     source: SourcePlan
     out: Path
     cores: frozenset[int]
+    log: LogKind = "human"
 
 
 def run_recorder(plan: RecordPlan, shared: Shared, ready: Connection) -> None:
@@ -55,7 +57,7 @@ def run_recorder(plan: RecordPlan, shared: Shared, ready: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     follow_parent()
     quiet_library()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logs(plan.log)
     settle(plan.cores, realtime=False)
     with ExitStack() as stack:
         try:

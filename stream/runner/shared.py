@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import CounterSpec, Event, StreamInfo, encode
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.events import Event, encode
+from stream.contracts.sharing import CounterSpec
 from stream.latency import N_BUCKETS, LatencyTable
 from stream.ring.bell import Bell
 from stream.ring.counters import CounterBlock
@@ -39,7 +41,7 @@ class EventRecord(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """Sort key, as `stream.contracts.Event.order`."""
+        """Sort key, as `stream.contracts.events.Event.order`."""
         return (self.sample, self.position, self.k)
 
 
@@ -134,6 +136,8 @@ def _specs(rows: Sequence[str], classes: Sequence[str]) -> list[CounterSpec]:
         CounterSpec("stop", "count"),
         CounterSpec("finished", "count"),
         CounterSpec("progress", "count"),
+        CounterSpec("heartbeat_ns", "count"),
+        CounterSpec("newest_arrival_ns", "count"),
         CounterSpec("stream_up", "count"),
         CounterSpec("outlet_errors", "count"),
         CounterSpec("events_unwritten", "count"),

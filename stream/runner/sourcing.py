@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from config.live import MarkerSettings
 from config.source import SourceSettings
-from stream.contracts import StreamInfo, StreamLost, StreamMismatch
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.sources.lsl.clock_offset import ClockOffset
 from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.network import FoundStream, Network, StreamQuery, find_stream

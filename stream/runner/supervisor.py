@@ -17,11 +17,13 @@ from typing import Any
 
 from config.loading import dump_config
 from config.tree import Config
-from sinks.metrics import check_port
+from models.accuracy import reference_accuracy
+from sinks.metrics_server import check_port
 from sinks.recorder import RecordedRun
 from sinks.run_folder import RunFolder, add_to_summary
-from stream.app import build, load_classifier
-from stream.contracts import Chunk, ConfigError, StreamInfo
+from stream.app import build, find_bundle, load_classifier
+from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.errors import ConfigError
 from stream.machine import machine_settings
 from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance
@@ -153,6 +155,9 @@ class Supervisor:
                 show=self._options.show,
                 host=platform.node() if self._options.with_host else None,
                 picture=self._options.picture,
+                supervisor_pid=os.getpid(),
+                warmup_s=built.plan.warmup_s,
+                reference_accuracy=_reference_accuracy(self._config),
             )
             self._cold = Child(run_cold, (cold_plan, shared), "cold")
             stack.callback(self._end_cold, hot)
@@ -259,7 +264,7 @@ class Supervisor:
             first_sample=source.first_sample,
         )
         out, cores = self._options.out, self._placement.others
-        plan = RecordPlan(self._config.recorder, run, source, out, cores)
+        plan = RecordPlan(self._config.recorder, run, source, out, cores, self._config.process.log)
         self._recorder_arguments = (plan, shared)
         self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
         self._recorder.wait_until_ready(lambda: self._stop_requested)
@@ -294,6 +299,13 @@ class Supervisor:
         if not self._reached:  # it has never run
             self._cold.process.kill()
         self._cold.end(_DRAIN_S)
+
+
+def _reference_accuracy(config: Config) -> float | None:
+    """Return what the bundle reached in its own evaluation."""
+    if config.classifier is None or config.classifier.bundle is None:
+        return None
+    return reference_accuracy(find_bundle(config.classifier.bundle))
 
 
 def _ignore(chunk: Chunk) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from config.tree import Config
 from models.bundle import Bundle
 from stream.app import build
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.engine import Engine
 
 _CHUNKS = (1, 1, 2, 7, 32)

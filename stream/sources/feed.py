@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
 

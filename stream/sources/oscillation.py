@@ -13,7 +13,7 @@ import numpy as np
 from numba import float64, int64, types, void
 
 from config.kernels import kernel
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 N_SOURCES = 5
 N_COMPONENTS = N_SOURCES + 7

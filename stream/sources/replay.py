@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from stream.contracts import ConfigError, RawBlock, StreamEnded, StreamInfo
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.errors import ConfigError, StreamEnded
 from stream.sources.recordings.recording import RecordedStream
 
 DEFAULT_BLOCK_SAMPLES = 256
@@ -15,7 +16,7 @@ _LARGEST_RANDOM = 200
 
 
 class RecordingSource:
-    """Hands out a recorded stream block by block; implements `stream.contracts.Source` and never waits.
+    """Hands out a recorded stream block by block; implements `stream.contracts.seams.Source` and never waits.
 
     Parameters
     ----------

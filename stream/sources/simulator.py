@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from config.source import SimulatorSettings
-from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.oscillation import (
     BLINK_SLOT_S,
     EPISODE_ALPHA,

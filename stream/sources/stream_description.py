@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.sources.channel_types import normal_channel_type
 from stream.sources.units import normal_unit
 

@@ -5,7 +5,7 @@ import pytest
 from numba import float64, types, void
 
 from config.kernels import direct, kernel
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 
 _IN = types.Array(float64, 2, "C", readonly=True)
 

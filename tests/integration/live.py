@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from stream.contracts import canonical
+from stream.contracts.events import canonical
 from tests.integration import lsl
 
 CHECKOUT = Path(__file__).resolve().parents[2]

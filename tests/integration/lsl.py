@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pylsl
 
-from stream.contracts import RawBlock
+from stream.contracts.chunks import RawBlock
 from stream.sources.lsl.network import FoundStream, Network
 from stream.sources.lsl.source import LslSource
 

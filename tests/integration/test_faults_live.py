@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from config.source import TimingSettings
-from stream.contracts import RawBlock, StreamInfo, StreamLost
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.errors import StreamLost
 from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog

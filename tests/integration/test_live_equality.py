@@ -14,7 +14,7 @@ from config.source import SimulatorSettings
 from config.stages import BandPowerSettings
 from models.bundle import save_bundle
 from stream.cli.main import main
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.replay import Replay
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream

@@ -6,7 +6,7 @@ import numpy as np
 import pylsl
 
 from config.source import TimingSettings
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.timing import Sequencer
 from tests.integration.lsl import DEADLINE_S, make_outlet, wait_until
 

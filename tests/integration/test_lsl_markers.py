@@ -11,7 +11,8 @@ from typing import Any
 import pylsl
 import pytest
 
-from stream.contracts import Marker, MarkerSource
+from stream.contracts.events import Marker
+from stream.contracts.seams import MarkerSource
 from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.network import MONITORING_ID, StreamQuery
 from tests.integration.lsl import DEADLINE_S, make_outlet, wait_until

@@ -14,7 +14,9 @@ import pytest
 from sinks import lsl as sink_module
 from sinks.lsl import LslOutlets
 from sinks.run_folder import event_line
-from stream.contracts import Event, Sink, StreamInfo, make_chunk
+from stream.contracts.chunks import StreamInfo, make_chunk
+from stream.contracts.events import Event
+from stream.contracts.seams import Sink
 from stream.sources.lsl import network
 from stream.sources.lsl.description import describe
 from tests.integration.lsl import DEADLINE_S, find, wait_until

@@ -13,7 +13,9 @@ import pylsl
 import pytest
 
 from config.source import SimulatorSettings
-from stream.contracts import Marker, StreamInfo, StreamLost
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import StreamLost
+from stream.contracts.events import Marker
 from stream.player import Player, PlayReport
 from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
 from stream.sources.lsl.markers import LslMarkers

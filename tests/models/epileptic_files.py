@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from config.stages import StageSettings
 from config.training import TrainSettings
 from processors.registry import build_stage
-from stream.contracts import Processor, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.seams import Processor
 
 HEADER = ["Unnamed", *(f"X{k}" for k in range(1, 179)), "y"]
 SETS = {1: "S", 2: "F", 3: "N", 4: "O", 5: "Z"}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from config.bundle import BundleInput, BundleSettings, DenseLayer, LstmLayer, NetworkSettings
 from models.bundle import Bundle
 from models.weights import directions, expected_tensors
-from stream.contracts import Chunk, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import pytest
 
 from config.drift import AccuracySettings
 from models.accuracy import OnlineAccuracy
-from stream.contracts import Event
+from stream.contracts.events import Event
 
 
 def marker(time: float, label: str, stream: str = "labels", at: float | None = None) -> Event:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from models.classifier import LstmClassifier
 from models.workspace import Mode
-from stream.contracts import Chunk, ConfigError, Processor, StreamMismatch, empty_chunk
+from stream.contracts.chunks import Chunk, empty_chunk
+from stream.contracts.errors import ConfigError, StreamMismatch
+from stream.contracts.seams import Processor
 from tests.models.naive import (
     feature_chunk,
     feature_info,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.datasets.epileptic import read_epileptic
-from stream.contracts import RecordingError
+from stream.contracts.errors import RecordingError
 from tests.models.epileptic_files import HEADER, made_up_signal, write_map, write_rows, write_table
 
 

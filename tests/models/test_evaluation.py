@@ -13,7 +13,7 @@ from config.stages import LogVarianceSettings
 from models.bundle import save_bundle
 from models.evaluation import evaluate
 from models.weights import expected_tensors
-from stream.contracts import BundleError, RecordingError
+from stream.contracts.errors import BundleError, RecordingError
 from tests.models.epileptic_files import HEADER, build_stages, write_rows, write_table
 
 CLASSES = ("seizure", "rest")

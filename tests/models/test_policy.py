@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from config.decision import DecisionSettings
 from models.policy import ThresholdPolicy
-from stream.contracts import Chunk, Event, StreamInfo, canonical, make_chunk
+from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from stream.contracts.events import Event, canonical
 
 INFO = StreamInfo("s", "Probabilities", "", 10.0, ("a", "b"), ("probability",) * 2, ("1", "1"))
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from stream.contracts import BoolArray, Chunk, FloatArray, Processor, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
+from stream.contracts.seams import Processor
 
 
 def stream_info(

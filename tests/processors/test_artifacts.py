@@ -21,7 +21,10 @@ from config.stages import (
     RailLimit,
 )
 from processors.artifacts import Artifacts
-from stream.contracts import BoolArray, Chunk, ConfigError, Finding, FloatArray, Reporter
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Finding
+from stream.contracts.seams import Reporter
 from tests.processors import naive
 
 INFO = naive.stream_info(3)

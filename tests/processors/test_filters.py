@@ -8,7 +8,8 @@ from scipy import signal
 
 from config.stages import BandpassDesign, FilterSettings, HighpassDesign, LowpassDesign, NotchDesign
 from processors.filters import SosFilter
-from stream.contracts import ConfigError, FloatArray
+from stream.contracts.chunks import FloatArray
+from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 NOTCH = NotchDesign(freq_hz=50, q=30)

@@ -7,7 +7,7 @@ from numba.core import event
 from config.settings import Settings
 from config.stages import FilterSettings, LowpassDesign, PickSettings
 from processors.registry import STAGES, StageKind, build_stage, register, warm_up
-from stream.contracts import Chunk
+from stream.contracts.chunks import Chunk
 from tests.processors import naive
 
 EXAMPLES = [example for stage in STAGES.values() for example in stage.examples]

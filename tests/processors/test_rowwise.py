@@ -7,7 +7,7 @@ from config.stages import PickSettings, ReferenceSettings, ZScoreSettings
 from processors.pick import Pick
 from processors.reference import Reference
 from processors.zscore import ZScore
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 RNG = np.random.default_rng(3)

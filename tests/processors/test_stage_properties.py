@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from processors.registry import STAGES, build_stage
-from stream.contracts import Chunk, FloatArray, Processor
+from stream.contracts.chunks import Chunk, FloatArray
+from stream.contracts.seams import Processor
 from tests.processors import naive
 
 EXAMPLES = [

@@ -7,7 +7,7 @@ from config.stages import LogVarianceSettings, WindowSettings
 from processors.logvar import LogVariance
 from processors.window import Window
 from processors.windows import WindowGrid
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 RNG = np.random.default_rng(4)

@@ -17,7 +17,8 @@ from config.live import RecorderSettings
 from sinks import recorder as recorder_module
 from sinks.recorder import ReceivedMarker, RecordedRun, Recorder
 from sinks.xdf_writer import XdfWriter
-from stream.contracts import Event, Marker, StreamInfo, encode, make_chunk
+from stream.contracts.chunks import StreamInfo, make_chunk
+from stream.contracts.events import Event, Marker, encode
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import Recording, select_stream
 from stream.sources.recordings.run_script import Arrival

@@ -16,7 +16,8 @@ import numpy as np
 from config.loading import load_config
 from config.tree import Config
 from stream.app import build
-from stream.contracts import Event, Marker, StreamInfo, canonical
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.events import Event, Marker, canonical
 from stream.engine import Books, Engine
 from stream.replay import Replay
 from stream.sources.recordings.opening import open_recording

@@ -16,7 +16,8 @@ from config.loading import load_config
 from config.source import SimulatorSettings
 from config.stages import AmplitudeLimit, ArtifactSettings, FlatLimit, GradientLimit
 from stream.app import build
-from stream.contracts import DELIVERY_FIELDS, Event, FloatArray, Marker, canonical
+from stream.contracts.chunks import FloatArray
+from stream.contracts.events import DELIVERY_FIELDS, Event, Marker, canonical
 from stream.engine import Engine
 from stream.sources.simulator import Simulator
 

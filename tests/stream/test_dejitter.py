@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.source import TimingSettings
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.dejitter import FORGET, first_state
 from stream.timing import Sequencer
 

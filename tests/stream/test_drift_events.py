@@ -17,7 +17,8 @@ from config.loading import parse
 from config.source import SimulatorSettings
 from config.tree import Config
 from stream.app import build
-from stream.contracts import ConfigError, Event, canonical
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Event, canonical
 from stream.engine import Engine
 from stream.sources.simulator import Simulator
 

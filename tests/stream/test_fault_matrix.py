@@ -12,7 +12,8 @@ import pytest
 from config.loading import load_config
 from config.source import SimulatorSettings, TimingSettings
 from stream.app import Built, build
-from stream.contracts import Chunk, Event, FloatArray, RawBlock
+from stream.contracts.chunks import Chunk, FloatArray, RawBlock
+from stream.contracts.events import Event
 from stream.engine import Engine
 from stream.faults.feed import disturb_blocks, disturb_stream
 from stream.faults.spec import parse_faults

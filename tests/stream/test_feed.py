@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from config.source import SimulatorSettings
-from stream.contracts import Marker, StreamInfo
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.feed import RecordingFeed, SimulatorFeed
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator

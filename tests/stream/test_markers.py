@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contracts import Chunk, Marker, StreamInfo, canonical, make_chunk
+from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from stream.contracts.events import Marker, canonical
 from stream.markers import MarkerTrack
 
 INFO = StreamInfo("s", "EEG", "", 10.0, ("C3",), ("EEG",), ("uV",))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from config.loading import load_config
 from config.source import SimulatorSettings
 from stream.app import build
-from stream.contracts import Chunk, Event, Marker, canonical
+from stream.contracts.chunks import Chunk
+from stream.contracts.events import Event, Marker, canonical
 from stream.engine import Engine
 from stream.sources.simulator import Simulator
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.contracts import BoolArray, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
 from stream.histogram import Histogram
 from stream.quality import QualityMeter
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.source import TimingSettings
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.timing import Sequencer
 
 

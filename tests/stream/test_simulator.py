@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import welch
 
 from config.source import SimulatorSettings
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 from stream.sources import oscillation
 from stream.sources.simulator import STATES, Simulator
 

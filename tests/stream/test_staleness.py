@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from config.source import SourceSettings
 from config.stages import FilterSettings
 from processors.registry import build_stage
-from stream.contracts import Event, Marker, RawBlock, StreamInfo, canonical
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.events import Event, Marker, canonical
 from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.scripted import ScriptedEngine
@@ -189,7 +190,7 @@ def test_events_of_another_stream_are_not_taken() -> None:
 
 
 def test_a_run_folder_without_signals_is_refused_in_one_line(tmp_path: Path) -> None:
-    from stream.contracts import RecordingError
+    from stream.contracts.errors import RecordingError
     from stream.sources.recordings.opening import open_recording
 
     with pytest.raises(RecordingError, match=r"a folder without signals\.xdf"):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.source import TimingSettings
-from stream.contracts import Chunk, Event, FloatArray, StreamInfo, canonical
+from stream.contracts.chunks import Chunk, FloatArray, StreamInfo
+from stream.contracts.events import Event, canonical
 from stream.timing import Sequencer
 
 SFREQ = 250.0

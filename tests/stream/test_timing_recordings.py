@@ -11,7 +11,7 @@ import pytest
 import pyxdf
 
 from config.source import TimingSettings
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.timing import Sequencer
 
 pytestmark = pytest.mark.shared

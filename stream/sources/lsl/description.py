@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 import pylsl
 
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.sources.stream_description import describe_channels, field_text, own_info, parse_xml
 
 Stamps = Literal["clock", "recording"]

@@ -15,7 +15,7 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from stream.contracts import Marker
+from stream.contracts.events import Marker
 from stream.sources.lsl.description import marker_stream_name
 from stream.sources.lsl.network import SETTLE_S, FoundStream, Network, StreamQuery
 from stream.sources.lsl.stamps import restore
@@ -63,7 +63,7 @@ class MarkerSender:
 
 
 class LslMarkers:
-    """Read markers of text or number streams; implements `stream.contracts.MarkerSource`.
+    """Read markers of text or number streams; implements `stream.contracts.seams.MarkerSource`.
 
     Streams may appear and disappear at any time: a thread looks for them and connects, and hands them over when they
     are ready. What a sender says before it is connected (a fraction of a second after it appears) is not received.

@@ -11,7 +11,7 @@ from typing import Any
 import pylsl
 from pylsl.lib import fmt2string
 
-from stream.contracts import StreamLost, StreamMismatch
+from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.sources import stream_description
 
 SETTLE_S = 0.75

@@ -15,7 +15,8 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from stream.contracts import FloatArray, RawBlock, StreamInfo, StreamLost, StreamMismatch
+from stream.contracts.chunks import FloatArray, RawBlock, StreamInfo
+from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.sources.lsl.description import Description, describe
 from stream.sources.lsl.network import FoundStream, Network
 from stream.sources.lsl.stamps import restore
@@ -45,7 +46,7 @@ _pull_chunk = _PULL_PROTOTYPE(("lsl_pull_chunk_d", lib))
 
 
 class LslSource:
-    """Read the samples of one LSL stream; implements `stream.contracts.Source`.
+    """Read the samples of one LSL stream; implements `stream.contracts.seams.Source`.
 
     Stamps are the sender's raw ones. The threads of liblsl inherit core and priority of the thread that makes the
     source: set those first.

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.channel_types import guess_channel_type, most_common_type
 from stream.sources.recordings.clock import ImpliedClock
 from stream.sources.recordings.faults import Notes, read_bytes, unreadable

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.sources.channel_types import guess_channel_type, most_common_type
 from stream.sources.recordings.clock import ImpliedClock
 from stream.sources.recordings.faults import Notes

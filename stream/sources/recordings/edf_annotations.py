@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import Marker
+from stream.contracts.events import Marker
 from stream.sources.recordings.faults import Notes
 from stream.sources.recordings.text_numbers import decimal_number
 

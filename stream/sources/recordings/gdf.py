@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts import Marker
+from stream.contracts.events import Marker
 from stream.sources.recordings.data_records import (
     INT24,
     UINT24,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import BoolArray, FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.channel_types import guess_channel_type, most_common_type
 from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, ImpliedClock
 from stream.sources.recordings.faults import Notes, unreadable

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
 from stream.sources.recordings.clock import ImpliedClock
 from stream.sources.recordings.faults import Notes, unreadable
 from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stream.contracts import Event, Marker
+from stream.contracts.events import Event, Marker
 from stream.staleness import Skip, skips_of
 
 _TOLD = frozenset({"lost", "found"})

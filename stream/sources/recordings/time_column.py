@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from stream.contracts import FloatArray
+from stream.contracts.chunks import FloatArray
 from stream.sources.recordings.recording import median
 from stream.sources.recordings.text_table import TextTable, cell_number
 

@@ -17,7 +17,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.lsl.stamps import restore
 from stream.sources.recordings import xdf_chunks as chunks
 from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ

@@ -15,7 +15,8 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts import FloatArray, Marker, StreamInfo
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
 from stream.sources.lsl.stamps import restore
 from stream.sources.recordings.recording import MarkerStream, RecordedStream
 from stream.sources.recordings.run_script import Arrival

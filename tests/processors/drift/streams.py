@@ -11,7 +11,8 @@ from scipy import signal
 
 from config.drift import DriftMonitorSettings
 from processors.drift.monitor import DriftMonitor
-from stream.contracts import BoolArray, Finding, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
+from stream.contracts.events import Finding
 
 SFREQ = 20.0
 MINUTES = 2.0

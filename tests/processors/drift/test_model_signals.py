@@ -8,7 +8,8 @@ import pytest
 from config.drift import DriftMonitorSettings
 from processors.drift.model_signals import ModelSignals
 from processors.drift.monitor import DriftMonitor
-from stream.contracts import Finding, FloatArray, StreamInfo, make_chunk
+from stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
+from stream.contracts.events import Finding
 
 INFO = StreamInfo("amp", "Probabilities", "x", 10.0, ("a", "b", "c"), ("probability",) * 3, ("1",) * 3)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.drift.moments import COUNT, LOG_STD, MEAN, STD, RollingMoments
-from stream.contracts import BoolArray, FloatArray
+from stream.contracts.chunks import BoolArray, FloatArray
 
 HOP, N_BLOCKS = 10, 4
 WINDOW = HOP * N_BLOCKS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processors.drift.baseline import BaselineError
 from processors.drift.episodes import EpisodeTracker
 from processors.drift.monitor import DriftMonitor
-from stream.contracts import ConfigError
+from stream.contracts.errors import ConfigError
 from tests.processors.drift.streams import MINUTES, SFREQ, feed, info, monitor, noise, settings, what
 
 BASE_S = MINUTES * 60.0

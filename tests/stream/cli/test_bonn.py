@@ -9,7 +9,7 @@ import pytest
 
 from config.loading import load_config
 from stream.cli.recordings import as_recording_source
-from stream.contracts import Event, canonical
+from stream.contracts.events import Event, canonical
 from stream.replay import Progress, Replay
 from stream.sources.recordings.opening import open_recording
 from tests.stream.cli.conftest import Command

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle, save_bundle
-from stream.contracts import canonical
+from stream.contracts.events import canonical
 from tests.stream.cli.conftest import Command, write_npz
 
 ROOT = Path(__file__).resolve().parents[3]

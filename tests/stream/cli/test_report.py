@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sinks.report.digest import EventDigest
 from sinks.report.reading import RunFiles
 from stream.cli.reporting import _numbers
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.sources.recordings.recording import RecordedStream
 from tests.stream.cli.conftest import Command, write_npz
 

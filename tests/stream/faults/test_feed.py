@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.source import SimulatorSettings
-from stream.contracts import ConfigError, Marker, RawBlock, StreamInfo
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Marker
 from stream.faults.feed import FaultyFeed, disturb_blocks, disturb_stream
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pylsl
 import pytest
 
-from stream.contracts import StreamInfo
+from stream.contracts.chunks import StreamInfo
 from stream.sources.lsl.description import describe, make_lsl_info, make_marker_info, marker_stream_name
 
 

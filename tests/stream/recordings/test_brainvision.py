@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.contracts import Marker, RecordingError
+from stream.contracts.errors import RecordingError
+from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import select_stream
 from tests.stream.recordings.handmade import write_brainvision

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from stream.contracts import Marker, RecordingError
+from stream.contracts.errors import RecordingError
+from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import select_stream
 

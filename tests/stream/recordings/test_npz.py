@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.contracts import Marker, RecordingError, StreamMismatch
+from stream.contracts.errors import RecordingError, StreamMismatch
+from stream.contracts.events import Marker
 from stream.sources.recordings.adapters import ADAPTERS
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import Recording, select_stream

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.contracts import Marker, RecordingError, StreamInfo, StreamMismatch
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import RecordingError, StreamMismatch
+from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median, select_stream
 from tests.stream.recordings.handmade import small_edf, small_gdf, small_xdf

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.contracts import Marker, RecordingError
+from stream.contracts.errors import RecordingError
+from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import Recording, select_stream
 from stream.sources.recordings.time_column import is_time_name, rate_of

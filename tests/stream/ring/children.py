@@ -9,7 +9,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from stream.contracts import CounterSpec
+from stream.contracts.sharing import CounterSpec
 from stream.ring.bell import Bell
 from stream.ring.counters import CounterBlock
 from stream.ring.events import EventRing

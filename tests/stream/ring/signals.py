@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stream.contracts import Chunk, EventReader, SampleReader, SampleRows, StreamInfo, make_chunk
+from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from stream.contracts.sharing import EventReader, SampleReader, SampleRows
 
 INFO = StreamInfo("ring-test", "EEG", "id", 1000.0, ("number", "negative"), ("misc", "misc"), ("", ""))
 

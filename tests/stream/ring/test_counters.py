@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from stream.contracts import Counters, CounterSpec
+from stream.contracts.sharing import Counters, CounterSpec
 from stream.ring.counters import CounterBlock
 
 SPECS = (

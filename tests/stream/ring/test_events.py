@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.contracts import EventReader
+from stream.contracts.sharing import EventReader
 from stream.ring.event_reader import EventRingReader, room
 from stream.ring.events import EventRing
 from stream.ring.header import HEAD, LIMIT, NEXT

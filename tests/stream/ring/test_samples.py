@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.contracts import Chunk, SampleReader, make_chunk
+from stream.contracts.chunks import Chunk, make_chunk
+from stream.contracts.sharing import SampleReader
 from stream.ring.bell import Bell
 from stream.ring.header import HEAD, LIMIT
 from stream.ring.samples import SampleRing

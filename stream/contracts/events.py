@@ -1,0 +1,161 @@
+"""What happened: markers, findings of stages, events with their identity, and their one canonical line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A label, trigger or operator mark at a moment of stream time (seconds, the data stream's clock)."""
+
+    time: float
+    label: str
+    stream: str = ""
+
+
+EventType = Literal[
+    "prediction",
+    "state",
+    "command",
+    "refusal",
+    "drift",
+    "gap",
+    "artifact",
+    "marker",
+    "stream",
+    "skip",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, with its identity.
+
+    Parameters
+    ----------
+    type : str
+        One of `EventType`.
+    stream : str
+        Name of the stream it is about.
+    sample : int
+        Index of the newest raw sample that was used.
+    k : int
+        Distinguishes events of one type at one sample; for predictions and states the row number.
+    time : float
+        That sample's own stamp in seconds; not compensated for any delay.
+    delay_s : float
+        The pipeline's algorithmic delay in seconds.
+    values : mapping
+        The type's own numbers; JSON values only.
+    position : int
+        Position in the pipeline of what emitted it; orders events of one sample, is not written.
+    """
+
+    type: EventType
+    stream: str
+    sample: int
+    k: int
+    time: float
+    delay_s: float
+    values: Mapping[str, Any] = field(default_factory=dict)
+    position: int = 0
+
+    @property
+    def id(self) -> str:
+        """``stream/type/sample/k``."""
+        return f"{self.stream}/{self.type}/{self.sample}/{self.k}"
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Sort key: newest raw sample, stage position, k."""
+        return (self.sample, self.position, self.k)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that are equal live, in replay and on a cluster."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "stream": self.stream,
+            "sample": self.sample,
+            "time": self.time,
+            "delay_s": self.delay_s,
+            **self.values,
+        }
+
+
+DELIVERY_FIELDS = ("age_s", "latency_s", "host", "wall_time")
+
+
+"""How an event reached its reader: null in replay and on workers, never part of its identity."""
+
+
+def _json_value(value: Any) -> Any:
+    """Replace what JSON lacks (NaN, infinities, numpy scalars) by what it has."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return _json_value(value.item())
+    if isinstance(value, Mapping):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    return value
+
+
+def encode(record: Mapping[str, Any]) -> str:
+    """Write a record as one JSON line: shortest round-trip floats, NaN as null."""
+    return json.dumps(_json_value(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def canonical(event: Event | Mapping[str, Any]) -> str:
+    """Return the line that says *the same event*: identity without delivery.
+
+    Parameters
+    ----------
+    event : Event or mapping
+        An event, or a line of ``events.jsonl`` already parsed.
+    """
+    if isinstance(event, Event):
+        return encode(event.identity())
+    return encode({key: value for key, value in event.items() if key not in DELIVERY_FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that a stage or monitor found in its rows, to become an ``artifact`` or ``drift`` event.
+
+    Parameters
+    ----------
+    row : int
+        Output row at which it became knowable.
+    time : float
+        That row's stamp in seconds.
+    k : int
+        Below `FINDINGS_PER_ROW`; distinguishes what one stage finds at one row.
+    first_row, last_row : int
+        Output rows between which it holds.
+    values : mapping
+        Its own numbers; JSON values only.
+    """
+
+    row: int
+    time: float
+    k: int
+    first_row: int
+    last_row: int
+    values: Mapping[str, Any]
+
+
+FINDINGS_PER_ROW = 16
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Sort events by (newest raw sample, stage position, k)."""
+    return sorted(events, key=lambda event: event.order)

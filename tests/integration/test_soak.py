@@ -1,0 +1,32 @@
+"""``neuroloop soak``, short."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.integration.live import SHARING, Start
+
+pytestmark = pytest.mark.usefixtures("lsl_session")
+
+
+@pytest.mark.slow
+def test_a_soak_of_the_demo_balances_its_books_and_keeps_its_memory_flat(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "soak"
+    program = start("soak", "demo", "--seconds", 20, "--set", "process.ring_s=4", "--out", out, *SHARING)
+    table = program.ends_well()
+    assert "FAILED" not in table
+    record = json.loads((out / "soak.json").read_text(encoding="utf-8"))
+    assert record["passed"] is True
+    assert {check["name"] for check in record["checks"]} == {
+        "ended", "books", "length", "missing", "rings", "sinks",
+        "memory of supervisor", "memory of amplifier", "memory of hot", "memory of cold",
+    }  # fmt: skip
+    assert len(record["memory"]["hot"]) >= 30
+
+
+def test_a_soak_too_short_to_judge_is_refused_at_once(start: Start) -> None:
+    err = start("soak", "demo", "--seconds", 20).fails()
+    assert err == "neuroloop soak: seconds must be at least 43 (process.ring_s + 13), got 20.0\n"

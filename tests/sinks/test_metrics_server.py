@@ -1,0 +1,110 @@
+"""The server of metrics and health: paths, formats, bounds; over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from urllib.error import HTTPError
+
+import pytest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
+
+from config.live import MetricsSettings
+from sinks.metrics_server import Health, MetricsError, check_port, serve
+
+
+class One(Collector):
+    """A single gauge."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("neuroloop_one", "One.", value=self.value)
+
+
+def good() -> Health:
+    return Health(True, {"status": "running"})
+
+
+def bad() -> Health:
+    return Health(False, {"status": "warming up"})
+
+
+def start(value: float = 1.0, host: str = "127.0.0.1") -> int:
+    port = serve(One(value), MetricsSettings(port=0, host=host), healthy=good, ready=bad)
+    assert port is not None
+    return port
+
+
+def get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def test_both_formats_are_served_on_request() -> None:
+    port = start()
+    (classic,) = parse_text(get(port, "/metrics")[1])
+    _, text = get(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    (modern,) = parse_openmetrics(text)  # type: ignore[no-untyped-call]
+    assert classic.name == modern.name == "neuroloop_one"
+    assert text.endswith("# EOF\n")
+
+
+def test_probes_answer_one_line_of_json_with_200_or_503() -> None:
+    port = start()
+    assert get(port, "/healthz") == (200, '{"status": "running"}\n')
+    assert get(port, "/readyz") == (503, '{"status": "warming up"}\n')
+    assert get(port, "/readyz", method="HEAD") == (503, "")
+
+
+def test_other_paths_and_methods_are_refused() -> None:
+    port = start()
+    status, line = get(port, "/metricsx")
+    assert status == 404
+    assert json.loads(line) == {"error": "path must be one of /metrics, /healthz, /readyz, got '/metricsx'"}
+    assert get(port, "/metrics", method="POST")[0] == 405
+
+
+def test_two_pipelines_of_one_process_do_not_mix() -> None:
+    first, second = start(1.0), start(2.0)
+    assert "neuroloop_one 1.0" in get(first, "/metrics")[1]
+    assert "neuroloop_one 2.0" in get(second, "/metrics")[1]
+
+
+def test_silent_clients_use_up_the_threads_and_no_more_and_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 0.5)
+    port = start()
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(9)]
+        assert silent[8].recv(100).startswith(b"HTTP/1.1 503 Service Unavailable")
+        assert silent[0].recv(100) == b""  # the server's patience is over
+    assert get(port, "/healthz")[0] == 200
+
+
+def test_a_taken_port_and_an_unknown_host_are_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = MetricsSettings(port=taken.getsockname()[1])
+        with pytest.raises(
+            MetricsError, match=r"metrics\.port must be a free port of this machine, got '127\.0\.0\.1:"
+        ):
+            check_port(settings)
+        with pytest.raises(MetricsError, match="Address already in use"):
+            serve(One(1.0), settings, healthy=good, ready=bad)
+    with pytest.raises(MetricsError, match=r"got '256\.0\.0\.1:0'"):
+        check_port(MetricsSettings(port=0, host="256.0.0.1"))
+    check_port(MetricsSettings(port=0))
+    check_port(MetricsSettings())
+    assert serve(One(1.0), MetricsSettings(), healthy=good, ready=bad) is None
