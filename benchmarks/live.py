@@ -3,22 +3,21 @@
 What is measured and how is told in ``docs/latency.md`` and in `benchmarks.segments`; the preset is ``monitor`` (notch,
 band-pass, average reference, band power), one sample a push. Ratios are ours over the bare loop's.
 
-Figures of two runs (30-40 pairs of segments a case; the second one, after the last change, is marked *) on two shared
-virtual cores of a Zen 5 server while other work kept the load between 7 and 16 (7 to 9 in the second); microseconds,
-p50 / p99, then the ratios with their 95 % intervals:
+Figures (36 and 24 pairs of segments a case) on two shared virtual cores of a Zen 5 server while other work kept the
+other core busy (load 2.4 to 3.0); microseconds, p50 / p99, then the ratios with their 95 % intervals. The LSTM rows are
+of an earlier run at load 7 to 16:
 
 ======================================  ===========  ===========  ==================  ===================
 case                                    hot loop     beside       ratio of p50        ratio of p99
 ======================================  ===========  ===========  ==================  ===================
-monitor, 8 ch, 250 Hz *                 162 / 285    136 / 229    1.19 [1.16, 1.22]   1.24 [1.15, 1.36]
-monitor, 8 ch, 250 Hz                   163 / 388    132 / 278    1.24 [1.20, 1.28]   1.40 [0.98, 1.64]
-monitor, 32 ch, 1 kHz *                 120 / 209    101 / 436    1.20 [1.16, 1.24]   0.48 [0.01, 1.20]
-monitor, 32 ch, 1 kHz                   121 / 282    101 / 187    1.20 [1.16, 1.23]   1.51 [0.99, 55]
+monitor, 8 ch, 250 Hz                   106 / 205    91 / 164     1.17 [1.14, 1.22]   1.25 [1.16, 1.33]
+monitor, 32 ch, 1 kHz                   75 / 138     64 / 127     1.17 [1.15, 1.19]   1.09 [1.01, 1.19]
+readers beside it, 8 ch (to itself)     104 / 370    95 / 230     1.10 [1.04, 1.18]   1.61 [0.97, 2.07]
+readers beside it, 32 ch (to itself)    76 / 158     77 / 161     1.00 [0.93, 1.03]   0.98 [0.93, 1.04]
+artifacts, recorder, 8 ch (to itself)   120 / 407    108 / 392    1.11 [1.02, 1.21]   1.04 [0.71, 1.82]
+artifacts, recorder, 32 ch (to itself)  85 / 168     76 / 152     1.11 [1.07, 1.15]   1.10 [1.03, 1.21]
 LSTM, 8 ch, 250 Hz                      138 / 286    122 / 202    1.13 [1.10, 1.16]   1.42 [1.28, 1.61]
 LSTM, 32 ch, 1 kHz                      95 / 246     84 / 154     1.13 [1.10, 1.16]   1.60 [1.51, 2.16]
-readers beside it, 8 ch (to itself)     171 / 314    174 / 335    0.98 [0.95, 1.01]   0.94 [0.85, 1.06]
-readers beside it, 32 ch (to itself) *  123 / 201    123 / 206    1.00 [0.96, 1.03]   0.98 [0.80, 1.06]
-readers beside it, 32 ch (to itself)    127 / 260    123 / 231    1.03 [1.01, 1.06]   1.13 [1.00, 1.55]
 ======================================  ===========  ===========  ==================  ===================
 
 In to out with the LSTM (the twenty samples a second that a decision leaves with): p50 361-367 us. At such a load single
@@ -37,7 +36,8 @@ Tried and kept, 14.0 us to 9.1-9.6: durations noted in the loop and counted by o
 through their slots (14.0 to 11.3 together), one empty chunk a row of a windowed stage and fewer checks of types (to
 10.8), kernels called without Numba's look at their arguments, which is slow with read-only arrays (to 9.1-10.0). One
 ready block object for single samples in the source is not in these figures. At 32 channels the ratios were
-1.39 [1.30, 1.49] and 1.25 [1.19, 1.31] before (load 4), 1.21 [1.17, 1.23] and 1.09 [0.54, 1.57] after (load 5). Left:
+1.39 [1.30, 1.49] and 1.25 [1.19, 1.31] before (load 4), 1.21 [1.17, 1.23] and 1.09 [0.54, 1.57] after (load 5).
+Last, the copy into the ring and the look for markers moved behind the events: 1.33 to 1.08-1.17 at 32 channels. Left:
 ``/dev/cpu_dma_latency`` held at 0, which changed nothing in this virtual machine.
 
 The sender has real-time priority: without it the p99 of either loop rose to 1 ms and more beside other work, because
