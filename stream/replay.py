@@ -11,6 +11,7 @@ from typing import Any
 from config.loading import dump_config
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
+from sinks.drift_log import DRIFT_FILE, DriftLog
 from sinks.dump import StageDump
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from stream.app import Built, build, load_classifier
@@ -139,6 +140,7 @@ class Replay:
         scripted = None if self.script is None else ScriptedEngine(engine, self.script)
         push = engine.push_block if scripted is None else scripted.push
         finish = engine.finish if scripted is None else scripted.finish
+        drift_log = DriftLog(self.out / DRIFT_FILE) if self.config.drift else None
         while True:
             try:
                 block = self._source.read(0.0)
@@ -153,6 +155,8 @@ class Replay:
             events = push(block)
             self._latency.add(0, time.perf_counter_ns() - start)
             folder.write(events)
+            if drift_log is not None:
+                drift_log.add(engine.sequencer.next_sample - 1, engine.pipeline.drift_score)
             self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
         events = finish()
         folder.write(events)

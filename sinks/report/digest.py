@@ -17,6 +17,7 @@ N_KEPT = 10
 """How many of the first and of the last events of each type are kept as they are."""
 MOST_NAMES = 64
 _MOST_CLASSES = 12
+_MOST_ALARMS = 2000
 _HIGHEST_SAMPLE = 1 << 53
 _OTHER = "(others)"
 
@@ -91,6 +92,8 @@ class EventDigest:
         self.gaps = Spans()
         self.lanes: dict[str, Spans] = {}
         """Moments and stretches of other types, by type."""
+        self.alarms: list[dict[str, Any]] = []
+        """Begin and end of each drift alarm, as far as they are not too many."""
         self.latencies = array("d")
         """``latency_s`` of predictions, in order; NaN where unknown."""
         self.ages = array("d")
@@ -136,6 +139,8 @@ class EventDigest:
         elif kind == "stream" and record.get("what") == "start":
             self.start = self.start or record
         else:
+            if kind == "drift" and record.get("what") in ("onset", "end") and len(self.alarms) < _MOST_ALARMS:
+                self.alarms.append(record)
             what = record.get("label" if kind == "marker" else "what") or record.get("reason") or kind
             self.lanes.setdefault(kind, Spans()).add(*extent(record, sample), what)
 

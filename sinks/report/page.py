@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sinks.report.drift import drift_section
 from sinks.report.latencies import course_figure, latency_rows, percentile_figure, percentile_table, spread_figure
 from sinks.report.quality import channels_of, measure_quality, quality_table
 from sinks.report.reading import ReportError, RunFiles
@@ -91,6 +92,7 @@ def make_page(
         _states(run, axis),
         _signals(run, axis, signals, wanted, channels, around_s),
         _quality(run, signals),
+        drift_section(run, axis),
         _latency(run, axis),
         events_section(run.events, axis),
         settings_section(run),

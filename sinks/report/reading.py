@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sinks.drift_log import DRIFT_FILE
 from sinks.report.digest import EventDigest
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, LATENCY_FILE, PROVENANCE_FILE, SUMMARY_FILE
 from stream.contracts.errors import NeuroloopError
@@ -30,6 +35,8 @@ class RunFiles:
         Text of the resolved configuration; None, as for the others, where it is missing or broken.
     provenance, latency, summary : dict, optional
     events : EventDigest, optional
+    drift : array, shape (n, 2), optional
+        Sample number and drift score; None where the run has no such file.
     faults : list of str
         What is missing or broken, one line each.
     """
@@ -40,6 +47,7 @@ class RunFiles:
     latency: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     events: EventDigest | None = None
+    drift: NDArray[np.float64] | None = None
     faults: list[str] = field(default_factory=list)
 
 
@@ -69,6 +77,7 @@ def read_run(path: Path, digest: EventDigest) -> RunFiles:
     run.latency = _read_object(run, LATENCY_FILE)
     run.summary = _read_object(run, SUMMARY_FILE)
     run.events = _read_events(run, digest)
+    run.drift = _read_scores(run)
     return run
 
 
@@ -147,3 +156,28 @@ def _take(line: bytes, digest: EventDigest) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(record, dict) and digest.add(record)
+
+
+def _read_scores(run: RunFiles) -> NDArray[np.float64] | None:
+    """Return the course of the drift score, in order of the samples; lines that are none are left out and said."""
+    target = run.path / DRIFT_FILE
+    if not target.is_file():
+        return None
+    rows: list[tuple[float, float]] = []
+    n_broken = 0
+    try:
+        with target.open(encoding="utf-8", errors="replace", newline="") as file:
+            for line in csv.reader(file.read(_LARGEST_JSON).splitlines()[1:]):
+                try:
+                    sample, score = (float(value) for value in line)
+                except ValueError:
+                    n_broken += 1
+                    continue
+                rows.append((sample, score))
+    except (OSError, csv.Error) as error:
+        run.faults.append(f"{DRIFT_FILE} cannot be read to its end: {error}")
+    if n_broken:
+        run.faults.append(f"{DRIFT_FILE}: {n_broken} lines are no scores and were left out")
+    scores = np.array(rows, np.float64).reshape(-1, 2)
+    scores = scores[np.isfinite(scores).all(axis=1)]
+    return scores[np.argsort(scores[:, 0], kind="stable")]

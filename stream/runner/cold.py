@@ -21,6 +21,7 @@ from typing import Any
 
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
+from sinks.drift_log import DRIFT_FILE, DriftLog
 from sinks.metrics import RunCollector
 from sinks.metrics_server import serve
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, RunFolderError, put_json
@@ -125,6 +126,7 @@ class Cold:
         )
         self.port = serve(self._collector, plan.config.metrics, healthy=health.healthy, ready=health.ready)
         self._alarms: set[tuple[str, str]] = set()
+        self._drift_log = DriftLog(plan.out / DRIFT_FILE) if plan.out is not None and plan.config.drift else None
         self._clock = ClockWatch(plan.source)
         stack.callback(self._clock.close)
         self._clock.start()
@@ -196,6 +198,8 @@ class Cold:
         if self._plan.config.drift and int(self._shared.numbers("processed")[0]):
             score = float(self._shared.numbers("drift_score")[0])
             self._collector.drift_score = None if math.isnan(score) else score
+            if self._drift_log is not None and self._newest >= 0:
+                self._drift_log.add(self._newest, score)
 
         for event in events:
             if event.type == "drift" and event.values["what"] in ("onset", "end"):
