@@ -5,15 +5,18 @@ band-pass, average reference, band power), one sample a push. Ratios are ours ov
 
 Figures (36 and 24 pairs of segments a case) on two shared virtual cores of a Zen 5 server while other work kept the
 other core busy (load 2.4 to 3.0); microseconds, p50 / p99, then the ratios with their 95 % intervals. The LSTM rows are
-of an earlier run at load 7 to 16:
+of an earlier run at load 7 to 16, those of readers at 8 channels and of scraping of a later one (80 and 40 pairs, load
+0.1 to 0.7):
 
 ======================================  ===========  ===========  ==================  ===================
 case                                    hot loop     beside       ratio of p50        ratio of p99
 ======================================  ===========  ===========  ==================  ===================
 monitor, 8 ch, 250 Hz                   106 / 205    91 / 164     1.17 [1.14, 1.22]   1.25 [1.16, 1.33]
 monitor, 32 ch, 1 kHz                   75 / 138     64 / 127     1.17 [1.15, 1.19]   1.09 [1.01, 1.19]
-readers beside it, 8 ch (to itself)     104 / 370    95 / 230     1.10 [1.04, 1.18]   1.61 [0.97, 2.07]
+readers beside it, 8 ch (to itself)     120 / 260    116 / 259    1.03 [0.99, 1.08]   1.01 [0.96, 1.04]
 readers beside it, 32 ch (to itself)    76 / 158     77 / 161     1.00 [0.93, 1.03]   0.98 [0.93, 1.04]
+scraped, 8 ch (to itself)               126 / 276    124 / 293    1.02 [0.97, 1.07]   0.94 [0.84, 1.05]
+scraped, 32 ch (to itself)              91 / 192     84 / 196     1.08 [1.02, 1.13]   0.98 [0.91, 1.06]
 artifacts, recorder, 8 ch (to itself)   120 / 407    108 / 392    1.11 [1.02, 1.21]   1.04 [0.71, 1.82]
 artifacts, recorder, 32 ch (to itself)  85 / 168     76 / 152     1.11 [1.07, 1.15]   1.10 [1.03, 1.21]
 LSTM, 8 ch, 250 Hz                      138 / 286    122 / 202    1.13 [1.10, 1.16]   1.42 [1.28, 1.61]
@@ -55,6 +58,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,18 +153,33 @@ def against_bare(config: Config, info: StreamInfo, name: str, n_pairs: int, seco
 
 def against_quiet(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
     """Compare the hot loop with recorder, console and scraper beside it with the hot loop alone."""
-    quiet: list[Segment] = []
-    beside: list[Segment] = []
-    with session(config, info, settle_s=SETTLE_S, with_readers=True) as run:
+    beside, quiet = _with_and_without(config, info, n_pairs, seconds, "all")
+    case = _case(info, f"{config.name}, readers beside it")
+    return [compare_latencies(TOPIC, case, _results(beside), "hot loop alone", _results(quiet), note=_load())]
+
+
+def against_unscraped(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
+    """Compare the hot loop while somebody scrapes five times a second with the same when nobody does."""
+    scraped, unscraped = _with_and_without(config, info, n_pairs, seconds, "scraper")
+    case = _case(info, f"{config.name}, scraped")
+    return [compare_latencies(TOPIC, case, _results(scraped), "not scraped", _results(unscraped), note=_load())]
+
+
+def _with_and_without(
+    config: Config, info: StreamInfo, n_pairs: int, seconds: float, readers: Literal["all", "scraper"]
+) -> tuple[list[Segment], list[Segment]]:
+    """Take segments of the hot loop with readers at work and with readers held, in turns."""
+    at_work: list[Segment] = []
+    held: list[Segment] = []
+    with session(config, info, settle_s=SETTLE_S, with_readers=readers) as run:
         for pair in range(n_pairs):
-            for attached in (True, False) if pair % 2 == 0 else (False, True):
-                if attached:
+            for is_at_work in (True, False) if pair % 2 == 0 else (False, True):
+                if is_at_work:
                     run.go_on()
                 else:
                     run.pause()
-                (beside if attached else quiet).append(run.segment("hot", seconds))
-    case = _case(info, f"{config.name}, readers beside it")
-    return [compare_latencies(TOPIC, case, _results(beside), "hot loop alone", _results(quiet), note=_load())]
+                (at_work if is_at_work else held).append(run.segment("hot", seconds))
+    return at_work, held
 
 
 def fuller_config(monitor: Config) -> Config:
@@ -218,6 +237,7 @@ def rows(quick: bool, *, with_peers: bool | None = None) -> list[LatencyRow]:
             table += against_bare(with_lstm, info, "LSTM", n_pairs, seconds)
             if (os.cpu_count() or 1) >= 2:
                 table += against_quiet(monitor, info, n_pairs, seconds)
+                table += against_unscraped(monitor, info, n_pairs, seconds)
                 table += against_plain(monitor, info, n_pairs, seconds)
         if not quick if with_peers is None else with_peers:
             table += peer_rows(SHAPES)

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.attached import RECORDER, run_console, run_recorder, run_scraper
 from benchmarks.segments import Kind, ReadingPlan, Segment, run_reading
@@ -122,7 +122,12 @@ def sending(info: StreamInfo, cores: frozenset[int]) -> Iterator[int]:
 
 @contextmanager
 def session(
-    config: Config, info: StreamInfo, *, settle_s: float, with_readers: bool = False, fuller: Config | None = None
+    config: Config,
+    info: StreamInfo,
+    *,
+    settle_s: float,
+    with_readers: Literal["none", "all", "scraper"] = "none",
+    fuller: Config | None = None,
 ) -> Iterator[Session]:
     """Start everything for one configuration and stream, and end it.
 
@@ -133,8 +138,9 @@ def session(
     info : StreamInfo
     settle_s : float
         As `benchmarks.segments.ReadingPlan`.
-    with_readers : bool
-        Whether a recorder, the console and a scraper run beside the hot process (paused at first).
+    with_readers : str
+        ``all``: a recorder, the console and a scraper beside the hot process, paused at first. ``scraper``: only the
+        scraper is paused, and the process that it asks runs all the time.
     fuller : Config, optional
         A second hot loop in the same process, which records: its rings and the real recorder process run too.
     """
@@ -144,7 +150,7 @@ def session(
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         base_ns = stack.enter_context(sending(info, placement.others))
-        plan = find_source(config.source)
+        plan = find_source(config)
         built = build(config, plan.info, bundle=load_classifier(config))
         names = [stage.name for stage in built.pipeline.stages]
         shared = Shared.make(plan.info, stages=names, classes=built.classes, ring_s=config.process.ring_s)
@@ -171,11 +177,15 @@ def session(
         if not ours.poll(_START_S):
             raise RuntimeError("the reading process must start, got no answer")
         found.reached = ours.recv()
-        if with_readers:
+        if with_readers != "none":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuroloop-bench-")))
-            found.beside = _start_readers(config, plan, shared, built.plan.hash, folder, placement.others)
-            for process in found.beside:
+            readers = _start_readers(config, plan, shared, built.plan.hash, folder, placement.others)
+            for process in readers.values():
                 stack.callback(_end, process)
+            if with_readers == "scraper":
+                readers["recorder"].kill()
+                readers = {"scraper": readers["scraper"]}
+            found.beside = list(readers.values())
             found.pause()
         try:
             yield found
@@ -217,7 +227,7 @@ def _start_recording(
 
 def _start_readers(
     config: Config, source: Any, shared: Shared, plan_hash: str, folder: Path, cores: frozenset[int]
-) -> list[SpawnProcess]:
+) -> dict[str, SpawnProcess]:
     """Start the recorder, the console with metrics, and the scraper."""
     context = multiprocessing.get_context("spawn")
     cold = ColdPlan(
@@ -240,7 +250,7 @@ def _start_readers(
     scraper = context.Process(target=run_scraper, args=(port, cores), daemon=True)
     recorder.start()
     scraper.start()
-    return [console, recorder, scraper]
+    return {"console": console, "recorder": recorder, "scraper": scraper}
 
 
 def _end(process: SpawnProcess) -> None:
