@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from config.settings import Settings
 from config.source import KIND_KEYS
 from config.tree import Config
 
@@ -26,7 +27,15 @@ _CONTAINERS = {
 }
 _FAULT_PATH = re.compile(r"([a-z_]+(?:\.\w+)*)(?: \([\w-]+\): ([a-z_]+(?:\.\w+)*))? must ")
 """The path of a setting at the begin of a fault: ``stages.1 (filter): designs.0.freq_hz must ...``."""
+_FILE_SETTINGS = (
+    ("classifier", "bundle"),
+    ("source", "path"),
+    ("stimulation", "table_file"),
+    ("stimulation", "hard_limits_file"),
+    *(("kafka", key) for key in ("password_file", "tls_ca", "tls_certificate", "tls_key")),
+)
 _Position = tuple[str | int, ...]
+_Settings = TypeVar("_Settings", bound=Settings)
 
 
 class ConfigFaults(ValueError):
@@ -106,6 +115,8 @@ def _read(path: Path) -> _Document:
         if len(raw) > _MAX_BYTES:
             raise ConfigFaults([f"{label} must be at most {_MAX_BYTES} bytes, got {len(raw)}"])
         text = raw.decode("utf-8")
+        if path.suffix == ".json":
+            text = text.replace("\t", " ")  # JSON has tabs between tokens only, where YAML has none
         if _has_alias(text):
             raise ConfigFaults([f"{label} must be without YAML aliases, got one"])
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -247,8 +258,32 @@ def parse(
     ConfigFaults
         With every fault, each with its place.
     """
+    return _validate(Config, values, label=label, lines=lines or {}, origin=origin or {})
+
+
+def load_settings(path: Path, model: type[_Settings]) -> _Settings:
+    """Read a YAML or JSON file of settings that is not the tree itself, such as a table of recommendations.
+
+    Raises
+    ------
+    ConfigFaults
+        With every fault, each with its file and line.
+    """
+    document = _read(path)
+    return _validate(model, document.values, label=document.label, lines=document.lines, origin={})
+
+
+def _validate(
+    model: type[_Settings],
+    values: dict[str, Any],
+    *,
+    label: str,
+    lines: Mapping[_Position, int],
+    origin: Mapping[_Position, str],
+) -> _Settings:
+    """Check plain values; every fault is named with its place."""
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         findings = [
             (_true_position(finding["loc"], values, absent=finding["type"] == "missing"), finding)
@@ -259,7 +294,7 @@ def parse(
             inside = any(other[: len(position)] == position and other != position for other, _ in findings)
             if finding["type"] == "too_short" and inside:
                 continue  # its entries are at fault, each named by itself
-            place = _place(position, label, lines or {}, origin or {})
+            place = _place(position, label, lines, origin)
             faults.append(place + _sentence(finding, _dotted(position)))
         raise ConfigFaults(faults) from error
 
@@ -269,11 +304,10 @@ def _drop_other_kinds(values: dict[str, Any], origin: Mapping[_Position, str]) -
     source = values.get("source")
     if ("source", "kind") not in origin or not isinstance(source, dict):
         return
-    for kind, keys in KIND_KEYS.items():
-        if kind != source.get("kind"):
-            for key in keys:
-                if not any(position[:2] == ("source", key) for position in origin):
-                    source.pop(key, None)
+    kept = KIND_KEYS.get(str(source.get("kind")), frozenset())
+    for key in frozenset[str]().union(*KIND_KEYS.values()) - kept:
+        if not any(position[:2] == ("source", key) for position in origin):
+            source.pop(key, None)
 
 
 @dataclass(frozen=True)
@@ -315,8 +349,9 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Config, Places]:
     """Load a preset or a file, apply ``--set`` overrides, check everything.
 
-    A relative path inside the file (``classifier.bundle``, ``source.path``, ``drift.N.baseline.path``) is taken from
-    the file's own folder where it exists there, otherwise from the working folder.
+    A relative path inside the file (``classifier.bundle``, ``source.path``, ``drift.N.baseline.path``, the files of
+    ``stimulation`` and ``kafka``) is taken from the file's own folder where it exists there, otherwise from the working
+    folder.
 
     Raises
     ------
@@ -324,7 +359,7 @@ def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[
         With every fault, each with its file and line.
     """
     document = _read(find_config(name_or_path))
-    for section, key in (("classifier", "bundle"), ("source", "path")):
+    for section, key in _FILE_SETTINGS:
         block = document.values.get(section)
         if isinstance(block, dict) and isinstance(block.get(key), str):
             beside = document.folder / block[key]

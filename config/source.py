@@ -43,28 +43,35 @@ KIND_KEYS = {
     "lsl": frozenset({"name", "type", "source_id", "resolve_s", "reconnect_s"}),
     "simulator": frozenset({"simulator"}),
     "recording": frozenset({"path", "select", "csv_sfreq"}),
+    "kafka": frozenset({"stream_id", "start", "resolve_s", "reconnect_s"}),
 }
-"""Which settings belong to one kind of source only."""
+"""Which settings belong to some kinds of source only."""
 
 
 class SourceSettings(TimingSettings):
     """Which stream to process."""
 
-    kind: Literal["lsl", "simulator", "recording"] = "lsl"
+    kind: Literal["lsl", "simulator", "recording", "kafka"] = "lsl"
     name: str | None = None
     type: str | None = None
     source_id: str | None = None
     """Which LSL stream; what is given must match."""
     resolve_s: PositiveFloat = 30.0
-    """How long to wait at the start for the LSL stream to appear."""
+    """How long to wait at the start for the stream to appear."""
     reconnect_s: PositiveFloat = 600.0
-    """How long to wait for a lost LSL stream with the same ``source_id`` before the run ends."""
+    """How long to wait for a lost LSL stream with the same ``source_id``, or for brokers that are away, before the run
+    ends."""
     path: str | None = None
     """The file of kind ``recording``."""
     select: str | None = None
     """Which stream of the file: name, type or id."""
     csv_sfreq: PositiveFloat | None = None
     """Rate of a text recording without a time column, in Hz."""
+    stream_id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Which stream of kind ``kafka``; may be left out where there is only one. ``kafka`` names the brokers."""
+    start: Annotated[str, Field(pattern=r"^(latest|earliest|(offset|sample):\d{1,18})$")] = "latest"
+    """Where a ``kafka`` source begins: with what comes next, with the oldest message that the brokers keep, at an
+    offset, or at the row with this index. A consumer group that has read before goes on where it was."""
     units: str | None = Field(default=None, max_length=32)
     """Unit of the channels whose unit the sender or the file does not say; what it does say is never changed."""
     staleness: Literal["process_all", "skip_to_newest", "refuse"] = "process_all"
@@ -80,7 +87,7 @@ class SourceSettings(TimingSettings):
         given = self.model_fields_set
         for kind, keys in KIND_KEYS.items():
             for key in sorted(keys & given):
-                if kind != self.kind and getattr(self, key) is not None:
+                if key not in KIND_KEYS[self.kind] and getattr(self, key) is not None:
                     raise ValueError(f"{key} must be left out for kind {self.kind!r}, it belongs to kind {kind!r}")
         if self.kind == "recording" and not self.path:
             raise ValueError("path must be given for kind 'recording'")

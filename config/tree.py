@@ -8,11 +8,14 @@ from pydantic import model_validator
 
 from config.decision import DecisionSettings
 from config.drift import AccuracySettings, DriftMonitorSettings
+from config.kafka import KafkaSettings
 from config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
 from config.settings import Name, PositiveInt, Settings
 from config.source import SourceSettings
 from config.stages import StageSettings
+from config.stimulation import StimulationSettings
 from config.training import TrainSettings
+from config.worker import WorkerSettings
 
 
 class ClassifierSettings(Settings):
@@ -46,8 +49,24 @@ class Config(Settings):
     process: ProcessSettings = ProcessSettings()
     metrics: MetricsSettings = MetricsSettings()
     recorder: RecorderSettings = RecorderSettings()
+    stimulation: StimulationSettings | None = None
+    """Without it nothing can stimulate."""
+    kafka: KafkaSettings | None = None
+    """The brokers: what a live run publishes, and where a source of kind ``kafka`` reads."""
+    worker: WorkerSettings | None = None
+    """How workers of a Kafka cluster share the streams; their defaults without it."""
     train: TrainSettings | None = None
     """How ``neuroloop train`` makes the bundle of this pipeline."""
+
+    @model_validator(mode="after")
+    def _kafka_is_given(self) -> Config:
+        if self.source.kind == "kafka" and self.kafka is None:
+            raise ValueError("kafka.bootstrap must be given for a source of kind 'kafka', got nothing")
+        if self.source.kind == "kafka" and self.recorder.enabled:
+            raise ValueError("recorder.enabled must be false for a source of kind 'kafka' (its topic keeps them)")
+        if self.source.kind == "kafka" and self.kafka is not None and "samples" in self.kafka.publish:
+            raise ValueError("kafka.publish must not name 'samples' for a source of kind 'kafka' (they are there)")
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Config:
@@ -70,6 +89,8 @@ class Config(Settings):
                 raise ValueError(f"drift.{index}.watch must be 'signal' but on the classifier, got 'model'")
         if self.accuracy is not None and self.classifier is None:
             raise ValueError("accuracy must be left out where there is no classifier")
+        if self.stimulation is not None and self.classifier is None:
+            raise ValueError("stimulation must be left out where there is no classifier")
         if self.decision is not None and self.classifier is None:
             raise ValueError("decision must be left out where there is no classifier")
         return self

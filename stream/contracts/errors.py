@@ -13,6 +13,8 @@ class NeuroloopError(Exception):
         |-- RecordingError      a file cannot be read as what it claims to be
         |-- StreamMismatch      a stream disagrees with what the pipeline was made for
         |-- BundleError         a model bundle is missing, altered or of another kind
+        |-- WireError           a message cannot be read as what it claims to be, or cannot be written
+        |-- BrokerError         a Kafka broker cannot be reached, refuses, or lacks a topic
         |-- StreamEnded         a source has no further sample (a recording is over)
         `-- StreamLost          a live source stopped delivering
     """
@@ -32,6 +34,14 @@ class StreamMismatch(NeuroloopError):
 
 class BundleError(NeuroloopError):
     """A model bundle is missing, altered or made for something else."""
+
+
+class WireError(NeuroloopError):
+    """A message cannot be read as what it claims to be, or cannot be written."""
+
+
+class BrokerError(NeuroloopError):
+    """A Kafka broker cannot be reached, refuses the client, or lacks a topic."""
 
 
 class StreamEnded(NeuroloopError):

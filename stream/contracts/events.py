@@ -109,9 +109,15 @@ def _json_value(value: Any) -> Any:
     return value
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def encode(record: Mapping[str, Any]) -> str:
     """Write a record as one JSON line: shortest round-trip floats, NaN as null."""
-    return json.dumps(_json_value(record), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return _encode(record)  # 18 us for a command of 25 values; to look at each of them first takes as long again
+    except (TypeError, ValueError):
+        return _encode(_json_value(record))
 
 
 def canonical(event: Event | Mapping[str, Any]) -> str:

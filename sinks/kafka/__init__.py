@@ -1,0 +1,1 @@
+"""Kafka: events, samples and dead letters on their topics; what waits, and what is lost, is counted."""

@@ -1,0 +1,162 @@
+"""Markers of one stream from Kafka."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
+
+from config.kafka import KafkaSettings
+from stream.contracts.brokers import explain
+from stream.contracts.errors import BrokerError, WireError
+from stream.contracts.events import Marker
+from stream.contracts.messages import marker_from_json
+from stream.contracts.topics import Topics
+from stream.sources.kafka.finding import ends_of, open_consumer, partitions_of
+
+_log = logging.getLogger("neuroloop.kafka")
+_POLL_S = 0.02
+"""A look costs some hundred microseconds in the loop that asks."""
+_SLICE_S = 0.2
+
+
+class KafkaMarkers:
+    """Read the markers of a stream; implements `stream.contracts.seams.MarkerSource`.
+
+    Markers have a topic of their own, without an order between them and the samples. A reader that begins with old
+    samples therefore takes all markers that are there first (`settle`): they wait for their samples.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+        No group: every reader gets all markers.
+    stream : str
+        Id of the stream.
+    session : int, optional
+        Markers of earlier sessions of the producer are left out.
+    is_from_start : bool
+        Begin with the oldest marker that the brokers keep, not with what comes next.
+    names : sequence of str, optional
+        Only markers whose own stream has one of these names.
+    wait_s : float
+        How long to wait for the topic to be made.
+
+    Raises
+    ------
+    BrokerError
+        If the brokers cannot be reached or refuse, or the topic is missing.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        stream: str,
+        *,
+        session: int | None = None,
+        is_from_start: bool = False,
+        names: Sequence[str] | None = None,
+        wait_s: float = 5.0,
+    ) -> None:
+        self.n_unreadable = 0
+        """Messages that could not be read."""
+        self._key = stream.encode("utf-8", "replace")
+        self._session = session
+        self._names = None if names is None else frozenset(names)
+        self._found: list[Marker] = []
+        self._looked_at = 0.0
+        self._consumer: Any
+        self._consumer, self._arguments = open_consumer(settings, group_id=None)
+        try:
+            self._partitions = partitions_of(self._consumer, Topics(settings.prefix).markers, wait_s, self._arguments)
+            self._consumer.assign(self._partitions)
+            if is_from_start:
+                starts = self._consumer.beginning_offsets(self._partitions)
+            else:
+                starts = ends_of(self._consumer, self._partitions, wait_s)
+            for partition, offset in starts.items():
+                self._consumer.seek(partition, offset)
+        except KafkaError as error:
+            self.close()
+            raise BrokerError(explain(error, self._arguments)) from error
+        except BrokerError:
+            self.close()
+            raise
+
+    @property
+    def senders(self) -> tuple[object, ...]:
+        """The topic: somebody may always say something more."""
+        return () if self._consumer is None else (self._key,)
+
+    def read(self) -> list[Marker]:
+        """Return what came since the last call, in order of time; never waits.
+
+        Raises
+        ------
+        BrokerError
+            If the brokers refuse.
+        """
+        now = time.monotonic()
+        if self._consumer is not None and now - self._looked_at >= _POLL_S:
+            self._looked_at = now
+            self._poll(0.0)
+        found, self._found = self._found, []
+        if len(found) > 1:
+            found.sort(key=lambda marker: marker.time)
+        return found
+
+    def settle(self, timeout_s: float) -> bool:
+        """Take all that the brokers have now; say whether that succeeded in time."""
+        end = time.monotonic() + timeout_s
+        try:
+            positions = {one: self._consumer.position(one) for one in self._partitions}
+            ends = ends_of(self._consumer, self._partitions, timeout_s)
+            for partition, offset in positions.items():
+                self._consumer.seek(partition, offset)
+            while any(self._consumer.position(one) < offset for one, offset in ends.items()):
+                left_s = end - time.monotonic()
+                if left_s <= 0:
+                    return False
+                self._poll(min(_SLICE_S, left_s))
+        except KafkaError as error:
+            _log.warning("kafka: markers cannot be read now: %s", explain(error, self._arguments))
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False)
+
+    def _poll(self, wait_s: float) -> None:
+        try:
+            batches = self._consumer.poll(timeout_ms=round(wait_s * 1e3))
+        except KafkaError as error:
+            raise BrokerError(explain(error, self._arguments)) from error
+        for records in batches.values():
+            for record in records:
+                if record.key == self._key and record.value is not None and self._is_of_session(record.headers):
+                    self._add(record)
+
+    def _add(self, record: Any) -> None:
+        try:
+            marker = marker_from_json(record.value)
+        except WireError as error:
+            self.n_unreadable += 1
+            _log.warning("kafka: a marker of %s (offset %d) is left out: %s", record.topic, record.offset, error)
+            return
+        if self._names is None or marker.stream in self._names:
+            self._found.append(marker)
+
+    def _is_of_session(self, headers: Sequence[tuple[str, bytes]]) -> bool:
+        """Say whether a marker is of the session asked for or a later one; one that does not say is."""
+        if self._session is None:
+            return True
+        for name, value in headers:
+            if name == "ce_id":
+                part = value.rpartition(b"/")[0].rpartition(b"/")[2]
+                return not part.isdigit() or int(part) >= self._session
+        return True

@@ -1,0 +1,206 @@
+"""Messages on the JSON topics: exact, described by the published schemas, with the headers that were promised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from referencing import Registry, Resource
+
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import WireError
+from stream.contracts.events import Event, Marker, canonical
+from stream.contracts.messages import (
+    DeadLetter,
+    StreamDescription,
+    dead_letter_message,
+    description_from_json,
+    description_message,
+    epoch_ms,
+    event_message,
+    frame_message,
+    marker_from_json,
+    marker_message,
+)
+from stream.contracts.topics import TOPIC_KINDS, Topics, kind_of_event
+from stream.contracts.wire import last_frame
+
+FOLDER = Path(__file__).resolve().parents[3] / "stream"
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+TOPICS = Topics("lab.one")
+INFO = StreamInfo("eeg", "EEG", "amp-1", 250.0, ("C3", "C4"), ("eeg", "eeg"), ("uV", ""))
+EVENT = Event("state", "eeg", 500, 3, 2.0, 0.25, {"state": "open", "previous": None, "confidence": 0.75})
+
+
+def validator_of(name: str) -> Any:
+    """Return what checks one kind of message by the published files."""
+    documents = {
+        file: json.loads((FOLDER / file).read_text(encoding="utf-8"))
+        for file in ("wire.schema.json", "events.schema.json")
+    }
+    registry: Any = Registry().with_resources(
+        (file, Resource.from_contents(document)) for file, document in documents.items()
+    )
+    return jsonschema.Draft202012Validator({"$ref": f"wire.schema.json#/$defs/{name}"}, registry=registry)
+
+
+@given(
+    texts=st.tuples(TEXT, TEXT, TEXT),
+    sfreq=st.floats(0, allow_nan=False, allow_infinity=False),
+    channels=st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=4),
+    session=st.integers(-(2**63), 2**63 - 1),
+    offset=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_a_description_comes_back_equal_and_follows_the_schema(
+    texts: tuple[str, str, str],
+    sfreq: float,
+    channels: list[tuple[str, str, str]],
+    session: int,
+    offset: float | None,
+) -> None:
+    names, types, units = zip(*channels, strict=True) if channels else ((), (), ())
+    info = StreamInfo(*texts, sfreq, tuple(names), tuple(types), tuple(units))
+    description = StreamDescription("id", info, session, offset, 12)
+    line = description.as_json()
+    validator_of("description").validate(json.loads(line))
+    assert description_from_json(line.encode()) == description
+
+
+def test_a_description_of_another_language_needs_no_more_than_the_stream_itself() -> None:
+    fields = {"stream": "x", "name": "n", "type": "EEG", "source_id": "", "sfreq": 250}
+    lists: dict[str, Any] = {"ch_names": ["a"], "ch_types": ["eeg"], "ch_units": ["uV"]}
+    validator_of("description").validate(fields | lists)
+    got = description_from_json(json.dumps(fields | lists))
+    assert (got.session, got.epoch_offset_s, got.info.sfreq) == (0, None, 250.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sfreq": None}, r"sfreq must be a number|sfreq must be an integer or a number|sfreq must be .*, got None"),
+        ({"sfreq": -1.0}, r"sfreq must be a finite number >= 0, got -1.0"),
+        ({"sfreq": 10**400}, r"sfreq must fit into 64 bits"),
+        ({"ch_units": ["uV"]}, r"ch_units must have one entry per channel \(2\), got 1"),
+        ({"ch_names": "C3"}, r"ch_names must be a list of texts, got 'C3'"),
+        ({"stream": ""}, r"stream must be a text that is not empty, got ''"),
+        ({"session": True}, r"session must be an integer, got True"),
+    ],
+)
+def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) -> None:
+    fields = json.loads(StreamDescription("id", INFO).as_json())
+    with pytest.raises(WireError, match=message):
+        description_from_json(json.dumps(fields | change))
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"{", b"[" * 100_000, b"7"])
+def test_what_is_no_json_object_is_refused(value: bytes) -> None:
+    with pytest.raises(WireError, match=r"description must be (JSON|a JSON object), got"):
+        description_from_json(value)
+    with pytest.raises(WireError, match=r"marker must be (JSON|a JSON object), got"):
+        marker_from_json(value)
+
+
+@given(time=st.floats(allow_nan=False, allow_infinity=False), label=TEXT, stream=TEXT)
+def test_a_marker_comes_back_equal_and_follows_the_schema(time: float, label: str, stream: str) -> None:
+    marker = Marker(time, label, stream)
+    message = marker_message(TOPICS, marker, stream="amp-1", k=4, session=9)
+    validator_of("marker").validate(json.loads(message.value))
+    assert marker_from_json(message.value) == marker
+    assert (message.topic, message.key) == ("lab.one.markers", b"amp-1")
+    assert dict(message.headers)["ce_id"] == b"amp-1/markers/9/4"
+
+
+def test_an_event_is_its_canonical_line() -> None:
+    message = event_message(TOPICS, EVENT, stream="amp-1")
+    assert message.value.decode() == canonical(EVENT)
+    validator_of("event").validate(json.loads(message.value))
+    assert (message.topic, message.key, message.timestamp_ms) == ("lab.one.states", b"amp-1", None)
+    assert dict(message.headers) == {
+        "ce_id": b"eeg/state/500/3",
+        "ce_source": b"/neuroloop/amp-1",
+        "ce_type": b"neuroloop.state",
+        "ce_specversion": b"1.0",
+        "content-type": b"application/json",
+    }
+
+
+def test_delivery_may_follow_and_is_no_part_of_the_canonical_line() -> None:
+    delivery = {"age_s": 0.5, "latency_s": 0.001, "host": None, "wall_time": None}
+    message = event_message(TOPICS, EVENT, delivery=delivery)
+    line = json.loads(message.value)
+    validator_of("event").validate(line)
+    assert line["age_s"] == 0.5
+    assert canonical(line) == canonical(EVENT)
+    assert message.key == b"eeg"
+
+
+def test_an_event_that_breaks_its_schema_is_noticed() -> None:
+    line = json.loads(canonical(EVENT))
+    with pytest.raises(jsonschema.ValidationError, match="not valid under any of the given schemas"):
+        validator_of("event").validate({key: value for key, value in line.items() if key != "confidence"})
+
+
+@pytest.mark.parametrize(
+    ("time", "offset", "expected"),
+    [
+        (1.5, None, None),
+        (1.5, 1_700_000_000.0, 1_700_000_001_500),
+        (0.0004, 0.0, 0),
+        (-5.0, 0.0, None),
+        (float("nan"), 1_700_000_000.0, None),
+        (float("inf"), 0.0, None),
+        (1e18, 0.0, None),
+    ],
+)
+def test_the_time_of_a_record_is_the_event_time_where_that_is_known(
+    time: float, offset: float | None, expected: int | None
+) -> None:
+    assert epoch_ms(time, offset) == expected
+
+
+def test_descriptions_and_frames_carry_key_headers_and_identity() -> None:
+    described = description_message(TOPICS, StreamDescription("ämp", INFO, 7))
+    assert (described.topic, described.key) == ("lab.one.streams", "ämp".encode())
+    assert dict(described.headers)["ce_source"] == b"/neuroloop/%C3%A4mp"
+    end = last_frame(stream="s", first_sample=9, counts="received", sfreq=1.0, n_channels=1, session=3)
+    message = frame_message(TOPICS, end, epoch_offset_s=0.0)
+    headers = dict(message.headers)
+    assert (headers["ce_id"], headers["content-type"]) == (b"s/samples/3/9/last", b"application/avro")
+    assert (message.topic, message.timestamp_ms) == ("lab.one.samples", None)
+
+
+def test_half_a_surrogate_pair_stops_no_event() -> None:
+    event = Event("marker", "eeg", 5, 0, 0.1, 0.0, {"label": "a\ud800", "marker_stream": "m", "marker_time": 0.1})
+    message = event_message(TOPICS, event)
+    assert json.loads(message.value)["label"] == "a?"
+
+
+def test_a_dead_letter_is_what_came_and_why() -> None:
+    letter = DeadLetter("t.samples", 2, 77, b"k", b"x" * 5000, (("a", b"b"),), "frame must be whole, got 3 bytes")
+    whole = dead_letter_message(TOPICS, letter, 100_000)
+    assert (whole.topic, whole.key, whole.value) == ("lab.one.dead", b"k", b"x" * 5000)
+    headers = dict(whole.headers)
+    assert headers["a"] == b"b"
+    assert headers["neuroloop_error"] == b"frame must be whole, got 3 bytes"
+    assert (headers["neuroloop_topic"], headers["neuroloop_partition"]) == (b"t.samples", b"2")
+    assert headers["neuroloop_offset"] == b"77"
+    cut = dead_letter_message(TOPICS, letter, 3000)
+    assert len(cut.value) < 3000
+    assert dict(cut.headers)["neuroloop_cut_from_bytes"] == b"5000"
+
+
+def test_every_type_of_event_has_a_topic() -> None:
+    types = json.loads((FOLDER / "events.schema.json").read_text(encoding="utf-8"))
+    for name in types["$defs"]["event"]["properties"]["type"]["enum"]:
+        assert kind_of_event(name) in TOPIC_KINDS
+    assert Topics("a").of_event("refusal") == "a.commands"
+    assert next(iter(Topics("a"))) == "a.samples"
+    with pytest.raises(ValueError, match=r"event type must be one of .*, got 'other'"):
+        kind_of_event("other")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"prefix must be at most 200 letters, .*, got 'a b'"):
+        Topics("a b")
