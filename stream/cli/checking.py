@@ -10,11 +10,14 @@ from typing import Any
 
 from config.loading import ConfigFaults, Places, dump_config, load_with_places
 from config.tree import Config
+from sinks.stimulator.assessing import assess_table, assessment_text
 from stream.app import Plan, build, load_classifier
 from stream.cli.recordings import add_recording_options, open_selected
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.errors import NeuroloopError
+from stream.publication import plan_publication, publication_lines
 from stream.sources.simulator import Simulator
+from stream.worker.fitting import plan_snapshot
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,20 +52,37 @@ def run_check(options: argparse.Namespace) -> int:
     config: Config | None = None
     places: Places | None = None
     plan: Plan | None = None
+    classes: tuple[str, ...] | None = None
+    stimulation: dict[str, Any] | None = None
+    publication: dict[str, Any] | None = None
+    snapshot: dict[str, Any] | None = None
     faults: list[str] = []
     try:
         config, places = load_with_places(options.config, options.set)
         info = _stream_of(config, options)
         if info is not None:
-            plan = build(config, info).plan
+            built = build(config, info)
+            plan, classes = built.plan, built.classes
+            if config.worker is not None:
+                snapshot = plan_snapshot(config, built.pipeline)
+            if config.kafka is not None and config.kafka.publish:
+                publication = plan_publication(config.kafka, info, stream=config.source.stream_id)
     except (ConfigFaults, NeuroloopError) as error:
         faults = [places.locate(fault) if places is not None else fault for fault in str(error).splitlines()]
+    if config is not None and places is not None and config.stimulation is not None:
+        try:
+            stimulation = assess_table(config.stimulation, classes)
+        except ConfigFaults as error:
+            faults += [places.locate(fault) for fault in error.faults]
     if options.json:
         record: dict[str, Any] = {
             "ok": not faults,
             "faults": faults,
             "config": json.loads(config.model_dump_json()) if config is not None else None,
             "plan": plan.as_dict() if plan is not None else None,
+            "stimulation": stimulation,
+            "publication": publication,
+            "snapshot": snapshot,
         }
         print(json.dumps(record, indent=2))
     for fault in faults:
@@ -71,6 +91,15 @@ def run_check(options: argparse.Namespace) -> int:
         return 1
     if config is not None and not options.json:
         _print_plan(config, plan)
+        if stimulation is not None:
+            print(assessment_text(stimulation))
+        if snapshot is not None:
+            print(
+                f"worker: a snapshot of at most {snapshot['bytes'] / 1000:.0f} kB, "
+                f"{snapshot['refill_s']:.2f} s of signal read again to resume"
+            )
+        for line in publication_lines(publication) if publication is not None else ():
+            print(line)
     return 0
 
 

@@ -1,0 +1,1 @@
+"""The stimulation gate, its log and ledger, and the devices behind it."""

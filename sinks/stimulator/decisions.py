@@ -1,0 +1,94 @@
+"""What the pipeline decided last, how long it has lasted, and how often in a row it was said with enough confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from config.stimulation import UNKNOWN_STATE, RecommendationSettings
+from sinks.stimulator.reading import count, flag, number_or_none, text
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where the newest decision stands."""
+
+    sample: int = 0
+    time: float | None = None
+    delay_s: float = 0.0
+
+
+@dataclass
+class Decisions:
+    """The newest decision and its history.
+
+    Parameters
+    ----------
+    rows : dict
+        The table by state.
+    delay_s : float
+        Said before the first decision.
+    """
+
+    rows: Mapping[str, RecommendationSettings]
+    delay_s: float
+
+    def __post_init__(self) -> None:
+        self.moment = Moment(delay_s=self.delay_s)
+        self.state = UNKNOWN_STATE
+        self.since_ns = 0
+        """When the state began."""
+        self.newest_ns: int | None = None
+        """When the newest prediction came."""
+        self.label = ""
+        self.confidence: float | None = None
+        self.n_in_a_row = 0
+        """Decisions up to the newest that asked for ``label`` with its row's confidence."""
+
+    def place(self, values: Mapping[str, Any]) -> None:
+        """Note where a decision stands; older ones change nothing."""
+        sample = count(values, "sample")
+        if sample >= self.moment.sample:
+            delay = number_or_none(values, "delay_s")
+            self.moment = Moment(sample, number_or_none(values, "time"), self.delay_s if delay is None else delay)
+
+    def predict(self, values: Mapping[str, Any], now_ns: int, *, is_blanked: bool) -> bool:
+        """Take a prediction; return whether its rows were good.
+
+        A blanked one counts neither for nor against a state. One that is flagged begins the count anew.
+        """
+        label, is_valid = text(values, "label"), flag(values, "valid")
+        confidence = number_or_none(values, "confidence")
+        self.place(values)
+        self.newest_ns = now_ns
+        if not is_valid or confidence is None:
+            self.forget()
+            return False
+        if is_blanked:
+            return True
+        row = self.rows.get(label)
+        is_enough = row is not None and confidence >= row.min_confidence
+        self.n_in_a_row = (self.n_in_a_row + 1 if label == self.label else 1) if is_enough else 0
+        self.label, self.confidence = label, confidence
+        return True
+
+    def enter(self, values: Mapping[str, Any], now_ns: int) -> None:
+        """Take a change of state."""
+        state = text(values, "state")
+        self.place(values)
+        if state != self.state:
+            self.state, self.since_ns = state, now_ns
+
+    def forget(self) -> None:
+        """Begin the count anew."""
+        self.n_in_a_row, self.label, self.confidence = 0, "", None
+
+    def supports(self, state: str, confidence: float) -> bool:
+        """Return whether state and newest decision ask for a state with at least this confidence."""
+        return (
+            self.state == state
+            and self.label == state
+            and self.confidence is not None
+            and self.confidence >= confidence
+        )

@@ -1,0 +1,169 @@
+"""What the device says, held against what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sinks.stimulator.interlocks import Interlocks
+from sinks.stimulator.leases import LeaseLine
+from sinks.stimulator.meter import ChargeMeter
+from sinks.stimulator.reading import count, flag, number_or_none, text
+from sinks.stimulator.records import Capabilities
+
+STATUS_S = 1.0
+"""A device that is not stimulating is asked so often how it is."""
+_FRESH_S = 3.0
+_EXCESS = 1e-6
+
+
+class DeviceWatch:
+    """Judge the device's answers; whatever is wrong trips an interlock.
+
+    Parameters
+    ----------
+    capabilities : Capabilities
+    watchdog_s : float
+        An answer that is later is none; an output that is on for longer after a stop is stuck.
+    line : LeaseLine
+    meter : ChargeMeter
+    interlocks : Interlocks
+    """
+
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        *,
+        watchdog_s: float,
+        line: LeaseLine,
+        meter: ChargeMeter,
+        interlocks: Interlocks,
+    ) -> None:
+        self._capabilities = capabilities
+        self._watchdog_ns = round(watchdog_s * 1e9)
+        self._line = line
+        self._meter = meter
+        self._interlocks = interlocks
+        self._is_on: bool | None = None
+        self._is_lost = False
+        self._heard_ns: int | None = None
+        self._asked_ns: int | None = None
+        self._ask_ns: int | None = None
+        self._stop_ns: int | None = None
+        self._was_leased = False
+        self._answered = 0
+        self._base_uc: float | None = None
+
+    @property
+    def is_confirmed_off(self) -> bool:
+        """Whether the newest answer says off and no stop waits for its answer; true for one that never answers."""
+        if not self._capabilities.acknowledges:
+            return True
+        return self._is_on is False and self._stop_ns is None and not self._is_lost
+
+    def is_self_tested(self, now_ns: int) -> bool:
+        """Return whether the device has lately said that it is off; one that never answers must only not be lost."""
+        if not self._capabilities.acknowledges:
+            return not self._is_lost
+        is_fresh = self._heard_ns is not None and now_ns - self._heard_ns <= _FRESH_S * 1e9
+        return is_fresh and self.is_confirmed_off
+
+    def is_to_be_asked(self, now_ns: int) -> bool:
+        """Return whether it is time to ask how it is."""
+        if not self._capabilities.acknowledges:
+            return False
+        return self._ask_ns is None or now_ns - self._ask_ns >= STATUS_S * 1e9
+
+    def asked(self, now_ns: int) -> None:
+        """Note a question."""
+        self._ask_ns = now_ns
+        if self._asked_ns is None:
+            self._asked_ns = now_ns
+
+    def stopped(self, now_ns: int) -> None:
+        """Note a stop, which must be answered."""
+        if self._capabilities.acknowledges and self._stop_ns is None:
+            self._stop_ns = now_ns
+
+    def armed(self) -> None:
+        """Note that the device was made ready and counts its charge anew."""
+        self._base_uc = None
+        self._meter.reset_granted()
+
+    def leased(self) -> None:
+        """Note that a lease is on its way."""
+        self._was_leased = True
+
+    def answer(self, values: Mapping[str, Any], now_ns: int) -> None:
+        """Take an answer.
+
+        Raises
+        ------
+        ValueError
+            If it is not as agreed.
+        """
+        kind, reason = text(values, "kind"), values.get("reason", "")
+        if kind == "lost":
+            self._is_lost = True
+            self._interlocks.trip("device_lost", reason)
+            return
+        lease, is_on = count(values, "lease"), flag(values, "is_on")
+        delivered = number_or_none(values, "delivered_uc")
+        command = values.get("command", "")
+        self._is_lost, self._is_on, self._heard_ns, self._asked_ns = False, is_on, now_ns, None
+        if kind == "nack":
+            is_stuck = command in ("stop", "disarm") and is_on
+            self._interlocks.trip("device_still_on" if is_stuck else "device_nack", f"{command}: {reason}")
+        elif kind == "ack" and is_on and lease:
+            self._answered = max(self._answered, lease)
+            self._line.answer(lease)
+            self._meter.answer(lease, now_ns)
+        if is_on:
+            self._judge_on(now_ns)
+        else:
+            self._judge_off(command, now_ns)
+        if delivered is not None:
+            self._judge_charge(delivered)
+
+    def _judge_on(self, now_ns: int) -> None:
+        """Judge an output that is on: something must be in force, or the stop be on its way."""
+        if self._line.current is not None:
+            return
+        if not self._was_leased:
+            self._interlocks.trip("device_unleased")
+        elif self._stop_ns is None or now_ns - self._stop_ns > self._watchdog_ns:
+            self._interlocks.trip("device_still_on")
+
+    def _judge_off(self, command: str, now_ns: int) -> None:
+        """Judge an output that is off: nothing may be in force that is to go on."""
+        current = self._line.current
+        is_settled = self._answered == self._line.newest
+        if command in ("stop", "disarm"):
+            self._stop_ns = None
+            is_settled = is_settled or current is None
+        elif current is not None and current.is_answered and not current.is_final:
+            self._interlocks.trip("device_off", current.lease.number)
+        if is_settled:
+            self._meter.off(now_ns)
+
+    def _judge_charge(self, delivered: float) -> None:
+        """Judge what it has delivered since it was armed against what it was granted."""
+        if self._base_uc is None or delivered < self._base_uc:
+            self._base_uc = delivered
+        spent, granted = delivered - self._base_uc, self._meter.granted_uc
+        if spent > granted * (1 + _EXCESS) + _EXCESS:
+            self._interlocks.trip("device_excess", spent, granted)
+
+    def judge_silence(self, now_ns: int) -> None:
+        """Judge answers that are missing."""
+        if not self._capabilities.acknowledges:
+            return
+        current = self._line.current
+        if self._stop_ns is not None and now_ns - self._stop_ns > self._watchdog_ns:
+            self._interlocks.trip("device_still_on" if self._is_on else "device_silent", "stop")
+        elif current is not None and not current.is_answered and now_ns - current.at_ns > self._watchdog_ns:
+            self._interlocks.trip("device_silent", f"lease {current.lease.number}")
+
+    def is_mute(self, now_ns: int) -> bool:
+        """Return whether it was asked how it is and has not said so in time."""
+        return self._asked_ns is not None and now_ns - self._asked_ns > max(self._watchdog_ns, STATUS_S * 1e9)

@@ -1,0 +1,1 @@
+"""Stimulators behind one small protocol."""

@@ -1,0 +1,218 @@
+"""The lines that a stimulator and its host exchange: one JSON object each, ended by a newline."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
+
+VERSION = 1
+MOST_LINE_BYTES = 65_536
+COMMANDS = ("hello", "arm", "disarm", "start", "renew", "stop", "status")
+_ANSWERS = ("ack", "nack", "status")
+_NUMBERS = (
+    "max_amplitude_ma",
+    "max_frequency_hz",
+    "max_pulse_width_us",
+    "step_ma",
+    "step_us",
+    "step_hz",
+    "timeout_s",
+)
+
+
+def encode_line(message: Mapping[str, Any]) -> bytes:
+    """Write a message as a line; what is not a finite number becomes null."""
+    try:
+        return json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    except ValueError:
+        finite = {
+            key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in message.items()
+        }
+        return json.dumps(finite, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_line(line: bytes) -> dict[str, Any]:
+    """Read a line.
+
+    Raises
+    ------
+    ValueError
+        If it is not one JSON object.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a line must be JSON, got {line[:80]!r}") from error
+    if not isinstance(message, dict):
+        raise ValueError(f"a line must be a JSON object, got {line[:80]!r}")
+    return message
+
+
+class LineSplitter:
+    """Cuts what comes in into lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return the lines that the data completes, without their newlines.
+
+        Raises
+        ------
+        ValueError
+            If a line is too long.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MOST_LINE_BYTES:
+            rest, self._rest = self._rest, b""
+            raise ValueError(f"a line must have at most {MOST_LINE_BYTES} bytes, got more: {rest[:80]!r}")
+        return [line for line in lines if line.strip()]
+
+
+def lease_message(lease: Lease) -> dict[str, Any]:
+    """Return a lease as JSON values."""
+    train = lease.train
+    return {
+        "number": lease.number,
+        "waveform": train.waveform,
+        "frequency_hz": train.frequency_hz,
+        "pulse_width_us": train.pulse_width_us,
+        "start_ma": lease.start_ma,
+        "end_ma": train.amplitude_ma,
+        "duration_s": lease.duration_s,
+        "charge_uc": lease.charge_uc,
+    }
+
+
+def read_lease(values: Any) -> Lease:
+    """Return a lease from JSON values.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing or of another kind.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"lease must be an object, got {values!r}")
+    number, waveform = values.get("number"), values.get("waveform")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError(f"lease.number must be a whole number, got {number!r}")
+    if waveform not in ("biphasic", "monophasic", "direct", "sine"):
+        raise ValueError(f"lease.waveform must be biphasic, monophasic, direct or sine, got {waveform!r}")
+
+    def real(name: str) -> float:
+        value = _number(values.get(name))
+        if value is None:
+            raise ValueError(f"lease.{name} must be a number, got {values.get(name)!r}")
+        return value
+
+    train = Train(real("frequency_hz"), real("end_ma"), real("pulse_width_us"), cast(Any, waveform))
+    return Lease(number, train, real("start_ma"), real("duration_s"), real("charge_uc"))
+
+
+def capabilities_message(device: Capabilities, max_charge_per_phase_uc: float) -> dict[str, Any]:
+    """Return the answer to ``hello``."""
+    return {
+        "answer": "capabilities",
+        "version": VERSION,
+        "name": device.name,
+        **{name: getattr(device, name) for name in _NUMBERS},
+        "waveforms": list(device.waveforms),
+        "max_charge_per_phase_uc": max_charge_per_phase_uc,
+        "ends_by_itself": device.ends_by_itself,
+    }
+
+
+def read_capabilities(message: Mapping[str, Any]) -> tuple[Capabilities, float]:
+    """Return what a device can do and its greatest charge per phase, from its answer to ``hello``.
+
+    Raises
+    ------
+    DeviceError
+        If it speaks another version, or a field is missing or of another kind.
+    """
+    if message.get("answer") != "capabilities":
+        raise DeviceError(f"device must answer hello with its capabilities, got {dict(message)!r}")
+    if message.get("version") != VERSION:
+        raise DeviceError(f"device must speak version {VERSION} of the protocol, got {message.get('version')!r}")
+    numbers: dict[str, float] = {}
+    for name in _NUMBERS:
+        value = _number(message.get(name))
+        least_is_open = not name.startswith("step_")
+        if value is None or not 0 <= value < math.inf or (least_is_open and value == 0):
+            rule = "a number above 0" if least_is_open else "a number of at least 0"
+            raise DeviceError(f"device capabilities.{name} must be {rule}, got {message.get(name)!r}")
+        numbers[name] = value
+    label, waveforms, ends = message.get("name"), message.get("waveforms"), message.get("ends_by_itself")
+    if not isinstance(label, str) or not label:
+        raise DeviceError(f"device capabilities.name must be a text, got {label!r}")
+    if not isinstance(waveforms, list) or not waveforms or not all(isinstance(one, str) for one in waveforms):
+        raise DeviceError(f"device capabilities.waveforms must be a list of texts, got {waveforms!r}")
+    if not isinstance(ends, bool):
+        raise DeviceError(f"device capabilities.ends_by_itself must be true or false, got {ends!r}")
+    most = message.get("max_charge_per_phase_uc")
+    most_uc = math.inf if most is None else _number(most)
+    if most_uc is None or not most_uc > 0:
+        rule = "a number above 0, or left out"
+        raise DeviceError(f"device capabilities.max_charge_per_phase_uc must be {rule}, got {most!r}")
+    capabilities = Capabilities(
+        name=label, waveforms=tuple(waveforms), ends_by_itself=ends, acknowledges=True, **numbers
+    )
+    return capabilities, most_uc
+
+
+def answer_message(answer: DeviceAnswer, seq: int | None) -> dict[str, Any]:
+    """Return an answer as JSON values; ``seq`` is that of the command it answers, if any."""
+    message: dict[str, Any] = {
+        "answer": answer.kind,
+        "command": answer.command,
+        "seq": seq,
+        "lease": answer.lease,
+        "is_on": answer.is_on,
+        "delivered_uc": answer.delivered_uc,
+        "t_ns": answer.t_ns,
+    }
+    if answer.reason:
+        message["reason"] = answer.reason
+    return message
+
+
+def read_answer(message: Mapping[str, Any]) -> DeviceAnswer:
+    """Return an answer from JSON values.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing or of another kind.
+    """
+    kind, lease, is_on = message.get("answer"), message.get("lease", 0), message.get("is_on")
+    if kind not in _ANSWERS:
+        raise ValueError(f"answer must be ack, nack or status, got {kind!r}")
+    if not isinstance(lease, int) or isinstance(lease, bool):
+        raise ValueError(f"lease must be a whole number, got {lease!r}")
+    if not isinstance(is_on, bool):
+        raise ValueError(f"is_on must be true or false, got {is_on!r}")
+    delivered, t_ns = _number(message.get("delivered_uc")), message.get("t_ns")
+    return DeviceAnswer(
+        cast(Any, kind),
+        lease,
+        is_on,
+        math.nan if delivered is None else delivered,
+        str(message.get("reason", "")),
+        str(message.get("command", "")),
+        t_ns if isinstance(t_ns, int) and not isinstance(t_ns, bool) else 0,
+    )
+
+
+def _number(value: Any) -> float | None:
+    """Return a JSON number as a float, ``None`` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

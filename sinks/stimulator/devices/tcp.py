@@ -1,0 +1,240 @@
+"""A stimulator that speaks JSON lines over a stream socket.
+
+The lines are described in ``docs/devices.md``. A device that speaks them must switch its output off when the
+connection ends: cutting it is how this program stops a device that no longer reads its commands.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import select
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from sinks.stimulator.devices.limits import why_not
+from sinks.stimulator.devices.messages import (
+    VERSION,
+    LineSplitter,
+    decode_line,
+    encode_line,
+    lease_message,
+    read_answer,
+    read_capabilities,
+)
+from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
+
+_MOST_AT_ONCE = 262_144
+"""Bytes that are taken in one call: a device that floods must not hold up who listens to it."""
+_UNANSWERED_MS = 1000
+"""A command that the other end's system has not confirmed for so long means that the cable is cut."""
+
+
+def connect(host: str, port: int, timeout_s: float) -> socket.socket:
+    """Connect to a device over TCP.
+
+    Raises
+    ------
+    DeviceError
+        If nobody listens there.
+    """
+    if port == 0:
+        raise DeviceError("device.port must be in [1, 65535] for a tcp device, got 0")
+    try:
+        link = socket.create_connection((host, port), timeout=timeout_s)
+    except OSError as error:
+        why = error.strerror or str(error) or type(error).__name__
+        raise DeviceError(
+            f"device.host and port must be where the device listens, got {host}:{port} ({why})"
+        ) from error
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if user_timeout is not None:
+        link.setsockopt(socket.IPPROTO_TCP, user_timeout, _UNANSWERED_MS)
+    return link
+
+
+class JsonLinesDevice:
+    """Command a stimulator over a connected stream socket; implements `sinks.stimulator.records.Device`.
+
+    Only opening waits, for the device's capabilities. A command that the socket does not take at once cuts the
+    connection, which stops the device, and raises. After that, `answers` says ``lost`` once, and every command but
+    `stop` raises.
+
+    Parameters
+    ----------
+    link : socket
+        Connected; owned by this object from now on.
+    where : str
+        What the device is called in messages.
+    timeout_s : float
+        How long opening may take.
+
+    Raises
+    ------
+    DeviceError
+        If the device does not say what it can do.
+    """
+
+    def __init__(self, link: socket.socket, where: str, timeout_s: float) -> None:
+        self._link = link
+        self._where = where
+        self._splitter = LineSplitter()
+        self._seq = 0
+        self._cut: str | None = None
+        self._is_told = False
+        self._waiting: list[DeviceAnswer] = []
+        try:
+            link.setblocking(False)
+            self._capabilities, self._max_charge_per_phase_uc = read_capabilities(self._greet(timeout_s))
+        except DeviceError:
+            link.close()
+            raise
+
+    def capabilities(self) -> Capabilities:
+        """Return what the device said it can do."""
+        return self._capabilities
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor; -1 once ``lost`` has been taken."""
+        return self._link.fileno()
+
+    def validate(self, lease: Lease) -> str | None:
+        """Return why the device would refuse this, judged from its capabilities."""
+        return why_not(lease, self._capabilities, self._max_charge_per_phase_uc)
+
+    def arm(self) -> None:
+        """Ask the device to listen to leases. Raises `DeviceError` where it cannot be asked."""
+        self._send("arm")
+
+    def disarm(self) -> None:
+        """Ask the device to switch off and be deaf. Raises `DeviceError` where it cannot be asked."""
+        self._send("disarm")
+
+    def start(self, lease: Lease) -> None:
+        """Hand over the first lease of a dose. Raises `DeviceError` where it cannot be handed over."""
+        self._send("start", lease)
+
+    def renew(self, lease: Lease) -> None:
+        """Hand over the next lease. Raises `DeviceError` where it cannot be handed over."""
+        self._send("renew", lease)
+
+    def stop(self) -> None:
+        """Ask the device to switch off; where it cannot be asked, cut the connection, which says the same."""
+        with suppress(DeviceError):
+            self._send("stop")
+
+    def status(self) -> None:
+        """Ask how the device is. Raises `DeviceError` where it cannot be asked."""
+        self._send("status")
+
+    def answers(self) -> list[DeviceAnswer]:
+        """Return what has come in; never waits."""
+        if self._cut is None:
+            self._read()
+        found, self._waiting = self._waiting, []
+        if self._cut is not None and not self._is_told:
+            self._is_told = True
+            self._link.close()
+            found.append(DeviceAnswer("lost", 0, False, math.nan, self._cut))
+        return found
+
+    def close(self) -> None:
+        """Stop the device and cut the connection; may be called twice."""
+        if self._link.fileno() == -1:
+            return
+        if self._cut is None:
+            self.stop()
+        self._drop("it was closed here")
+        self._is_told = True
+        self._link.close()
+
+    def _greet(self, timeout_s: float) -> Mapping[str, Any]:
+        """Say hello and wait for the answer."""
+        self._send("hello", version=VERSION)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rest_s = deadline - time.monotonic()
+            if rest_s <= 0:
+                raise DeviceError(f"{self._where} must say what it can do within {timeout_s:g} s, got no answer")
+            select.select([self._link], [], [], rest_s)
+            lines = self._lines()
+            if lines:
+                try:
+                    message = decode_line(lines[0])
+                    self._waiting += [read_answer(decode_line(line)) for line in lines[1:]]
+                except ValueError as error:
+                    raise DeviceError(f"{self._where} must speak JSON lines: {error}") from error
+                if message.get("answer") == "nack":
+                    raise DeviceError(f"{self._where} must be free to be opened: {message.get('reason', 'it refuses')}")
+                return message
+            if self._cut is not None:
+                raise DeviceError(f"{self._where} must say what it can do, got a lost connection ({self._cut})")
+
+    def _send(self, command: str, lease: Lease | None = None, **values: Any) -> None:
+        """Hand a command to the system at once, whole, or cut the connection."""
+        if self._cut is not None:
+            raise DeviceError(f"{self._where} must be connected to {command}, got a lost connection ({self._cut})")
+        self._seq += 1
+        message: dict[str, Any] = {"command": command, "seq": self._seq, **values}
+        if lease is not None:
+            message["lease"] = lease_message(lease)
+        line = encode_line(message)
+        try:
+            n_sent = self._link.send(line)
+        except BlockingIOError:
+            n_sent = 0
+        except OSError as error:
+            self._drop(_words(error))
+            raise DeviceError(f"{self._where} must be connected to {command}, got {_words(error)}") from error
+        if n_sent < len(line):
+            self._drop("it does not read its commands")
+            raise DeviceError(f"{self._where} must read its commands, got a full buffer at {command}; it was cut off")
+
+    def _read(self) -> None:
+        """Take what has come in."""
+        try:
+            for line in self._lines():
+                self._waiting.append(read_answer(decode_line(line)))
+        except ValueError as error:
+            self._drop(f"it must speak JSON lines: {error}")
+
+    def _lines(self) -> list[bytes]:
+        """Take the lines that have come in; notes a lost connection."""
+        lines: list[bytes] = []
+        n_bytes = 0
+        while n_bytes < _MOST_AT_ONCE:
+            try:
+                data = self._link.recv(65_536)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._drop(_words(error))
+                break
+            if not data:
+                self._drop("the device closed the connection")
+                break
+            n_bytes += len(data)
+            try:
+                lines += self._splitter.split(data)
+            except ValueError as error:
+                self._drop(f"it must speak JSON lines: {error}")
+                break
+        return lines
+
+    def _drop(self, why: str) -> None:
+        """End the connection in both directions; the descriptor stays, and is readable, until it is closed."""
+        if self._cut is None:
+            self._cut = why
+            with suppress(OSError):
+                self._link.shutdown(socket.SHUT_RDWR)
+
+
+def _words(error: OSError) -> str:
+    """Say what happened to a connection in a few words."""
+    if error.errno in (errno.EPIPE, errno.ECONNRESET):
+        return "the device closed the connection"
+    return error.strerror or str(error)

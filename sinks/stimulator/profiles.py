@@ -1,0 +1,149 @@
+"""The hard limits: the shipped file, its known hash, and what each profile and route may have."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from config.loading import ConfigFaults, load_settings
+from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
+
+LIMITS_FOLDER = Path(__file__).resolve().parents[2] / "config" / "limits"
+HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
+HARD_LIMITS_SHA256 = "23d4ce0cc5bd3194934c16acd4e626d5d29a7a00db7f10ceedbd86adfdcb5cec"
+NEVER_ABOVE_K = 1.85
+"""No file may allow a Shannon k above it."""
+
+
+class ProfileLimits(LimitSettings):
+    """Hard limits of one profile and route; what is absent is not limited."""
+
+    waveforms: Annotated[tuple[Waveform, ...], Field(min_length=1)]
+    max_amplitude_ma: PositiveFloat
+    max_slew_ma_s: PositiveFloat
+    max_dose_s: PositiveFloat
+    max_session_s: PositiveFloat
+    max_session_charge_mc: PositiveFloat
+    max_day_charge_mc: PositiveFloat
+    max_starts_per_h: PositiveInt
+    min_ramp_s: NonNegativeFloat
+    max_voltage_v: PositiveFloat | None = None
+    """Peak, into the stated impedance."""
+    max_starts_per_day: PositiveInt | None = None
+    min_off_ratio: NonNegativeFloat = 0.0
+    """Off after a dose at least so many times as long as it was on."""
+    override_band_hz: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Frequencies from the first to the second need a row with ``requires_override``."""
+
+
+class RouteLimits(Settings):
+    """Limits of one profile; a route that is absent is not allowed."""
+
+    implanted: ProfileLimits | None = None
+    transcutaneous: ProfileLimits | None = None
+
+    @model_validator(mode="after")
+    def _implanted_is_charge_balanced(self) -> RouteLimits:
+        one = self.implanted
+        if one is None:
+            return self
+        if one.waveforms != ("biphasic",):
+            raise ValueError(f"implanted.waveforms must be ['biphasic'], got {list(one.waveforms)!r}")
+        for key in (
+            "max_pulse_width_us",
+            "max_frequency_hz",
+            "max_charge_per_phase_uc",
+            "max_charge_density_uc_cm2",
+            "max_shannon_k",
+            "max_net_dc_ua",
+        ):
+            if getattr(one, key) is None:
+                raise ValueError(f"implanted.{key} must be given, got nothing")
+        return self
+
+
+class ShannonLimits(Settings):
+    """How Shannon's k is used for implanted electrodes."""
+
+    default_k: Annotated[float, Field(le=NEVER_ABOVE_K, allow_inf_nan=False)]
+    """The limit where the configuration has none."""
+    warn_k: Annotated[float, Field(le=NEVER_ABOVE_K, allow_inf_nan=False)]
+
+
+class MicroelectrodeLimits(Settings):
+    """What holds for implanted contacts so small that Shannon's rule does not."""
+
+    below_area_cm2: PositiveFloat
+    max_charge_per_phase_uc: PositiveFloat
+
+
+class HardLimits(Settings):
+    """The whole file of hard limits."""
+
+    version: Literal[1]
+    devices: Annotated[tuple[DeviceKind, ...], Field(min_length=1)] | None = None
+    """Kinds of device that these limits are for; without it any. Another one is refused."""
+    shannon: ShannonLimits
+    microelectrode: MicroelectrodeLimits
+    profiles: dict[Profile, RouteLimits]
+
+    def of(self, profile: Profile, route: Route) -> ProfileLimits:
+        """Return the limits of a profile and route.
+
+        Raises
+        ------
+        ConfigFaults
+            If there are none.
+        """
+        routes = self.profiles.get(profile)
+        if routes is None:
+            known = ", ".join(self.profiles)
+            raise ConfigFaults([f"stimulation.profile must be one of the hard limits' ({known}), got {profile!r}"])
+        found: ProfileLimits | None = getattr(routes, route)
+        if found is None:
+            allowed = " or ".join(repr(name) for name in RouteLimits.model_fields if getattr(routes, name) is not None)
+            raise ConfigFaults([f"stimulation.route must be {allowed} for profile {profile!r}, got {route!r}"])
+        return found
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file of hard limits as it lies there now."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hard_limits_path(named: str | None) -> Path:
+    """Return the file that a configuration means: a shipped one by its name, or a path."""
+    if named is None:
+        return HARD_LIMITS_FILE
+    shipped = LIMITS_FOLDER / f"{named}.yaml"
+    return shipped if "/" not in named and shipped.is_file() else Path(named)
+
+
+def load_hard_limits(named: str | None = None) -> tuple[HardLimits, str]:
+    """Read the hard limits, and their SHA-256.
+
+    Parameters
+    ----------
+    named : str, optional
+        ``stimulation.hard_limits_file``; without it the shipped file, which must be the one that was shipped.
+
+    Raises
+    ------
+    ConfigFaults
+        If the file cannot be read, is not valid, or is not the shipped one.
+    """
+    path = hard_limits_path(named)
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise ConfigFaults(
+            [f"stimulation.hard_limits_file must be a readable file, got {str(path)!r}: {error.strerror}"]
+        ) from error
+    if named is None and sha256 != HARD_LIMITS_SHA256:
+        rule = f"the one that was shipped (sha256 {HARD_LIMITS_SHA256[:12]})"
+        raise ConfigFaults([f"{path.name} must be {rule}, got {sha256[:12]}: reinstall, or name a file of your own"])
+    return load_settings(path, HardLimits), sha256

@@ -1,0 +1,160 @@
+"""Everything that a gate is made from, as JSON values: the first entry of its input log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.loading import ConfigFaults
+from config.stimulation import RecommendationSettings, StimulationSettings
+from sinks.stimulator.envelope import Assessment, Envelope
+from sinks.stimulator.limits import session_limits
+from sinks.stimulator.profiles import HardLimits, ProfileLimits
+from sinks.stimulator.reading import flag, number, number_or_none, text
+from sinks.stimulator.records import Capabilities
+
+
+def make_setup(
+    settings: StimulationSettings,
+    rows: Sequence[RecommendationSettings],
+    *,
+    hard: HardLimits,
+    limits_sha256: str,
+    capabilities: Capabilities,
+    stream: str,
+    delay_s: float,
+    decision_s: float | None,
+    plan_hash: str,
+    bundle_hash: str | None,
+    config_sha256: str,
+    is_sham: bool,
+    ledger: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the values of a ``setup`` input.
+
+    Parameters
+    ----------
+    settings : StimulationSettings
+    rows : sequence of RecommendationSettings
+        The table, from `config.recommendations.rows_of`.
+    hard : HardLimits
+    limits_sha256 : str
+        Of their file, as `sinks.stimulator.profiles.load_hard_limits` returned it; every pulse must say the same.
+    capabilities : Capabilities
+        The device's own.
+    stream : str
+        Name of the stream that is decided on.
+    delay_s : float
+        The pipeline's algorithmic delay.
+    decision_s : float, optional
+        Seconds between two decisions; longer silence than three of them (at least the watchdog time) stops
+        stimulation. Without it decisions may be any time apart.
+    plan_hash, bundle_hash : str
+    config_sha256 : str
+        Of the resolved configuration; every pulse must say the same.
+    is_sham : bool
+        Mode ``sham``, or what the sealed assignment says under ``blinded``.
+    ledger : mapping
+        What earlier runs left: ``day_charge_uc`` (required), ``lockout_left_s``, ``start_ages_s`` (of the last 24 h),
+        ``last_state`` (whose recommendation was given last).
+    """
+    plain = settings.model_dump(mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger"})
+    return {
+        "settings": plain,
+        "table": [row.model_dump(mode="json") for row in rows],
+        "hard": hard.model_dump(mode="json"),
+        "limits_sha256": limits_sha256,
+        "capabilities": {**asdict(capabilities), "waveforms": list(capabilities.waveforms)},
+        "stream": stream,
+        "delay_s": delay_s,
+        "decision_s": decision_s,
+        "plan_hash": plan_hash,
+        "bundle_hash": bundle_hash,
+        "config_sha256": config_sha256,
+        "sham": is_sham,
+        "ledger": dict(ledger),
+    }
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A ``setup`` input, read and checked."""
+
+    settings: StimulationSettings
+    limits: ProfileLimits
+    limits_sha256: str
+    capabilities: Capabilities
+    stream: str
+    delay_s: float
+    decision_s: float | None
+    config_sha256: str
+    is_sham: bool
+    rows: dict[str, RecommendationSettings]
+    assessments: dict[str, Assessment]
+    ledger_day_uc: float
+    lockout_left_s: float
+    start_ages_s: tuple[float, ...]
+    last_state: str | None
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether events must not show what was delivered."""
+        return self.settings.mode in ("sham", "blinded")
+
+    @property
+    def lease_ns(self) -> int:
+        """Length of a lease."""
+        gate = self.settings.gate
+        wanted = gate.lease_s if gate.lease_s is not None else gate.watchdog_s
+        return round(min(wanted, self.capabilities.timeout_s) * 1e9)
+
+
+def read_setup(values: Mapping[str, Any]) -> Setup:
+    """Read the values of a ``setup`` input.
+
+    Raises
+    ------
+    ConfigFaults
+        If something is missing, wrong or looser than the hard limits.
+    """
+    try:
+        settings = StimulationSettings.model_validate({**values["settings"], "table": values["table"]})
+        hard = HardLimits.model_validate(values["hard"])
+        limits = session_limits(settings, hard)
+        capabilities = Capabilities(
+            **{**values["capabilities"], "waveforms": tuple(values["capabilities"]["waveforms"])}
+        )
+        rows = {row.state: row for row in settings.table or ()}
+        envelope = Envelope(settings, limits, hard.shannon, capabilities)
+        ledger = values["ledger"]
+        ages = ledger.get("start_ages_s", [])
+        setup = Setup(
+            settings=settings,
+            limits=limits,
+            limits_sha256=text(values, "limits_sha256"),
+            capabilities=capabilities,
+            stream=text(values, "stream"),
+            delay_s=number(values, "delay_s"),
+            decision_s=number_or_none(values, "decision_s"),
+            config_sha256=text(values, "config_sha256"),
+            is_sham=flag(values, "sham"),
+            rows=rows,
+            assessments={state: envelope.assess(row) for state, row in rows.items()},
+            ledger_day_uc=number(ledger, "day_charge_uc"),
+            lockout_left_s=number_or_none(ledger, "lockout_left_s") or 0.0,
+            start_ages_s=tuple(float(age) for age in ages),
+            last_state=ledger.get("last_state"),
+        )
+    except KeyError as error:
+        raise ConfigFaults([f"setup.{error.args[0]} must be given, got nothing"]) from error
+    except ConfigFaults:
+        raise
+    except (ValidationError, TypeError, ValueError) as error:
+        raise ConfigFaults([f"setup must be as `make_setup` makes it, got: {error}"]) from error
+    mode = settings.mode
+    if mode != "blinded" and setup.is_sham != (mode == "sham"):
+        raise ConfigFaults([f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}"])
+    return setup

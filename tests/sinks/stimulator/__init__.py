@@ -1,0 +1,1 @@
+"""Tests of the stimulation gate, its log and ledger, and the devices."""

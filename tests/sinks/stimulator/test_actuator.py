@@ -1,0 +1,259 @@
+"""Stops at once, leases after the disk; a sham device that cannot be told from a real one; sealed assignments."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sinks.stimulator.actuator import Actuator
+from sinks.stimulator.audit import AUDIT_FILE, AuditLog, read_log
+from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
+from sinks.stimulator.devices.model import ModelLimits, StimulatorModel
+from sinks.stimulator.ledger import Ledger
+from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease, Train
+from sinks.stimulator.sham import ShamDevice
+from tests.sinks.stimulator.rig import CAPABILITIES
+from tests.sinks.stimulator.writing import Done, HandClock, scribe
+
+TRAIN = Train(20.0, 1.0, 200.0, "biphasic")
+
+
+class Recorded:
+    """A device that is the model, at a time moved by hand; implements `Device`."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**9
+        self.model = StimulatorModel(ModelLimits(CAPABILITIES, 1e9), lambda: self.now_ns)
+        self.said: list[DeviceAnswer] = []
+        self.done: list[str] = []
+        self.is_gone = False
+
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
+    def fileno(self) -> int:
+        return -1
+
+    def validate(self, lease: Lease) -> str | None:
+        return None
+
+    def _do(self, name: str, answer: DeviceAnswer) -> None:
+        if self.is_gone:
+            raise DeviceError(f"device must be connected to {name}, got none")
+        self.done.append(name)
+        self.said.append(answer)
+
+    def arm(self) -> None:
+        self._do("arm", self.model.arm())
+
+    def disarm(self) -> None:
+        self._do("disarm", self.model.disarm())
+
+    def start(self, lease: Lease) -> None:
+        self._do("start", self.model.start(lease))
+
+    def renew(self, lease: Lease) -> None:
+        self._do("renew", self.model.renew(lease))
+
+    def stop(self) -> None:
+        self.done.append("stop")
+        self.said.append(self.model.stop())
+
+    def status(self) -> None:
+        self._do("status", self.model.status())
+
+    def answers(self) -> list[DeviceAnswer]:
+        said, self.said = self.said, []
+        return said
+
+    def close(self) -> None:
+        self.stop()
+
+
+def lease(number: int, start_ma: float = 1.0, end_ma: float = 1.0) -> Lease:
+    return Lease(number, replace(TRAIN, amplitude_ma=end_ma), start_ma, 0.5, 2.0)
+
+
+def command(action: str, one: Lease | None = None) -> GateOutput:
+    return GateOutput("command", {"action": action, "state": "alpha"}, one)
+
+
+class Desk:
+    """An actuator and all around it."""
+
+    def __init__(self, folder: Path, done: Done) -> None:
+        self.device = Recorded()
+        self.log = AuditLog(folder / AUDIT_FILE, done.scribe)
+        self.ledger = Ledger(folder / "ledger", "s", "e", run="r", scribe=done.scribe, clock=HandClock().clock())
+        self.actuator = Actuator(
+            self.device, self.log, self.ledger, done.scribe, patience_s=0.5, clock_ns=lambda: self.device.now_ns
+        )
+        self._number = 0
+
+    def decide(self, *outputs: GateOutput) -> None:
+        one = GateInput(self._number, self.device.now_ns, "event", {})
+        self._number += 1
+        self.actuator.carry_out(one, outputs)
+
+    def close(self) -> None:
+        self.ledger.release()
+        self.log.close()
+
+
+def test_a_lease_leaves_when_its_record_is_on_the_disk_and_not_before(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+        desk.decide(command("arm"))
+        desk.decide(command("start", lease(1)))
+        assert desk.device.done == ["arm"]
+        done.sync()
+        written = read_log(tmp_path / AUDIT_FILE).outputs()
+        assert written[-1][1].lease == lease(1)
+        assert '"kind":"reserve"' in desk.ledger.path.read_text()
+        assert desk.actuator.leave() is None
+        assert desk.device.done == ["arm", "start"]
+        assert not desk.actuator.is_waiting
+        desk.close()
+
+
+def test_a_stop_leaves_at_once_and_withdraws_what_waits(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+        desk.decide(command("arm"))
+        desk.decide(command("start", lease(1)))
+        desk.decide(command("stop"))
+        assert desk.device.done == ["arm", "stop"]
+        done.sync()
+        assert desk.actuator.leave() is None
+        assert desk.device.done == ["arm", "stop"]
+        desk.decide(command("start", lease(2)), command("stop"))
+        done.sync()
+        assert desk.actuator.leave() is None
+        assert desk.device.done == ["arm", "stop", "stop"]
+        desk.close()
+
+
+def test_a_stop_does_not_need_a_disk(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+        desk.decide(command("arm"))
+        done.sync()
+        (tmp_path / AUDIT_FILE).unlink()
+        desk.decide(command("start", lease(1)))
+        assert "removed" in done.fails()
+        assert desk.actuator.leave() is None
+        desk.decide(command("stop"))
+        assert desk.device.done == ["arm", "stop"]
+        desk.close()
+
+
+def test_a_disk_that_is_slower_than_the_watchdog_is_said_and_the_lease_never_leaves(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+        desk.decide(command("start", lease(1)))
+        done.sync()
+        desk.device.now_ns += 600_000_000
+        assert desk.actuator.leave() == "the log must take a record within 0.5 s, got a disk that is slower"
+        assert desk.device.done == []
+        assert not desk.actuator.is_waiting
+        desk.close()
+
+
+def test_a_device_that_cannot_be_told_is_a_lost_one(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+        desk.device.is_gone = True
+        desk.decide(command("arm"))
+        answer = desk.actuator.answers()[0]
+        assert (answer.kind, answer.reason) == ("lost", "device must be connected to arm, got none")
+        desk.close()
+
+
+def test_the_ledger_settles_what_the_device_says_and_nothing_that_is_on_its_way(tmp_path: Path) -> None:
+    with scribe() as done:
+        desk = Desk(tmp_path, done)
+
+        def leave() -> None:
+            done.sync()
+            assert desk.actuator.leave() is None
+
+        desk.decide(command("arm"))
+        desk.decide(command("start", lease(1)))
+        leave()
+        desk.actuator.answers()
+        assert desk.ledger.session_uc == 2.0
+        desk.device.now_ns += 250_000_000
+        desk.decide(command("status"))
+        desk.decide(command("renew", lease(2)))
+        leave()
+        desk.actuator.answers()
+        after_first = desk.device.model.total_uc
+        assert desk.ledger.session_uc == pytest.approx(after_first + 2.0)
+        desk.device.now_ns += 100_000_000
+        desk.decide(command("stop"))
+        desk.actuator.answers()
+        assert desk.ledger.session_uc == pytest.approx(desk.device.model.total_uc)
+        desk.decide(command("start", lease(3)))  # an older "off" must not settle it
+        desk.device.said.append(DeviceAnswer("status", 0, False, desk.device.model.total_uc))
+        desk.actuator.answers()
+        assert desk.ledger.session_uc == pytest.approx(desk.device.model.total_uc + 2.0)
+        desk.close()
+
+
+def test_a_sham_device_ramps_then_does_nothing_and_says_that_it_delivers() -> None:
+    device = Recorded()
+    sham = ShamDevice(device, frozenset({1.0}), lambda: device.now_ns)
+    said: list[DeviceAnswer] = []
+
+    def after(seconds: float) -> None:
+        said.extend(sham.answers())
+        device.now_ns += round(seconds * 1e9)
+
+    sham.arm()
+    after(0.1)
+    sham.start(lease(1, 0.0, 0.5))
+    after(0.499)
+    sham.renew(lease(2, 0.5, 1.0))
+    after(0.499)
+    for number in range(3, 9):
+        sham.renew(lease(number))
+        after(0.3)
+    assert [one.kind for one in said] == ["ack"] * 9
+    assert [one.lease for one in said] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert all(one.is_on for one in said[1:])
+    delivered = [one.delivered_uc for one in said]
+    assert delivered == sorted(delivered)
+    assert delivered[-1] > 6.0
+    device.model.advance()
+    assert not device.model.is_on
+    assert max(one.to_ma for one in device.model.take_intervals()) == pytest.approx(1.0, abs=0.01)
+    assert device.model.total_uc < 0.5 * delivered[-1]
+    sham.stop()
+    last = sham.answers()[-1]
+    assert (last.command, last.is_on) == ("stop", False)
+    device.now_ns += 10**9
+    sham.renew(lease(9))
+    assert sham.answers()[-1].kind == "nack"
+
+
+def test_an_assignment_is_sealed_and_committed_to(tmp_path: Path) -> None:
+    drawn = draw_assignment(tmp_path, draw=lambda n: n - 1, salt=lambda n: "s" * n)
+    assert drawn.arm == "real"
+    assert drawn.commitment == commit("real", "s" * 32) != commit("sham", "s" * 32)
+    sealed = tmp_path / ASSIGNMENT_FILE
+    assert sealed.stat().st_mode & 0o777 == 0o600
+    assert json.loads(sealed.read_text()) == {"arm": "real", "salt": "s" * 32}
+    with pytest.raises(FileExistsError):
+        draw_assignment(tmp_path)
+
+
+def test_both_arms_are_drawn_and_salts_differ(tmp_path: Path) -> None:
+    drawn = []
+    for number in range(40):
+        (tmp_path / str(number)).mkdir()
+        drawn.append(draw_assignment(tmp_path / str(number)))
+    assert {one.arm for one in drawn} == {"real", "sham"}
+    assert len({one.commitment for one in drawn}) == 40

@@ -1,0 +1,221 @@
+"""Hard limits, session limits, and the verdict on every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.loading import ConfigFaults
+from config.stimulation import LimitSettings
+from sinks.stimulator import profiles
+from sinks.stimulator.assessing import assess_table, assessment_text
+from sinks.stimulator.envelope import Assessment, Envelope
+from sinks.stimulator.limits import session_limits
+from sinks.stimulator.profiles import HARD_LIMITS_FILE, HARD_LIMITS_SHA256, file_sha256, load_hard_limits
+from tests.sinks.stimulator.rig import CAPABILITIES, EXAMPLE, HARD, row, settings
+
+
+def assess(one: Any, **values: Any) -> Assessment:
+    chosen = settings(**values)
+    return Envelope(chosen, session_limits(chosen, HARD), HARD.shannon, CAPABILITIES).assess(one)
+
+
+def rules(found: Assessment) -> list[str]:
+    return [check.rule for check in found.failures]
+
+
+def test_the_example_is_refused_on_a_small_contact_with_both_numbers() -> None:
+    low, medium, high = (assess(one) for one in EXAMPLE)
+    assert low.is_allowed
+    assert medium.is_allowed
+    assert rules(high) == ["charge_density_uc_cm2", "shannon_k"]
+    assert high.reason == (
+        "charge_density_uc_cm2 must be at most 30, got 41.67; shannon_k must be at most 1.5, got 2.018"
+    )
+
+
+def test_the_example_is_harmless_on_a_large_pad() -> None:
+    found = [assess(one, electrode_area_cm2=25.0, route="transcutaneous") for one in EXAMPLE]
+    assert all(one.is_allowed for one in found)
+    assert found[2].numbers["shannon_k"] < 0
+    assert found[2].numbers["rms_density_ma_cm2"] == pytest.approx(0.063, abs=0.001)
+
+
+def test_a_k_between_the_default_and_the_hard_limit_can_be_asked_for_and_warns() -> None:
+    strong = row(amplitude_ma=6.5)  # 1.3 uC on .05 cm2: k = 1.529
+    assert rules(assess(strong, electrode_area_cm2=0.05)) == ["shannon_k"]
+    found = assess(strong, electrode_area_cm2=0.05, limits={"max_shannon_k": 1.7})
+    assert found.is_allowed
+    assert [check.rule for check in found.checks if check.warns] == ["shannon_k"]
+
+
+@pytest.mark.parametrize(
+    ("values", "failing"),
+    [
+        ({"waveform": "monophasic"}, ["waveform", "net_dc_ua"]),
+        ({"amplitude_ma": 10.01, "pulse_width_us": 100.0}, ["device_amplitude_ma", "amplitude_ma"]),
+        ({"pulse_width_us": 600.0, "amplitude_ma": 1.0}, ["pulse_width_us"]),
+        ({"frequency_hz": 250.0}, ["device_frequency_hz", "frequency_hz"]),
+        ({"frequency_hz": 200.0, "pulse_width_us": 400.0, "amplitude_ma": 0.5}, ["duty"]),
+        ({"duration_s": 3601.0}, ["dose_s"]),
+        ({"duration_s": 2.0}, ["ramps_s"]),
+        ({"amplitude_ma": 0.009}, ["quantised_amplitude_ma"]),
+    ],
+)
+def test_each_rule_refuses_alone(values: dict[str, Any], failing: list[str]) -> None:
+    assert rules(assess(row(**values))) == failing
+
+
+@pytest.mark.parametrize(
+    ("limits", "failing"),
+    [
+        ({"max_charge_per_phase_uc": 0.39}, "charge_per_phase_uc"),
+        ({"max_charge_density_uc_cm2": 6.6}, "charge_density_uc_cm2"),
+        ({"max_shannon_k": 0.4}, "shannon_k"),
+        ({"max_current_density_ma_cm2": 33.0}, "current_density_ma_cm2"),
+        ({"max_rms_ma": 0.28}, "rms_ma"),
+        ({"max_rms_density_ma_cm2": 4.7}, "rms_density_ma_cm2"),
+        ({"max_duty": 0.019}, "duty"),
+        ({"max_pulse_energy_mj": 0.00039}, "pulse_energy_mj"),
+        ({"min_ramp_s": 1.1}, "ramp_s"),
+        ({"max_session_s": 59.0}, "dose_session_s"),
+        ({"max_session_charge_mc": 1.1}, "dose_session_charge_mc"),
+        ({"max_day_charge_mc": 1.1}, "dose_day_charge_mc"),
+    ],
+)
+def test_each_limit_of_the_session_refuses_alone(limits: dict[str, float], failing: str) -> None:
+    assert assess(row()).is_allowed
+    assert rules(assess(row(), limits=limits)) == [failing]
+
+
+def test_a_value_on_a_limit_is_allowed() -> None:
+    on = row(amplitude_ma=9.0, pulse_width_us=200.0)  # 1.8 uC on .06 cm2: 30 uC/cm2 to the last digit
+    found = assess(on, limits={"max_shannon_k": 1.75})
+    assert found.numbers["charge_density_uc_cm2"] == 30.0
+    assert found.is_allowed
+
+
+def test_what_is_judged_is_what_the_device_can_be_set_to() -> None:
+    found = assess(row(amplitude_ma=2.5067, pulse_width_us=200.9, frequency_hz=50.04))
+    assert (found.train.amplitude_ma, found.train.pulse_width_us, found.train.frequency_hz) == (2.5, 200.0, 50.0)
+    assert found.numbers["charge_per_phase_uc"] == 0.5
+
+
+def test_a_ramp_is_as_long_as_the_slew_limit_needs() -> None:
+    assert assess(row(), limits={"max_slew_ma_s": 0.5}).ramp_s == 4.0
+    assert assess(row()).ramp_s == 1.0
+
+
+def test_alternating_current_near_the_eyes_needs_an_override() -> None:
+    sine = row(waveform="sine", frequency_hz=10.0, pulse_width_us=0.0, amplitude_ma=1.0)
+    place = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tacs", "gate": {"ramp_s": 5.0}}
+    assert rules(assess(sine, **place)) == ["requires_override"]
+    assert "requires_override must be true from 5 to 30 Hz, got False" in assess(sine, **place).reason
+    assert assess(sine.model_copy(update={"requires_override": True}), **place).is_allowed
+
+
+def test_the_three_maxima_of_direct_current_are_separate() -> None:
+    place: dict[str, Any] = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tdcs"}
+    direct = row(waveform="direct", frequency_hz=0.0, pulse_width_us=0.0, amplitude_ma=2.0, duration_s=1800.0)
+    assert assess(direct, **place, gate={"ramp_s": 30.0}).is_allowed
+    tight = {"max_session_charge_mc": 3000.0}
+    assert rules(assess(direct, **place, gate={"ramp_s": 30.0}, limits=tight)) == ["dose_session_charge_mc"]
+    assert rules(assess(direct, **{**place, "electrode_area_cm2": 20.0}, gate={"ramp_s": 30.0})) == [
+        "current_density_ma_cm2"
+    ]
+
+
+def test_a_micro_electrode_has_the_lower_charge_per_phase() -> None:
+    tiny = row(amplitude_ma=0.05)
+    assert "charge_per_phase_uc" in rules(assess(tiny, electrode_area_cm2=1e-5))
+
+
+CUSTOM = HARD.of("custom", "implanted")
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in LimitSettings.model_fields if key != "min_ramp_s" and getattr(CUSTOM, key) is not None]
+)
+def test_no_limit_can_be_loosened(key: str) -> None:
+    hard = getattr(CUSTOM, key)
+    looser = hard + 1 if isinstance(hard, int) else min(hard * 1.01, 1.0) if key == "max_duty" else hard * 1.01
+    chosen = settings(limits={key: looser})
+    with pytest.raises(ConfigFaults, match=rf"^stimulation\.limits\.{key} must be at most .*, got {looser!r}$"):
+        session_limits(chosen, HARD)
+    tighter = hard - 1 if isinstance(hard, int) else hard * 0.5
+    assert getattr(session_limits(settings(limits={key: tighter}), HARD), key) == tighter
+
+
+def test_a_shorter_ramp_than_the_hard_one_is_a_fault() -> None:
+    place: dict[str, Any] = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tdcs"}
+    with pytest.raises(ConfigFaults, match=r"stimulation\.limits\.min_ramp_s must be at least 10, got 1\.0"):
+        session_limits(settings(limits={"min_ramp_s": 1.0}, **place), HARD)
+
+
+def test_all_loose_limits_are_named_at_once() -> None:
+    with pytest.raises(ConfigFaults) as caught:
+        session_limits(settings(limits={"max_amplitude_ma": 99.0, "max_shannon_k": 1.8}), HARD)
+    assert len(caught.value.faults) == 2
+
+
+def test_k_is_never_configurable_above_the_damage_threshold() -> None:
+    with pytest.raises(ValueError, match=r"less than or equal to 1\.85"):
+        LimitSettings(max_shannon_k=1.86)
+    for routes in HARD.profiles.values():
+        if routes.implanted is not None:
+            assert (routes.implanted.max_shannon_k or 9) <= 1.75
+            assert routes.implanted.waveforms == ("biphasic",)
+
+
+def test_a_profile_has_only_its_routes() -> None:
+    with pytest.raises(ConfigFaults, match=r"stimulation\.route must be 'transcutaneous' for profile 'tdcs'"):
+        session_limits(settings(profile="tdcs"), HARD)
+
+
+def test_the_shipped_limits_are_the_known_ones() -> None:
+    assert file_sha256(HARD_LIMITS_FILE) == HARD_LIMITS_SHA256
+    assert load_hard_limits()[1] == HARD_LIMITS_SHA256
+
+
+def test_altered_shipped_limits_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    altered = tmp_path / "hard.yaml"
+    altered.write_text(HARD_LIMITS_FILE.read_text("utf-8").replace("30.0", "60.0"), "utf-8")
+    monkeypatch.setattr(profiles, "HARD_LIMITS_FILE", altered)
+    with pytest.raises(ConfigFaults, match=r"hard\.yaml must be the one that was shipped"):
+        load_hard_limits()
+    assert load_hard_limits(str(altered))[0].of("custom", "implanted").max_charge_density_uc_cm2 == 60.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_shannon_k: 1.75", "max_shannon_k: 1.9", r"max_shannon_k must be less than or equal to 1\.85, got 1\.9"),
+        ("waveforms: [biphasic]", "waveforms: [monophasic]", r"implanted\.waveforms must be \['biphasic'\]"),
+        ("max_net_dc_ua: 0.1 ", "# ", r"implanted\.max_net_dc_ua must be given"),
+        ("version: 1", "version: 2", r"version must be 1, got 2"),
+    ],
+)
+def test_a_file_of_ones_own_cannot_allow_everything(tmp_path: Path, old: str, new: str, message: str) -> None:
+    own = tmp_path / "own.yaml"
+    text = HARD_LIMITS_FILE.read_text("utf-8")
+    assert old in text
+    own.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(ConfigFaults, match=message):
+        load_hard_limits(str(own))
+
+
+def test_a_missing_file_of_limits_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFaults, match=r"stimulation\.hard_limits_file must be a readable file"):
+        load_hard_limits(str(tmp_path / "none.yaml"))
+
+
+def test_the_table_is_assessed_as_json_and_as_text() -> None:
+    found = assess_table(settings(), classes=("low", "high"))
+    assert [one["verdict"] for one in found["rows"]] == ["allowed", "allowed", "refused"]
+    assert [one["is_asked_for"] for one in found["rows"]] == [True, False, True]
+    text = assessment_text(found)
+    assert "refused: charge_density_uc_cm2 must be at most 30, got 41.67" in text
+    assert "refused: shannon_k must be at most 1.5, got 2.018" in text
+    assert "never asked for" in text
