@@ -25,12 +25,12 @@ from stream.contracts.events import Event
 from stream.engine import Engine
 from stream.ring.header import NEXT
 from stream.runner.hot import HotLoop, HotPlan
+from stream.runner.lsl_sourcing import LslOpener
 from stream.runner.placement import follow_parent, quiet_memory, settle
 from stream.runner.shared import Shared
-from stream.runner.sourcing import open_markers
+from stream.runner.sourcing import LiveMarkers
 from stream.runner.warming import warm_up
 from stream.sources.lsl.library import quiet_library
-from stream.sources.lsl.markers import LslMarkers
 from stream.sources.lsl.network import Network
 from stream.sources.lsl.source import LslSource
 
@@ -184,7 +184,7 @@ class ProbedLoop(HotLoop):
         engine.source = source
         self._engine = engine
 
-    def take_turn(self, source: ProbedSource, markers: LslMarkers | None, moments: Moments) -> None:
+    def take_turn(self, source: ProbedSource, markers: LiveMarkers | None, moments: Moments) -> None:
         """Run one segment."""
         source.stop = self._stop
         source.n_events = lambda: self._words[NEXT]
@@ -199,10 +199,13 @@ def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection, fuller_shar
     quiet_library()
     config = plan.hot.config
     reached = settle(plan.hot.placement.hot, realtime=config.process.priority == "auto")
-    markers = open_markers(config.markers, plan.hot.source)
+    markers = plan.hot.source.opener.open_markers(config.markers)
     bundle = load_classifier(config)
     warm_up(config, plan.hot.source.info, bundle)
-    source = _subscribe(plan.hot.source.uid)
+    opener = plan.hot.source.opener
+    if not isinstance(opener, LslOpener):
+        raise TypeError(f"source must be one on LSL, got {type(opener).__name__}")
+    source = _subscribe(opener.uid)
     loops = {"hot": ProbedLoop(plan.hot, shared, bundle, source)}
     if plan.fuller is not None and fuller_shared is not None:
         warm_up(plan.fuller.config, plan.fuller.source.info, None)

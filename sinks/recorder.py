@@ -59,6 +59,8 @@ class RecordedRun:
         Whether the stamps are a recording's own.
     first_sample : int
         Number of the run's first sample, where the rows do not say it.
+    stimulates : bool
+        Whether there are markers of a stimulator.
     """
 
     pipeline: str
@@ -68,6 +70,7 @@ class RecordedRun:
     host: str = ""
     is_played: bool = False
     first_sample: int = 0
+    stimulates: bool = False
 
 
 class ReceivedMarker(NamedTuple):
@@ -177,6 +180,11 @@ class Recorder:
         if lines and not self._attempt(lambda writer: writer.write_texts(self._ids["events"], lines, stamps)):
             self.n_lost["events"] += len(lines)
 
+    def add_stimulation(self, markers: Sequence[str], stamps: Sequence[float]) -> None:
+        """Take what the stimulator was commanded and what was refused, as `sinks.stimulation_markers` writes it."""
+        if markers and not self._attempt(lambda writer: writer.write_texts(self._ids["stimulation"], markers, stamps)):
+            self.n_lost["events"] += len(markers)
+
     def add_clock_offset(self, now: float, offset_s: float) -> None:
         """Take a measurement of the sender's clock.
 
@@ -254,6 +262,9 @@ class Recorder:
         self._ids["arrivals"] = writer.add_stream(
             self._text_stream("arrivals", "neuroloop-arrivals", "int64", ("sequence", "stream", "n_before"))
         )
+        if self._run.stimulates:
+            said = self._text_stream("stimulation", "Markers", "string", ("stimulation",))
+            self._ids["stimulation"] = writer.add_stream(said)
         self._write_offset(writer)
 
     def _next_path(self) -> Path:

@@ -74,6 +74,13 @@ class RunFolder:
         """Write one JSON file of the folder; as `put_json`."""
         put_json(self.path / name, record)
 
+    def flush(self) -> None:
+        """Let others read what was written."""
+        try:
+            self._events.flush()
+        except OSError as error:
+            raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
+
     def close(self) -> None:
         """Finish ``events.jsonl``; may be called twice."""
         try:

@@ -6,17 +6,18 @@ The same object runs live, in replay and on a worker, which is what makes their 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.source import TimingSettings
-from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock
+from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock, StateDict
 from stream.contracts.events import Event, Marker, in_order
 from stream.pipeline import Pipeline
-from stream.staleness import Skip
+from stream.staleness import POLICIES, Skip
 from stream.tally import Tally
 from stream.timing import Sequencer
 
@@ -209,3 +210,31 @@ class Engine:
             missing={"filled": filled, "jumped": jumped},
             quality=counters,
         )
+
+    def get_state(self) -> StateDict:
+        """Return the whole state as one flat dict of new arrays: numbering, pipeline, books, tally.
+
+        What ``on_chunk`` has seen is not part of it.
+        """
+        state = {f"sequencer/{key}": value for key, value in self.sequencer.get_state().items()}
+        state.update({f"pipeline/{key}": value for key, value in self.pipeline.get_state().items()})
+        state.update({f"tally/{key}": value for key, value in self.tally.get_state().items()})
+        state["books"] = np.array([self._n_rows, self._n_skipped], np.int64)
+        rows = [(skip.first_arrival, skip.n, POLICIES.index(skip.policy), first) for skip, first in self._stale]
+        state["stale"] = np.array(rows, np.int64).reshape(-1, 4)
+        return state
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `get_state` of an engine with equal settings returned, bit for bit."""
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+        self.sequencer.set_state(part("sequencer/"))
+        self.pipeline.set_state(part("pipeline/"))
+        self.tally.set_state(part("tally/"))
+        self._n_rows, self._n_skipped = (int(count) for count in state["books"])
+        self._stale = [
+            (Skip(int(first_arrival), int(n), POLICIES[int(policy)]), int(first))
+            for first_arrival, n, policy, first in state["stale"]
+        ]

@@ -44,6 +44,11 @@ class MarkerTrack:
         self._highest = -np.inf
         self._used: dict[int, int] = {}
 
+    @property
+    def history_samples(self) -> int:
+        """How many stamps are remembered, at least."""
+        return self._history_samples
+
     def add(self, markers: Sequence[Marker]) -> None:
         """Take new markers; `place` gives their events."""
         for marker in markers:
@@ -101,10 +106,12 @@ class MarkerTrack:
     def get_state(self) -> StateDict:
         """Return everything as arrays."""
         stamps = [part for _, part in self._history]
-        indices = [np.arange(first, first + len(part)) for first, part in self._history]
+        lengths = np.array([len(part) for part in stamps], np.int64)
+        offsets = np.array([first for first, _ in self._history], np.int64) - (np.cumsum(lengths) - lengths)
+        samples = np.repeat(offsets, lengths) + np.arange(self._kept)
         return {
             "stamps": np.concatenate(stamps) if stamps else np.empty(0),
-            "samples": np.concatenate(indices) if indices else np.empty(0, np.int64),
+            "samples": samples,
             "highest": np.array([self._highest]),
             "n_taken": np.array([self._n_taken]),
             "used": np.array(list(self._used.items()), dtype=np.int64).reshape(-1, 2),

@@ -187,6 +187,11 @@ class Pipeline:
         """Index expected next, ``None`` before the first chunk."""
         return self._next_sample
 
+    @property
+    def marker_history_samples(self) -> int:
+        """How many stamps are kept for markers that come late, at least."""
+        return self._markers.history_samples
+
     def push(self, chunk: Chunk, markers: Sequence[Marker] = ()) -> list[Event]:
         """Process one chunk.
 

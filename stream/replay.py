@@ -18,11 +18,13 @@ from stream.app import Built, build, load_classifier
 from stream.contracts.errors import ConfigError, StreamEnded, StreamMismatch
 from stream.contracts.events import Event, Marker
 from stream.engine import Engine
+from stream.gate_replay import EventMerge
 from stream.latency import LatencyTable
 from stream.machine import machine_settings
 from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance
 from stream.quality import QualityMeter
+from stream.requests import write_requests
 from stream.scripted import ScriptedEngine
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.recordings.run_script import RunScript
@@ -67,6 +69,8 @@ class Replay:
         Called with the events and the progress of each block.
     script : RunScript, optional
         Of a recorded run: which markers came when, which rows were skipped; ``markers`` are not used then.
+    commands : sequence of Event
+        Of a recorded run that stimulated: what its gate decides again, in order.
     """
 
     config: Config
@@ -79,6 +83,7 @@ class Replay:
     notes: Sequence[str] = ()
     listeners: Sequence[Listener] = ()
     script: RunScript | None = None
+    commands: Sequence[Event] = ()
 
     def __post_init__(self) -> None:
         if self.config.source.timing == "counter" and self.stream.sample_numbers is None:
@@ -111,6 +116,9 @@ class Replay:
                 engine.add_markers(self.markers)
             begin = time.perf_counter()
             self._loop(engine, folder, begin)
+            folder.flush()
+            if self.config.stimulation is not None:
+                write_requests(self.out, self.config.stimulation)
             elapsed_s = time.perf_counter() - begin
             infos = {stage.name: stage.info_out for stage in self.built.pipeline.stages}
             infos[INPUT_TAP] = self.stream.info
@@ -140,6 +148,8 @@ class Replay:
         scripted = None if self.script is None else ScriptedEngine(engine, self.script)
         push = engine.push_block if scripted is None else scripted.push
         finish = engine.finish if scripted is None else scripted.finish
+        merge = EventMerge(self.commands)
+        engine.tally.add(self.commands)
         drift_log = DriftLog(self.out / DRIFT_FILE) if self.config.drift else None
         while True:
             try:
@@ -154,11 +164,12 @@ class Replay:
             start = time.perf_counter_ns()
             events = push(block)
             self._latency.add(0, time.perf_counter_ns() - start)
+            events = merge.with_earlier(events)
             folder.write(events)
             if drift_log is not None:
                 drift_log.add(engine.sequencer.next_sample - 1, engine.pipeline.drift_score)
             self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
-        events = finish()
+        events = [*merge.with_earlier(finish()), *merge.rest()]
         folder.write(events)
         self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, cast
 from config.source import SourceSettings
 
 Policy = Literal["skip_to_newest", "refuse"]
-_POLICIES = ("skip_to_newest", "refuse")
+POLICIES: tuple[Policy, ...] = ("skip_to_newest", "refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def skips_of(events: Iterable[Mapping[str, Any]]) -> tuple[Skip, ...]:
     """
     found = {}
     for event in events:
-        if event.get("type") != "skip" or event.get("policy") not in _POLICIES:
+        if event.get("type") != "skip" or event.get("policy") not in POLICIES:
             continue
         first, n = event.get("first_arrival"), event.get("n")
         if isinstance(first, int) and isinstance(n, int) and first >= 0 and n > 0:

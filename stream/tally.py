@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.contracts.chunks import StateDict
 from stream.contracts.events import Event
 
 
@@ -40,3 +45,22 @@ class Tally:
             Seconds between two rows of probabilities.
         """
         return {state: round(rows * row_s, 6) for state, rows in sorted(self._state_rows.items()) if rows}
+
+    def get_state(self) -> StateDict:
+        """Return everything as arrays."""
+        state: StateDict = {"state": np.array([] if self._state is None else [self._state], np.str_)}
+        for name, counter in self._counters().items():
+            state[f"{name}_names"] = np.array(list(counter), np.str_)
+            state[name] = np.array(list(counter.values()), np.int64)
+        return state
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Continue from what `get_state` returned."""
+        self._state = str(state["state"][0]) if len(state["state"]) else None
+        for name, counter in self._counters().items():
+            counter.clear()
+            for key, count in zip(state[f"{name}_names"], state[name], strict=True):
+                counter[str(key)] = int(count)
+
+    def _counters(self) -> dict[str, Counter[str]]:
+        return {"events": self.events, "predictions": self.predictions, "state_rows": self._state_rows}

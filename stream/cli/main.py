@@ -11,11 +11,45 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from config.loading import ConfigFaults
-from stream.cli import baseline, checking, demo, doctor, replaying, reporting, running, soaking, training
+from stream.cli import (
+    baseline,
+    bridging,
+    brokering,
+    checking,
+    demo,
+    doctor,
+    exporting,
+    latency,
+    operating,
+    replaying,
+    reporting,
+    running,
+    soaking,
+    training,
+    verifying,
+    working,
+)
 from stream.contracts.errors import NeuroloopError
 from stream.logs import set_up_logs
 
-_COMMANDS = (demo, running, replaying, checking, training, doctor, reporting, baseline, soaking)
+_COMMANDS = (
+    demo,
+    running,
+    replaying,
+    operating,
+    verifying,
+    checking,
+    training,
+    doctor,
+    reporting,
+    exporting,
+    baseline,
+    soaking,
+    latency,
+    brokering,
+    bridging,
+    working,
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from config.loading import load_config
 from sinks.run_folder import CONFIG_FILE
+from sinks.stimulator.audit import AUDIT_FILE
 from sinks.terminal import TerminalView
 from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
 from stream.contracts.errors import ConfigError
+from stream.gate_replay import gate_events, replay_gate_alone
 from stream.monitors import with_stream_baselines
 from stream.replay import Listener, Replay
+from stream.sources.recordings.run_parts import part_paths
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,6 +79,11 @@ def run_replay(options: argparse.Namespace) -> int:
     config = load_config(_config_name(options), options.set)
     if options.rebaseline:
         config = with_stream_baselines(config)
+    if (options.recording / AUDIT_FILE).is_file() and not part_paths(options.recording):
+        summary = replay_gate_alone(options.recording, config, options.out)
+        print(f"{sum(summary['events'].values())} commands and refusals; {summary['notes'][0]}", file=sys.stderr)
+        print(options.out)
+        return 0
     recording, stream, markers = open_selected(options.recording, options, config.source)
     listeners: list[Listener] = []
     view = TerminalView.if_interactive(stream.info, title=f"{config.name} over {options.recording.name}")
@@ -92,6 +100,7 @@ def run_replay(options: argparse.Namespace) -> int:
         notes=recording.notes,
         listeners=listeners,
         script=script_for(recording, stream),
+        commands=gate_events(options.recording) if options.recording.is_dir() else (),
     )
     if view is not None:
         with view:

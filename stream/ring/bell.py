@@ -85,6 +85,10 @@ class Listener:
         self._watched = 0
         self._pidfd = -1
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `wait` would not sleep, for who watches other things too."""
+        return self._epoll.fileno()
+
     def watch(self, pid: int) -> None:
         """Let the death of a process wake the sleeper too; replaces the one watched before, 0 watches none."""
         if self._pidfd >= 0:

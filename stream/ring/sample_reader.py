@@ -12,7 +12,7 @@ from stream.contracts.chunks import StreamInfo, make_chunk
 from stream.contracts.sharing import SampleRows
 from stream.ring.bell import Bell
 from stream.ring.cursor import Cursor
-from stream.ring.header import HEAD, LIMIT, RingHeader
+from stream.ring.header import HEAD, LIMIT, Place, RingHeader
 
 
 class SampleRingReader:
@@ -98,9 +98,14 @@ class SampleRingReader:
         self._cursor.advance(row + n_samples, n_samples, n_lost)
         return SampleRows(make_chunk(data, timestamps, first, valid, self._info), arrival_ns, n_lost)
 
-    def commit(self) -> None:
-        """Say that all rows read so far are dealt with; after a restart, reading goes on from here."""
-        self._cursor.commit()
+    @property
+    def place(self) -> Place:
+        """Where the next row will be read; may be given to `commit` later."""
+        return self._cursor.place
+
+    def commit(self, place: Place | None = None) -> None:
+        """Say that all rows read so far, or up to an earlier place, are dealt with; a restart goes on from there."""
+        self._cursor.commit(place)
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there are rows, the writer is gone or the time is over; say whether there are rows.

@@ -16,6 +16,7 @@ from stream.contracts.errors import NeuroloopError
 from stream.player import Player
 from stream.runner.child import signals_held
 from stream.runner.placement import follow_parent, plan_placement, settle
+from stream.runner.sourcing import FINDERS
 from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
 from stream.sources.lsl.library import quiet_library
 from stream.sources.recordings.opening import open_recording
@@ -28,10 +29,10 @@ _GONE_S = 1.0
 
 
 class Amplifier:
-    """Give a configuration whose source is on LSL, whatever kind it asked for.
+    """Give a configuration whose source is live, whatever kind it asked for.
 
-    A source of kind ``lsl`` is left alone. For ``simulator`` and ``recording`` a process is started that waits for its
-    first consumer and then sends in real time, stamped with this machine's clock.
+    A source of kind ``lsl`` or ``kafka`` is left alone. For ``simulator`` and ``recording`` a process is started that
+    waits for its first consumer and then sends in real time, stamped with this machine's clock.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class Amplifier:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._process: SpawnProcess | None = None
-        if config.source.kind == "lsl":
+        if config.source.kind in FINDERS:
             return
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)

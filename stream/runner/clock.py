@@ -6,7 +6,7 @@ import logging
 import threading
 
 from stream.contracts.errors import StreamLost
-from stream.runner.sourcing import SourcePlan, open_clock
+from stream.runner.sourcing import SourcePlan
 
 _EVERY_S = 5.0
 _log = logging.getLogger("neuroloop.cold")
@@ -43,7 +43,7 @@ class ClockWatch:
     def _measure(self) -> None:
         """Measure as long as the sender answers."""
         try:
-            clock = open_clock(self._plan)
+            clock = self._plan.opener.open_clock()
         except StreamLost:
             return
         while clock is not None and not self._stopped.is_set():

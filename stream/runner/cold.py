@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from config.loading import ConfigFaults
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
 from sinks.drift_log import DRIFT_FILE, DriftLog
-from sinks.metrics import RunCollector
+from sinks.metrics import Families, RunCollector
 from sinks.metrics_server import serve
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, RunFolderError, put_json
 from sinks.terminal import TerminalView
@@ -30,22 +31,43 @@ from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import Event
 from stream.logs import set_up_logs
 from stream.quality import QualityMeter
+from stream.requests import write_requests
+from stream.ring.header import Place
 from stream.runner.child import tell
 from stream.runner.clock import ClockWatch
 from stream.runner.health import RunHealth
 from stream.runner.journal import Journal
 from stream.runner.placement import follow_parent, is_orphan, settle
 from stream.runner.processes import use_of_run
-from stream.runner.shared import COUNTED, COUNTS, IN_TO_OUT, LOOP, QUALITY, READER, EventRecord, Shared, unpack_event
+from stream.runner.published import kafka_families
+from stream.runner.shared import (
+    COUNTED,
+    COUNTS,
+    IN_TO_OUT,
+    LOOP,
+    QUALITY,
+    READER,
+    EventRecord,
+    Shared,
+    as_event,
+    unpack_event,
+)
 from stream.runner.sourcing import SourcePlan
+from stream.runner.stimulation_view import metrics_of, panel_of, status_of
 from stream.sources.lsl.library import quiet_library
 from stream.tally import Tally
 
 _WAIT_S = 0.1
 _BATCH = 4096
 _HOLD_S = 1.0
-_IDENTITY = frozenset({"id", "type", "stream", "sample", "time", "delay_s"})
 _log = logging.getLogger("neuroloop.cold")
+
+
+class _Places(NamedTuple):
+    """Where reading stands in the two rings of events."""
+
+    events: Place
+    said: Place | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +125,10 @@ class Cold:
         self._shared = shared
         self._info = plan.source.info
         self._events = shared.events.reader(READER)
+        link, stimulation = shared.stimulation, plan.config.stimulation
+        self._said = link.said.reader(READER) if link is not None else None
+        self._alive_ns = link.numbers("cold_ns") if link is not None else None
+        self._wait_s = _WAIT_S if stimulation is None else min(_WAIT_S, stimulation.gate.watchdog_s / 4)
         self._samples = shared.samples.reader(READER)
         self._journal: Journal | None = None
         if plan.out is not None:
@@ -120,6 +146,7 @@ class Cold:
             process_use=lambda: use_of_run(plan.supervisor_pid),
             reference_accuracy=plan.reference_accuracy,
             has_drift=bool(plan.config.drift),
+            beside=self._families_beside(),
         )
         health = RunHealth(
             shared, n_warmup=round(plan.warmup_s * self._info.sfreq), ready_s=plan.config.metrics.ready_s
@@ -137,6 +164,16 @@ class Cold:
         self._quality = QualityMeter(self._info)
         self._unwritten_before = int(shared.numbers("events_unwritten")[0])
 
+    def _families_beside(self) -> tuple[Families, ...]:
+        """Return the metrics of the processes that this run has besides."""
+        plan, link = self._plan, self._shared.stimulation
+        families: list[Families] = []
+        if link is not None:
+            families.append(metrics_of(link, plan.config.name, self._info.name))
+        if plan.config.kafka is not None and plan.config.kafka.publish:
+            families.append(kafka_families(self._shared, plan.config.kafka, plan.config.name, self._info.name))
+        return tuple(families)
+
     def _make_view(self) -> TerminalView | None:
         plan = self._plan
         if not plan.show:
@@ -146,17 +183,43 @@ class Cold:
             view = TerminalView(self._info, title=plan.title)
         if view is not None:
             view.set_classes(self._shared.classes)
+            if plan.config.stimulation is not None:
+                view.set_stimulation(panel_of(plan.config.stimulation))
         return view
 
     def run(self) -> None:
         """Serve until the rings are closed, then close the books."""
-        while not (self._events.is_ended and self._samples.is_ended):
-            self._events.wait(_WAIT_S)
+        while not self._is_over():
+            if self._alive_ns is not None:
+                self._alive_ns[0] = time.monotonic_ns()
+            (self._said if self._said is not None and self._events.is_ended else self._events).wait(self._wait_s)
             self._drain()
             if self._newest < 0 and is_orphan():  # a hot process that had not begun leaves the rings open
                 break
         self._drain()
         self._close_books()
+
+    def _is_over(self) -> bool:
+        """Whether everybody who writes into the rings is gone and all is read."""
+        is_said = self._said is None or self._said.is_ended
+        return self._events.is_ended and self._samples.is_ended and is_said
+
+    def _read_events(self) -> tuple[list[bytes], _Places]:
+        """Take records of the hot process and of the stimulator's, and say up to where."""
+        batch = self._events.read(_BATCH)
+        n_lost, records = batch.n_lost, list(batch.records)
+        if self._said is not None:
+            said = self._said.read(_BATCH)
+            n_lost, records = n_lost + said.n_lost, records + list(said.records)
+        if n_lost:
+            _log.warning("%d events were overwritten before they were written", n_lost)
+        return records, _Places(self._events.place, self._said.place if self._said is not None else None)
+
+    def _commit(self, places: _Places) -> None:
+        """Say that everything before is dealt with."""
+        self._events.commit(places.events)
+        if self._said is not None:
+            self._said.commit(places.said)
 
     def _drain(self) -> None:
         """Take what the rings hold, write what is due, show it."""
@@ -166,28 +229,28 @@ class Cold:
         self._collector.clock_offset_s = self._clock.offset_s
         fresh: list[EventRecord] = []
         while True:
-            batch = self._events.read(_BATCH)
-            if batch.n_lost:
-                _log.warning("%d events were overwritten before they were written", batch.n_lost)
-            if not batch.records:
+            taken, places = self._read_events()
+            if not taken:
                 break
-            records = [unpack_event(record) for record in batch.records]
+            records = [unpack_event(record) for record in taken]
             fresh += records
             if self._journal is None:
-                self._events.commit()
+                self._commit(places)
             else:
-                self._journal.add(records, [self._delivery(one, offset) for one in records], self._events.place)
+                self._journal.add(records, [self._delivery(one, offset) for one in records], places)
         if self._journal is not None:
             written = self._journal.write_due(now_ns)
             self._count_unwritten(self._journal)
             if written is not None:
-                self._events.commit(written)
-        events = [_as_event(record) for record in fresh]
+                self._commit(written)
+        events = [as_event(record) for record in fresh]
         self._tally.add(events)
         self._publish(events)
         if self._view is not None:
             n_received = int(self._shared.numbers("received")[0])
-            self._view.update(events, n_received, self._elapsed_s(), self._figures(offset))
+            link = self._shared.stimulation
+            status = None if link is None else status_of(link)
+            self._view.update(events, n_received, self._elapsed_s(), self._figures(offset), status)
 
     def _publish(self, events: Sequence[Event]) -> None:
         """Give the collector what is no plain counter: accuracy and drift score, once they have a value."""
@@ -276,10 +339,16 @@ class Cold:
         if self._journal is None or plan.out is None:
             return
         self._journal.close()
-        self._events.commit()
+        self._commit(_Places(self._events.place, self._said.place if self._said is not None else None))
         self._count_unwritten(self._journal)
         if self._accuracy is not None:
             self._accuracy.finish()
+        if plan.config.stimulation is not None:
+            try:
+                write_requests(plan.out, plan.config.stimulation)
+            except (RunFolderError, ConfigFaults) as error:
+                _log.error("%s", error)
+                self._shared.numbers("files_unwritten")[0] += 1
         if self._journal.is_resumed:
             self._tally = _tally_of(plan.out / EVENTS_FILE)
         figures = {"machine": plan.machine, "hot": self._heard(), "rows": self._shared.latency().summary()}
@@ -318,7 +387,10 @@ class Cold:
                 "missing": {"filled": numbers["filled"], "jumped": numbers["jumped"]},
             },
             "quality": {**{name: numbers[name] for name in QUALITY}, **self._quality.report()},
-            "rings": {"samples_lost": self._samples.n_lost, "events_lost": self._events.n_lost},
+            "rings": {
+                "samples_lost": self._samples.n_lost,
+                "events_lost": self._events.n_lost + (self._said.n_lost if self._said is not None else 0),
+            },
             "events_unwritten": int(self._shared.numbers("events_unwritten")[0]),
             "outlet_errors": int(self._shared.numbers("outlet_errors")[0]),
             "events": dict(sorted(self._tally.events.items())),
@@ -348,13 +420,3 @@ def _tally_of(events_file: Path) -> Tally:
             one = Event(values["type"], values["stream"], values["sample"], 0, 0.0, 0.0, values)
             tally.add([one])
     return tally
-
-
-def _as_event(record: EventRecord) -> Event:
-    """Return the event of a record."""
-    identity = json.loads(record.line)
-    values = {key: value for key, value in identity.items() if key not in _IDENTITY}
-    return Event(
-        identity["type"], identity["stream"], record.sample, record.k, record.stamp, identity["delay_s"], values,
-        record.position,
-    )  # fmt: skip

@@ -15,7 +15,7 @@ from models.bundle import Bundle
 from sinks.lsl import LslOutlets
 from stream.app import Built, build, load_classifier
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import NeuroloopError, StreamLost, StreamMismatch
+from stream.contracts.errors import NeuroloopError, StreamEnded, StreamLost, StreamMismatch
 from stream.contracts.events import Event, Marker
 from stream.engine import Engine
 from stream.latency import DurationLog
@@ -24,11 +24,9 @@ from stream.runner.child import tell
 from stream.runner.keeping import Keeper
 from stream.runner.placement import Placement, follow_parent, quiet_memory, settle
 from stream.runner.shared import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
-from stream.runner.sourcing import SourcePlan, open_markers, open_source
+from stream.runner.sourcing import LiveMarkers, LiveSource, SourcePlan
 from stream.runner.warming import warm_up
 from stream.sources.lsl.library import quiet_library
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.source import LslSource
 from stream.staleness import Staleness
 
 _READ_S = 0.2
@@ -39,6 +37,8 @@ _MARKERS_NS = 5_000_000
 _LAST_MARKERS_S = 0.3
 _REOPEN_S = 0.5
 _MARKERS_SETTLE_S = 3.0
+_BACKLOG_S = 1.0
+"""Rows that come at once and are longer than this were waiting somewhere; their markers may be later than they."""
 _log = logging.getLogger("neuroloop.hot")
 
 
@@ -68,13 +68,13 @@ def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
     set_up_logs(plan.config.process.log)
     try:
         settings = settle(plan.placement.hot, realtime=plan.config.process.priority == "auto")
-        markers = open_markers(plan.config.markers, plan.source)
+        markers = plan.source.opener.open_markers(plan.config.markers)
         bundle = load_classifier(plan.config)
         warm_up(plan.config, plan.source.info, bundle)
         hot = HotLoop(plan, shared, bundle)
         if markers is not None:
             markers.settle(_MARKERS_SETTLE_S)
-        source = open_source(plan.source)
+        source = plan.source.opener.open()
     except NeuroloopError as error:
         tell(ready, "error", str(error))
         sys.exit(1)
@@ -118,6 +118,10 @@ class HotLoop:
         self._engine = Engine(plan.config.source, built.pipeline, self._keep, first_sample=plan.source.first_sample)
         self._samples = shared.samples.writer()
         self._events = shared.events.writer()
+        link, stimulation = shared.stimulation, plan.config.stimulation
+        self._requests = link.requests.writer() if link is not None else None
+        # the stimulator's watchdog looks at the progress counter: it must move in a silent stream too
+        self._read_s = _READ_S if stimulation is None else min(_READ_S, stimulation.gate.watchdog_s / 4)
         self._labels = {label: index for index, label in enumerate(shared.classes)}
         self._predictions = shared.numbers("predictions")
         self._decision_seconds = shared.counters.histogram("prediction_latency")
@@ -152,7 +156,7 @@ class HotLoop:
         """Note a numbered chunk; it goes into the ring when its events are out, for nobody waits for it there."""
         self._numbered.append(chunk)
 
-    def run(self, source: LslSource, markers: LslMarkers | None) -> None:
+    def run(self, source: LiveSource, markers: LiveMarkers | None) -> None:
         """Read, compute, emit, until told to stop or the stream is over."""
         shared, engine, plan = self._shared, self._engine, self._plan
         stop, progress = shared.numbers("stop"), shared.numbers("progress")
@@ -161,6 +165,7 @@ class HotLoop:
         stage_log, loop_seconds = self._stage_log, self._loop_seconds
         is_started = bool(started[0])
         keeper, staleness = self._keeper, self._staleness
+        backlog_rows = max(2, round(_BACKLOG_S * plan.source.info.sfreq))
         newest_stamp, now = self._newest_stamp, time.perf_counter_ns
         heartbeat = shared.numbers("heartbeat_ns")
         numbered, append = self._numbered, self._samples.append
@@ -170,7 +175,12 @@ class HotLoop:
             progress[0] += 1
             heartbeat[0] = now()
             try:
-                block = source.read(_READ_S)
+                block = source.read(self._read_s)
+            except StreamEnded:
+                break
+            except StreamMismatch as other:
+                _log.error("%s", other)
+                break
             except StreamLost as lost:
                 up[0] = 0
                 if n_expected is not None and n_received >= n_expected:
@@ -179,6 +189,7 @@ class HotLoop:
                 if not self._recover(source):
                     break
                 up[0] = 1
+                self._catch_up(markers)
                 continue
             begin = now()
             if end_ns and begin >= end_ns:
@@ -196,6 +207,8 @@ class HotLoop:
             if keeper is not None:
                 keeper.rows(block, begin)
             n_rows = len(block.timestamps)
+            if n_rows > backlog_rows:
+                self._catch_up(markers)
             skip = staleness.decide(n_received, n_rows) if n_rows > 1 else None
             n_received += n_rows
             events = engine.push_block(block) if skip is None else engine.push_late(block, skip)
@@ -230,12 +243,21 @@ class HotLoop:
         if self._keeper is not None:
             self._keeper.markers(markers)
 
+    def _catch_up(self, markers: LiveMarkers | None) -> None:
+        """Take the markers of samples that waited somewhere before they came."""
+        if markers is not None:
+            markers.settle(_MARKERS_SETTLE_S)
+            self._take_markers(markers.read())
+
     def _emit(self, events: Sequence[Event]) -> None:
         """Hand events to the outlets first, then to the ring."""
-        arrival, outlets = self._arrival_ns, self._outlets
+        arrival, outlets, requests = self._arrival_ns, self._outlets, self._requests
         for event in events:
             emitted = time.perf_counter_ns()
             record, line = pack_event(event, arrival, emitted)
+            if requests is not None:
+                requests.append(record)
+                requests.notify()
             if outlets is not None:
                 outlets.write_line(event, line)
             self._events.append(record)
@@ -257,7 +279,7 @@ class HotLoop:
         if self._outlets is not None:
             numbers("outlet_errors")[0] = self._outlets.n_errors.total()
 
-    def _recover(self, source: LslSource) -> bool:
+    def _recover(self, source: LiveSource) -> bool:
         """Say that the stream is lost, wait for it, say that it is back; False when the run shall end."""
         stop, plan = self._shared.numbers("stop"), self._plan
         self._emit_stream_event("lost")
@@ -289,7 +311,7 @@ class HotLoop:
         self._emit([Event("stream", self._plan.source.info.name, sample, k, time_s, 0.0, {"what": what}, 99)])
         self._samples.notify()
 
-    def _finish(self, markers: LslMarkers | None) -> None:
+    def _finish(self, markers: LiveMarkers | None) -> None:
         """Take the last markers, close the books."""
         if markers is not None and markers.senders:
             end = time.perf_counter() + _LAST_MARKERS_S
@@ -310,6 +332,8 @@ class HotLoop:
         finally:
             self._samples.close()
             self._events.close()
+            if self._requests is not None:
+                self._requests.close()
             if self._keeper is not None:
                 self._keeper.close()
             self._shared.bell.notify()

@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stream.ring.header import Place
 from stream.runner.shared import EventRecord
 
 _log = logging.getLogger("neuroloop.cold")
@@ -41,6 +40,8 @@ class _Held(NamedTuple):
 
 class Journal:
     """Write the events of a live run in order.
+
+    What says where a reader stands, in one ring or in several, is whatever it likes: the journal only gives it back.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ class Journal:
         self._held: list[_Held] = []
         self._held_bytes = 0
         self._n_taken = 0
-        self._batches: deque[tuple[int, Place]] = deque()
+        self._batches: deque[tuple[int, Any]] = deque()
         self._known = _resume(path, tail_bytes)
         self._file = path.open("ab", buffering=0)
         self._size = self._file.seek(0, os.SEEK_END)
@@ -86,7 +87,7 @@ class Journal:
         self.n_unwritten = 0
         """Records that were given up because the disk took nothing."""
 
-    def add(self, records: Sequence[EventRecord], deliveries: Sequence[Mapping[str, Any]], place: Place) -> None:
+    def add(self, records: Sequence[EventRecord], deliveries: Sequence[Mapping[str, Any]], place: Any) -> None:
         """Take a batch of records; one that an earlier journal wrote is left out.
 
         Parameters
@@ -94,7 +95,7 @@ class Journal:
         records : sequence of EventRecord
         deliveries : sequence of mapping
             Their delivery fields.
-        place : Place
+        place
             The reader's place behind the batch.
         """
         for record, delivery in zip(records, deliveries, strict=True):
@@ -106,7 +107,7 @@ class Journal:
             self._n_taken += 1
         self._batches.append((self._n_taken, place))
 
-    def write_due(self, now_ns: int) -> Place | None:
+    def write_due(self, now_ns: int) -> Any:
         """Write what no late marker can precede any more; return the place up to which all is dealt with.
 
         Parameters

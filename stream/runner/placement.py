@@ -18,6 +18,7 @@ _FIFO_PRIORITY = 10
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_TIMERSLACK = 29
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,11 @@ def quiet_memory() -> None:
     gc.disable()
     if sys.platform == "linux":  # wake-ups on time: the default slack adds 50 us
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, 1)
+
+
+def lock_memory() -> bool:
+    """Keep what this process has touched in memory, as far as the system allows; say whether it does."""
+    if sys.platform != "linux":
+        return False
+    system = ctypes.CDLL(None, use_errno=True)
+    return int(system.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _PREFIX = "neuroloop-"
-_CUT = {"ampli": "amplifier", "recor": "recorder"}
+_CUT = {"ampli": "amplifier", "recor": "recorder", "publi": "publisher", "stimu": "stimulator"}
 """The system keeps 15 characters of a name."""
 _USER_TICKS, _SYSTEM_TICKS, _RESIDENT_PAGES = 11, 12, 21
 """Fields of ``/proc/PID/stat`` behind the name, see proc(5)."""

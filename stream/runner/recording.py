@@ -5,6 +5,7 @@ It may be killed and started again at any time: the rings keep what it has not w
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ import pylsl
 
 from config.live import RecorderSettings
 from sinks.recorder import ReceivedMarker, RecordedRun, Recorder
+from sinks.stimulation_markers import marker_of
 from stream.contracts.errors import NeuroloopError
 from stream.logs import LogKind, set_up_logs
 from stream.ring.event_reader import EventRingReader
@@ -50,6 +52,8 @@ class RecordPlan:
     out: Path
     cores: frozenset[int]
     log: LogKind = "human"
+    electrode: str = ""
+    """Of a run that stimulates."""
 
 
 def run_recorder(plan: RecordPlan, shared: Shared, ready: Connection) -> None:
@@ -91,6 +95,11 @@ class Recording:
         self._readers: list[SampleRingReader | EventRingReader] = [
             self._raw, self._markers, self._events, *self._taps.values(),
         ]  # fmt: skip
+        link = shared.stimulation
+        self._electrode = plan.electrode
+        self._said = link.said.reader(RECORDER) if link is not None else None
+        if self._said is not None:
+            self._readers.append(self._said)
         next_row = self._raw.n_delivered + self._raw.n_lost
         self._recorder = Recorder(plan.out, plan.run, plan.settings, next_row=next_row)
         stack.callback(self._recorder.close)
@@ -130,6 +139,8 @@ class Recording:
             self._drain_tap(name, reader)
         self._drain_markers()
         self._drain_events()
+        if self._said is not None:
+            self._drain_said(self._said)
         recorder.tick()
         self._count()
 
@@ -160,6 +171,22 @@ class Recording:
             records = [unpack_event(record) for record in batch.records]
             self._recorder.add_events([one.line for one in records], [one.stamp for one in records])
             self._events.commit()
+
+    def _drain_said(self, reader: EventRingReader) -> None:
+        """Take what the stimulator process has said."""
+        while True:
+            batch = reader.read(_AT_ONCE_RECORDS)
+            self._recorder.n_lost["events"] += batch.n_lost
+            if not batch.records:
+                return
+            markers, stamps = [], []
+            for record in map(unpack_event, batch.records):
+                marker = marker_of(json.loads(record.line), self._electrode)
+                if marker is not None:
+                    markers.append(marker)
+                    stamps.append(record.stamp)
+            self._recorder.add_stimulation(markers, stamps)
+            reader.commit()
 
     def _count(self) -> None:
         """Put the losses where they outlive this process."""

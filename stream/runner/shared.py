@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sinks.kafka.counters import COUNTER_SPECS
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.events import Event, encode
 from stream.contracts.sharing import CounterSpec
@@ -19,12 +21,15 @@ from stream.ring.counters import CounterBlock
 from stream.ring.events import EventRing
 from stream.ring.samples import SampleRing
 from stream.runner.keeping import RECORDER, KeepRings
+from stream.runner.stimulation_link import StimulationLink
 
 READER = "cold"
+PUBLISHER = "publisher"
 LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
 """10 us to 0.66 s, then infinity."""
 _EVENT_BYTES_PER_S = 64 * 1024
 _HEADER = struct.Struct("<qiiqqd")
+_IDENTITY = frozenset({"id", "type", "stream", "sample", "time", "delay_s"})
 LOOP, IN_TO_OUT = "loop", "sample_in_to_event_out"
 
 
@@ -58,6 +63,16 @@ def unpack_event(record: bytes) -> EventRecord:
     return EventRecord(sample, position, k, arrival_ns, emitted_ns, stamp, record[_HEADER.size :].decode())
 
 
+def as_event(record: EventRecord) -> Event:
+    """Return the event of a record."""
+    identity = json.loads(record.line)
+    values = {key: value for key, value in identity.items() if key not in _IDENTITY}
+    return Event(
+        identity["type"], identity["stream"], record.sample, record.k, record.stamp, identity["delay_s"], values,
+        record.position,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Shared:
     """Everything in shared memory; handed to each process when it is spawned."""
@@ -70,6 +85,8 @@ class Shared:
     classes: tuple[str, ...]
     kept: KeepRings | None = None
     """What is left for a recorder, if there is one."""
+    stimulation: StimulationLink | None = None
+    """The stimulator process's ends, if there is one."""
 
     @classmethod
     def make(
@@ -80,8 +97,10 @@ class Shared:
         classes: Sequence[str],
         ring_s: float,
         kept: KeepRings | None = None,
+        stimulates: bool = False,
+        published: Sequence[str] = (),
     ) -> Shared:
-        """Make the rings for one stream.
+        """Make the rings for one stream; ``published`` is what a publisher process will read, if there is one.
 
         Raises
         ------
@@ -92,14 +111,17 @@ class Shared:
         bell = Bell()
         capacity = max(1024, round(ring_s * info.sfreq))
         readers = (READER,) if kept is None else (READER, RECORDER)
+        readers = (*readers, PUBLISHER) if published else readers
+        row_readers = (READER, PUBLISHER) if "samples" in published else (READER,)
         return cls(
             bell=bell,
-            samples=SampleRing.shared(info, capacity, bell=bell, readers=(READER,)),
+            samples=SampleRing.shared(info, capacity, bell=bell, readers=row_readers),
             events=EventRing.shared(max(1 << 20, round(ring_s * _EVENT_BYTES_PER_S)), bell=bell, readers=readers),
             counters=CounterBlock.shared(_specs(rows, classes)),
             rows=rows,
             classes=tuple(classes),
             kept=kept,
+            stimulation=StimulationLink.make(bell, readers) if stimulates else None,
         )
 
     def latency(self) -> LatencyTable:
@@ -120,6 +142,8 @@ class Shared:
         self.bell.close()
         if self.kept is not None:
             self.kept.close()
+        if self.stimulation is not None:
+            self.stimulation.close()
 
 
 COUNTED = ("duplicates", "skipped")
@@ -133,6 +157,7 @@ def _specs(rows: Sequence[str], classes: Sequence[str]) -> list[CounterSpec]:
     counts = [CounterSpec(name, "count") for name in COUNTS]
     return [
         *counts,
+        *COUNTER_SPECS,
         CounterSpec("stop", "count"),
         CounterSpec("finished", "count"),
         CounterSpec("progress", "count"),

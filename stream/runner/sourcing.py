@@ -1,25 +1,105 @@
-"""From the configuration to an open live source: found by the supervisor, opened by the hot process."""
+"""Live sources: found by the supervisor, opened by the processes; what they all have in common."""
 
 from __future__ import annotations
 
-import logging
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
 
 from config.live import MarkerSettings
-from config.source import SourceSettings
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import StreamLost, StreamMismatch
-from stream.sources.lsl.clock_offset import ClockOffset
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.network import FoundStream, Network, StreamQuery, find_stream
-from stream.sources.lsl.source import LslSource
-from stream.sources.units import assume_unit
+from config.tree import Config
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.events import Marker
 
-_log = logging.getLogger("neuroloop.source")
-_FIND_AGAIN_S = 10.0
-_SAME_S = 2.0
-_POLL_S = 0.01
+
+class LiveSource(Protocol):
+    """A `stream.contracts.seams.Source` that may be lost and found again."""
+
+    @property
+    def info(self) -> StreamInfo:
+        """The stream as its sender describes it."""
+        ...
+
+    def read(self, timeout_s: float) -> RawBlock | None:
+        """Wait at most so long for the first new sample and take all there is.
+
+        Raises
+        ------
+        StreamEnded
+            The sender said that this was all.
+        StreamLost
+            The sender is gone.
+        """
+        ...
+
+    def reopen(self, timeout_s: float) -> None:
+        """Look for the lost sender, at most so long, and go on with it.
+
+        Raises
+        ------
+        StreamLost
+            It is not back yet.
+        StreamMismatch
+            It came back as another stream.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the source holds; may be called twice."""
+        ...
+
+
+class LiveMarkers(Protocol):
+    """A `stream.contracts.seams.MarkerSource` beside a live source."""
+
+    @property
+    def senders(self) -> tuple[object, ...]:
+        """Who may still have something to say."""
+        ...
+
+    def read(self) -> list[Marker]:
+        """Return what came since the last call, in order of time; never waits."""
+        ...
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait, at most so long, until all that is wanted is connected, and what was said is here; say whether it is.
+
+        Called before old samples are read: their markers must be there first.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all connections; may be called twice."""
+        ...
+
+
+class SenderClock(Protocol):
+    """What turns a sender's stamps into this machine's clock."""
+
+    def measure(self) -> float | None:
+        """Return the seconds to add to the stamps; None if nobody answers."""
+        ...
+
+    def close(self) -> None:
+        """End the measurement; may be called twice."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens what was found, in a process that was not there when it was found; survives pickling."""
+
+    def open(self) -> LiveSource:
+        """Subscribe; call it where everything else is ready, samples are kept from then on."""
+        ...
+
+    def open_markers(self, settings: MarkerSettings) -> LiveMarkers | None:
+        """Connect to the markers that belong to the stream; None where none are wanted."""
+        ...
+
+    def open_clock(self) -> SenderClock | None:
+        """Measure the sender's clock; None where the stamps have nothing to do with one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,36 +109,43 @@ class SourcePlan:
     Parameters
     ----------
     info : StreamInfo
-    uid : str
-        LSL's id of this very sender.
     host : str
+        Who sends it.
     is_played : bool
         Whether the stamps are a recording's own, which have nothing to do with the clock.
     n_samples : int or None
         How many samples the sender will send in all, where it says so.
     reconnect_s : float
         How long to wait for a lost stream.
-    query : StreamQuery
-        What the sender is called, also after it has started anew.
+    opener : Opener
     first_sample : int
         Number of the first sample, where a recording that is played says it.
     has_numbers : bool
         Whether the source numbers its samples itself.
+    stream_id : str, optional
+        What Kafka calls the stream, where it comes from there.
     """
 
     info: StreamInfo
-    uid: str
     host: str
     is_played: bool
     n_samples: int | None
     reconnect_s: float
-    query: StreamQuery
+    opener: Opener
     first_sample: int = 0
     has_numbers: bool = False
+    stream_id: str | None = None
 
 
-def find_source(settings: SourceSettings) -> SourcePlan:
-    """Wait for the stream that the settings describe and fetch its description.
+FINDERS = {
+    "lsl": "stream.runner.lsl_sourcing:find_lsl_source",
+    "kafka": "stream.runner.kafka_sourcing:find_kafka_source",
+}
+"""Who finds a live source, by its kind; imported when it is asked for."""
+
+
+def find_source(config: Config) -> SourcePlan:
+    """Wait for the stream that the configuration describes and fetch its description.
 
     Raises
     ------
@@ -67,71 +154,6 @@ def find_source(settings: SourceSettings) -> SourcePlan:
     StreamMismatch
         If several streams match, all of which are listed.
     """
-    found = _find(settings)
-    source = LslSource(found)
-    try:
-        description = source.description
-        return SourcePlan(
-            info=assume_unit(source.info, settings.units),
-            uid=found.uid,
-            host=found.host,
-            is_played=description.stamps == "recording",
-            n_samples=description.n_samples,
-            reconnect_s=settings.reconnect_s,
-            query=StreamQuery(found.name, found.type, found.source_id or None),
-            first_sample=description.first_sample,
-            has_numbers=description.counter != "none",
-        )
-    finally:
-        source.close()
-
-
-def _find(settings: SourceSettings) -> FoundStream:
-    """Find the stream; of several that match without a type asked for, the only one of type EEG."""
-    query = StreamQuery(settings.name, settings.type, settings.source_id)
-    try:
-        return find_stream(query, settings.resolve_s)
-    except StreamMismatch as several:
-        if settings.type is not None:
-            raise
-        try:
-            found = find_stream(StreamQuery(settings.name, "EEG", settings.source_id), _FIND_AGAIN_S / 10)
-        except (StreamMismatch, StreamLost):
-            raise several from None
-        _log.info("source: several streams match, taking the only one of type EEG: %s", found)
-        return found
-
-
-def _find_again(plan: SourcePlan, *, or_successor: bool) -> FoundStream:
-    """Find the very sender again that another process has found, or the one that has taken its place."""
-    network = Network()
-    begin = time.perf_counter()
-    while (waited_s := time.perf_counter() - begin) < _FIND_AGAIN_S:
-        streams = network.streams()
-        same = [found for found in streams if found.uid == plan.uid]
-        if not same and or_successor and waited_s > _SAME_S:
-            same = [found for found in streams if plan.query.matches(found)]
-        if same:
-            return max(same, key=lambda found: found.created_at)
-        time.sleep(_POLL_S)
-    raise StreamLost(f"source must stay on the network, got no answer any more from the one with {plan.query}")
-
-
-def open_source(plan: SourcePlan) -> LslSource:
-    """Subscribe; call it where everything else is ready, samples are kept from then on."""
-    source = LslSource(_find_again(plan, or_successor=False))
-    source.open()
-    return source
-
-
-def open_markers(settings: MarkerSettings, plan: SourcePlan) -> LslMarkers | None:
-    """Connect to marker streams as they appear."""
-    if not settings.enabled:
-        return None
-    queries = tuple(StreamQuery(name=name) for name in settings.names or ())
-    return LslMarkers(queries, data_host=plan.host)
-
-
-def open_clock(plan: SourcePlan) -> ClockOffset | None:
-    """Measure the sender's clock, for streams that carry it."""
-    return None if plan.is_played else ClockOffset(_find_again(plan, or_successor=True))
+    module, _, name = FINDERS[config.source.kind].partition(":")
+    find: Callable[[Config], SourcePlan] = getattr(import_module(module), name)
+    return find(config)

@@ -21,20 +21,23 @@ from models.accuracy import reference_accuracy
 from sinks.metrics_server import check_port
 from sinks.recorder import RecordedRun
 from sinks.run_folder import RunFolder, add_to_summary
-from stream.app import build, find_bundle, load_classifier
+from stream.app import Plan, build, find_bundle, load_classifier
 from stream.contracts.chunks import Chunk, StreamInfo
 from stream.contracts.errors import ConfigError
 from stream.machine import machine_settings
 from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance
+from stream.publication import plan_publication
 from stream.runner.child import Child, RunFailed
 from stream.runner.cold import ColdPlan, run_cold
+from stream.runner.guarding import GuardOptions, StimulatorGuard, check_stimulation
 from stream.runner.hot import HotPlan, run_hot
 from stream.runner.keeping import KeepRings
 from stream.runner.placement import plan_placement, settle
+from stream.runner.publisher import Publisher, is_publishing
 from stream.runner.recording import RecordPlan, recorder_books, run_recorder
 from stream.runner.shared import Shared, request_stop
-from stream.runner.sourcing import SourcePlan, find_source
+from stream.runner.sourcing import FINDERS, SourcePlan, find_source
 from stream.sources.recordings.run_parts import SIGNALS_FILE
 
 _log = logging.getLogger("neuroloop.run")
@@ -83,20 +86,23 @@ class Supervisor:
     Parameters
     ----------
     config : Config
-        With a source of kind ``lsl``.
+        With a live source, of kind ``lsl`` or ``kafka``.
     options : RunOptions
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
-        if config.source.kind != "lsl":
-            raise ConfigError(f"source.kind must be 'lsl' here, got {config.source.kind!r}")
+        if config.source.kind not in FINDERS:
+            raise ConfigError(f"source.kind must be one of {', '.join(FINDERS)} here, got {config.source.kind!r}")
         if config.recorder.enabled and options.out is None:
             raise ConfigError("out must be given for a run that is recorded, got nothing")
+        check_stimulation(config, options.out)
         self._config = config
         self._options = options
+        self._guard: StimulatorGuard | None = None
         self._stop_requested = False
         self._shared: Shared | None = None
         self._cold: Child
+        self._publisher: Publisher | None = None
         self._recorder: Child | None = None
         self._recorder_arguments: tuple[Any, ...] = ()
         self._n_recorder_deaths = 0
@@ -121,17 +127,21 @@ class Supervisor:
             self._catch_signals(stack)
             check_port(self._config.metrics)
             bundle = load_classifier(self._config)
-            source = find_source(self._config.source)
+            source = find_source(self._config)
             _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)
             recorded = self._config.recorder.taps if self._config.recorder.enabled else ()
             built = build(self._config, source.info, bundle=bundle, taps=dict.fromkeys(recorded, _ignore))
             infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {INPUT_TAP: source.info}
+            if self._config.kafka is not None:
+                plan_publication(self._config.kafka, source.info, stream=source.stream_id)  # refuses what cannot work
             shared = Shared.make(
                 source.info,
                 stages=[stage.name for stage in built.pipeline.stages],
                 classes=built.classes,
                 ring_s=self._config.process.ring_s,
                 kept=self._make_kept(source, {name: infos[name] for name in recorded}),
+                stimulates=self._config.stimulation is not None,
+                published=self._config.kafka.publish if self._config.kafka is not None else (),
             )
             stack.callback(shared.close)
             self._shared = shared
@@ -141,6 +151,7 @@ class Supervisor:
                 RunFolder(self._options.out, config_yaml=dump_config(config), provenance=record).close()
             machine = machine_settings()
             stack.enter_context(_on_cores(self._placement.others))
+            self._guard = self._start_guard(source, built.plan, shared, stack)
             plan = HotPlan(self._config, source, self._placement, self._options.seconds)
             hot = Child(run_hot, (plan, shared), "hot")
             stack.callback(hot.end, 0.0)
@@ -163,8 +174,14 @@ class Supervisor:
             stack.callback(self._end_cold, hot)
             stack.callback(self._end_recorder)
             self._start_recorder(source, {name: infos[name] for name in recorded}, shared)
-            self.metrics_port = self._cold.wait_until_ready(lambda: self._stop_requested).get("metrics_port")
-            self._reached = hot.wait_until_ready(lambda: self._stop_requested)
+            if is_publishing(self._config):
+                self._publisher = Publisher(self._config, source, shared, self._placement.others)
+                stack.callback(self._end_publisher)
+                self._publisher.wait_until_ready(lambda: self._stop_requested)
+            if self._guard is not None:
+                self._guard.wait_until_ready(self._is_stopped)
+            self.metrics_port = self._cold.wait_until_ready(self._is_stopped).get("metrics_port")
+            self._reached = hot.wait_until_ready(self._is_stopped)
             self._cold.send(self._reached)
             if self.metrics_port is not None:
                 _log.info("metrics: http://%s:%d/metrics", self._config.metrics.host, self.metrics_port)
@@ -174,6 +191,12 @@ class Supervisor:
             if on_ready is not None:
                 on_ready()
             self._watch(hot, cold_plan, shared)
+            if self._guard is not None:
+                self._guard.end()
+                self._guard.add_books()
+            self._end_publisher()
+            if self._publisher is not None and self._options.out is not None:
+                self._publisher.put_books(self._options.out)
             self._end_recorder()
             if shared.kept is not None and self._options.out is not None:
                 add_to_summary(self._options.out, "recorder", recorder_books(shared))
@@ -184,6 +207,14 @@ class Supervisor:
         self._stop_requested = True
         if self._shared is not None:
             request_stop(self._shared)
+        if self._guard is not None:
+            self._guard.wake()
+
+    def _is_stopped(self) -> bool:
+        """Whether somebody asked for the end, while this waits for something; the stimulator sees that it lives."""
+        if self._guard is not None:
+            self._guard.beat()
+        return self._stop_requested
 
     def _catch_signals(self, stack: ExitStack) -> None:
         """Finish on Ctrl-C and SIGTERM; a second one ends at once."""
@@ -201,10 +232,15 @@ class Supervisor:
         """Wait for the end; start the cold process again if it dies, end a hot one that does not stop."""
         watchdog = _Watchdog(shared)
         n_quick_deaths, started = 0, time.perf_counter()
+        poll_s = _POLL_S if self._guard is None else min(_POLL_S, self._guard.poll_s)
         while True:
             sentinels = [child.process.sentinel for child in (hot, self._cold) if child.is_alive]
-            wait(sentinels, timeout=_POLL_S)
+            wait(sentinels, timeout=poll_s)
+            if self._guard is not None:
+                self._guard.watch()
             self._watch_recorder(shared)
+            if self._publisher is not None:
+                self._publisher.watch()
             if hot.is_alive and watchdog.is_overdue(is_stopping=self._stop_requested):
                 hot.process.kill()
             if self._cold.is_alive:
@@ -226,12 +262,13 @@ class Supervisor:
             self._cold.wait_until_ready()
             self._cold.send(self._reached)
 
-    @staticmethod
-    def _check_outcome(hot: Child, shared: Shared) -> None:
+    def _check_outcome(self, hot: Child, shared: Shared) -> None:
         """Say what must not pass for success."""
         if not int(shared.numbers("finished")[0]):
             code = hot.process.exitcode
             raise RunFailed(f"the hot process must stay alive, got its death with exit code {code}; the run is cut off")
+        if self._guard is not None:
+            self._guard.check_outcome()
         n_events, n_files = (int(shared.numbers(name)[0]) for name in ("events_unwritten", "files_unwritten"))
         if n_events or n_files:
             raise RunFailed(f"out must be writable to the end, got {n_events} events and {n_files} files not written")
@@ -242,6 +279,15 @@ class Supervisor:
                     f"the recording must be whole, got {books['lost']} samples of {books['lost'] + books['written']} "
                     f"not recorded ({books['reason']})"
                 )
+
+    def _start_guard(self, source: SourcePlan, plan: Plan, shared: Shared, stack: ExitStack) -> StimulatorGuard | None:
+        """Start the stimulator process, if there shall be one."""
+        if self._config.stimulation is None or self._options.out is None:
+            return None
+        options = GuardOptions(self._options.out, self._placement.others, has_keys=self._options.show)
+        guard = StimulatorGuard(self._config, source, plan, shared, options)
+        stack.callback(guard.close)
+        return guard
 
     def _make_kept(self, source: SourcePlan, taps: Mapping[str, StreamInfo]) -> KeepRings | None:
         """Make the rings for the recorder, if there shall be one."""
@@ -262,9 +308,11 @@ class Supervisor:
             host=source.host,
             is_played=source.is_played,
             first_sample=source.first_sample,
+            stimulates=self._config.stimulation is not None,
         )
         out, cores = self._options.out, self._placement.others
-        plan = RecordPlan(self._config.recorder, run, source, out, cores, self._config.process.log)
+        electrode = self._config.stimulation.electrode if self._config.stimulation is not None else ""
+        plan = RecordPlan(self._config.recorder, run, source, out, cores, self._config.process.log, electrode)
         self._recorder_arguments = (plan, shared)
         self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
         self._recorder.wait_until_ready(lambda: self._stop_requested)
@@ -292,6 +340,11 @@ class Supervisor:
                 self._recorder.process.kill()
             self._watch_recorder(self._shared)
             self._recorder.end(_DRAIN_S)
+
+    def _end_publisher(self) -> None:
+        """Let the publisher send what the hot process left, but not for ever; may be called twice."""
+        if self._publisher is not None:
+            self._publisher.end(has_begun=bool(self._reached))
 
     def _end_cold(self, hot: Child) -> None:
         """Let the cold process write what the hot one left, but not for ever."""

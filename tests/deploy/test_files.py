@@ -19,8 +19,11 @@ import yaml
 
 from config.loading import load_config
 from sinks.metrics import RunCollector
+from sinks.metrics_stimulation import StimulationMetrics
+from sinks.stimulator.counting import stimulation_counters
 from stream.cli.main import build_parser
 from stream.contracts.chunks import StreamInfo
+from stream.ring.counters import CounterBlock
 from stream.runner.processes import use_of_run
 from stream.runner.shared import Shared
 
@@ -47,7 +50,33 @@ COMPOSE_SCHEMA = {
                     "expose": {"type": "array", "items": {"type": "string", "pattern": r"^\d+$"}},
                     "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}},
                     "volumes": {"type": "array", "items": {"type": "string"}},
-                    "depends_on": {"type": "array", "items": {"type": "string"}},
+                    "depends_on": {
+                        "oneOf": [
+                            {"type": "array", "items": {"type": "string"}},
+                            {
+                                "type": "object",
+                                "additionalProperties": {
+                                    "type": "object",
+                                    "required": ["condition"],
+                                    "additionalProperties": False,
+                                    "properties": {"condition": {"enum": ["service_started", "service_healthy"]}},
+                                },
+                            },
+                        ]
+                    },
+                    "healthcheck": {
+                        "type": "object",
+                        "required": ["test", "interval", "timeout", "retries"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "test": {"type": "array", "items": {"type": "string"}},
+                            "retries": {"type": "integer"},
+                            **{
+                                key: {"type": "string", "pattern": r"^\d+s$"}
+                                for key in ("interval", "timeout", "start_period")
+                            },
+                        },
+                    },
                     "networks": {"type": "array", "items": {"type": "string"}},
                     "shm_size": {"type": "string", "pattern": r"^\d+[mg]$"},
                     "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
@@ -66,14 +95,18 @@ def read(path: Path) -> Any:
 
 
 def families() -> set[str]:
-    """Every sample name that a run with a classifier, drift and accuracy can serve."""
+    """Every sample name that a run with a classifier, drift, accuracy and stimulation can serve."""
     info = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
     shared = Shared.make(info, stages=["filter"], classes=["rest"], ring_s=1.0)
     shared.numbers("received")[0] = 1
     for name in ("heartbeat_ns", "newest_arrival_ns"):
         shared.numbers(name)[0] = 1
+    counters = CounterBlock.private(stimulation_counters())
+    for name in ("stim_heartbeat_ns", "stim_session_limit_uc", "stim_day_limit_uc"):
+        counters.numbers(name)[0] = 1
+    stimulation = StimulationMetrics(counters, pipeline="p", stream="cap")
     collector = RunCollector(
-        shared.counters, pipeline="p", stream="cap", classes=shared.classes,
+        shared.counters, pipeline="p", stream="cap", classes=shared.classes, beside=(stimulation,),
         stage_figures=lambda: {"loop": {"p50_us": 1.0, "p99_us": 1.0, "p99.9_us": 1.0}},
         ring_status=shared.samples.status, process_use=lambda: use_of_run(os.getpid()), reference_accuracy=0.9,
         has_drift=True,
@@ -196,3 +229,22 @@ def test_the_image_is_warmed_by_a_script_that_runs(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, cwd=tmp_path,
     )  # fmt: skip
     assert re.match(r"[1-9]\d* kernels in ", done.stdout)
+
+
+def test_the_broker_of_the_composition_is_found_and_keeps_its_data() -> None:
+    services = read(CHECKOUT / "docker-compose.yml")["services"]
+    broker = services["kafka"]
+    listeners = dict(part.split("://") for part in broker["environment"]["KAFKA_LISTENERS"].split(","))
+    advertised = dict(part.split("://") for part in broker["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    assert {name: address.rpartition(":")[2] for name, address in advertised.items()} == {
+        name: listeners[name].rpartition(":")[2] for name in advertised
+    }
+    config = load_config(str(DEPLOY / "neuroloop.yaml"), options_of(services["neuroloop"]["command"]))
+    assert config.kafka is not None
+    assert config.kafka.servers == (advertised["INSIDE"],)
+    assert advertised["INSIDE"].partition(":")[0] == "kafka"
+    (port,) = broker["ports"]
+    assert port.rpartition(":")[0] == advertised["OUTSIDE"]
+    (volume,) = broker["volumes"]
+    assert volume.partition(":")[2] == broker["environment"]["KAFKA_LOG_DIRS"]
+    assert broker["healthcheck"]["test"][0] == "CMD-SHELL"

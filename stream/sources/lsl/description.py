@@ -112,6 +112,7 @@ def make_lsl_info(
     counter: Counter = "none",
     n_samples: int | None = None,
     first_sample: int = 0,
+    lsl_type: str | None = None,
 ) -> Any:
     """Describe a recorded or simulated stream for an outlet, so that `describe` gives back exactly ``info``.
 
@@ -129,6 +130,8 @@ def make_lsl_info(
         How many samples will be sent in all; a consumer that has them all need not wait for more.
     first_sample : int
         Number of the first sample.
+    lsl_type : str, optional
+        Type on the network, where that is to be another than the stream's own.
 
     Returns
     -------
@@ -137,7 +140,8 @@ def make_lsl_info(
     rows = list(zip(info.ch_names, info.ch_types, info.ch_units, strict=True))
     if counter == "channel":
         rows.append((COUNTER_CHANNEL, "counter", ""))
-    lsl = pylsl.StreamInfo(_plain(name), _plain(info.type), len(rows), info.sfreq, value_format, source_id)
+    kind_shown = _plain(info.type if lsl_type is None else lsl_type)
+    lsl = pylsl.StreamInfo(_plain(name), kind_shown, len(rows), info.sfreq, value_format, source_id)
     desc = lsl.desc()
     desc.append_child_value("manufacturer", "neuroloop")
     channels = desc.append_child("channels")
@@ -154,9 +158,9 @@ def make_lsl_info(
     return lsl
 
 
-def make_marker_info(*, name: str, source_id: str, stream_name: str, stamps: Stamps) -> Any:
+def make_marker_info(*, name: str, source_id: str, stream_name: str, stamps: Stamps, lsl_type: str = "Markers") -> Any:
     """Describe a stream of text markers; ``stream_name`` is what the markers' stream is called in the recording."""
-    lsl = pylsl.StreamInfo(_plain(name), "Markers", 1, pylsl.IRREGULAR_RATE, "string", source_id)
+    lsl = pylsl.StreamInfo(_plain(name), lsl_type, 1, pylsl.IRREGULAR_RATE, "string", source_id)
     desc = lsl.desc()
     desc.append_child_value("manufacturer", "neuroloop")
     own = {"stream_name": stream_name, "stamps": stamps, "info": json.dumps({"name": stream_name})}

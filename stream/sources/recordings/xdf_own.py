@@ -22,7 +22,7 @@ from stream.sources.recordings.recording import MarkerStream, RecordedStream
 from stream.sources.recordings.run_script import Arrival
 from stream.sources.stream_description import MONITORING_ID, field_text, own_info
 
-ROLES = frozenset({"data", "tap", "markers", "arrivals", "events"})
+ROLES = frozenset({"data", "tap", "markers", "arrivals", "events", "stimulation"})
 
 
 @dataclass(frozen=True)

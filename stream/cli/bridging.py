@@ -1,0 +1,147 @@
+"""``neuroloop bridge``: carry a stream and its markers from LSL to Kafka, or back.
+
+neuroloop bridge to-kafka --name MyAmp --bootstrap 127.0.0.1:9092
+neuroloop bridge to-lsl MyAmp --bootstrap 127.0.0.1:9092
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+from pathlib import Path
+
+from config.kafka import KafkaSettings
+from config.live import MarkerSettings
+from config.loading import load_config
+from stream.bridge.books import BridgeBooks
+from stream.bridge.to_kafka import BridgeOptions, ToKafka
+from stream.bridge.to_lsl import RelayOptions, ToLsl
+from stream.cli.running import add_log_option
+from stream.contracts.errors import ConfigError, NeuroloopError
+from stream.logs import set_up_logs
+from stream.sources.lsl.library import quiet_library
+from stream.sources.lsl.network import StreamQuery
+
+_log = logging.getLogger("neuroloop.bridge")
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``bridge``."""
+    parser = commands.add_parser(
+        "bridge", help="carry a stream from LSL to Kafka, or back", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    ways = parser.add_subparsers(dest="way", metavar="WAY", required=True, parser_class=type(parser))
+    up = ways.add_parser("to-kafka", help="an LSL stream and its markers to Kafka")
+    up.add_argument("--name", metavar="N", help="name of the LSL stream")
+    up.add_argument("--type", metavar="T", help="type of the LSL stream")
+    up.add_argument("--source-id", metavar="ID", help="source_id of the LSL stream")
+    up.add_argument("--stream-id", metavar="ID", help="id on Kafka (default: the source_id, or the name)")
+    up.add_argument("--counter-channel", metavar="C", help="channel that counts the samples")
+    up.add_argument("--units", metavar="U", help="unit of channels that say none")
+    up.add_argument("--markers", action="append", metavar="N", help="marker stream by name (default: all there are)")
+    up.add_argument("--no-markers", action="store_true", help="carry no markers")
+    up.add_argument("--keep-open", action="store_true", help="do not say that the stream is over when stopped")
+    down = ways.add_parser("to-lsl", help="a stream of Kafka and its markers to LSL, as a relay")
+    down.add_argument("stream", metavar="STREAM_ID", nargs="?", help="id on Kafka (default: the only one there is)")
+    down.add_argument("--name", metavar="N", help="name on the network (default: the stream's own with '-relay')")
+    down.add_argument("--start", default="latest", metavar="S", help="latest, earliest, offset:N or sample:N")
+    down.add_argument("--wait", action="store_true", help="wait for the first consumer")
+    for way in (up, down):
+        _add_common(way)
+    up.set_defaults(run=run_to_kafka)
+    down.set_defaults(run=run_to_lsl)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="a broker")
+    parser.add_argument("--prefix", metavar="P", help="prefix of the topics (default: neuroloop)")
+    parser.add_argument("--config", metavar="CONFIG", help="take the section 'kafka' of this file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of section 'kafka'")
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds")
+    parser.add_argument("--resolve", type=float, default=30.0, metavar="S", help="how long to look for the stream")
+    parser.add_argument("--reconnect", type=float, default=600.0, metavar="S", help="how long to wait for a lost one")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the books as JSON")
+    add_log_option(parser)
+
+
+def run_to_kafka(options: argparse.Namespace) -> int:
+    """Carry until the sender ends, the time is up, or Ctrl-C."""
+    settings = _begin(options)
+    if options.stream_id is not None:
+        settings = settings.model_copy(update={"stream_id": options.stream_id})
+    if options.no_markers and options.markers:
+        raise ConfigError("--markers must be left out with --no-markers, got both")
+    bridge = ToKafka(
+        settings,
+        BridgeOptions(
+            query=StreamQuery(options.name, options.type, options.source_id),
+            resolve_s=options.resolve,
+            reconnect_s=options.reconnect,
+            seconds=options.seconds,
+            counter_channel=options.counter_channel,
+            units=options.units,
+            markers=MarkerSettings(enabled=not options.no_markers, names=options.markers),
+            ends_stream=not options.keep_open,
+        ),
+    )
+    return _run(bridge, options)
+
+
+def run_to_lsl(options: argparse.Namespace) -> int:
+    """Relay until the stream is over, the time is up, or Ctrl-C."""
+    settings = _begin(options)
+    relay = ToLsl(
+        settings,
+        RelayOptions(
+            stream=options.stream,
+            name=options.name,
+            start=options.start,
+            resolve_s=options.resolve,
+            reconnect_s=options.reconnect,
+            seconds=options.seconds,
+            waits=options.wait,
+        ),
+    )
+    return _run(relay, options)
+
+
+def _begin(options: argparse.Namespace) -> KafkaSettings:
+    """Check what is common, return the settings of Kafka."""
+    set_up_logs(options.log or "human")
+    quiet_library()
+    for name in ("seconds", "resolve", "reconnect"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ConfigError(f"{name} must be a number above 0, got {value!r}")
+    overrides = [f"kafka.{pair}" for pair in options.set]
+    for name in ("bootstrap", "prefix"):
+        if getattr(options, name) is not None:
+            overrides.append(f"kafka.{name}={getattr(options, name)}")
+    if options.config is None and options.bootstrap is None:
+        raise ConfigError("bootstrap must be given (--bootstrap HOST:PORT, or --config CONFIG), got nothing")
+    kafka = load_config(options.config or "demo", overrides).kafka
+    if kafka is None:
+        raise ConfigError(f"config must have a section 'kafka', got none in {options.config!r}")
+    return kafka
+
+
+def _run(bridge: ToKafka | ToLsl, options: argparse.Namespace) -> int:
+    """Run to the end; whatever it is, the books are said and written."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: bridge.stop())
+    try:
+        bridge.run()
+    finally:
+        bridge.close()
+        _report(bridge.books, options.summary)
+    if not bridge.books.is_balanced:
+        raise NeuroloopError(f"books must balance, got {bridge.books.line()}")
+    return 0
+
+
+def _report(books: BridgeBooks, summary: Path | None) -> None:
+    print(books.line(), flush=True)
+    if summary is not None:
+        books.write(summary)

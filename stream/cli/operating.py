@@ -1,0 +1,62 @@
+"""``neuroloop operator``: arm, stop and ask a run that stimulates, over its socket.
+
+A stop needs no token. Arming, resetting and unblinding do: the one that the run showed at its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from pathlib import Path
+
+from sinks.stimulator.control import ask
+from stream.contracts.errors import ConfigError
+
+_VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
+_WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``operator``."""
+    parser = commands.add_parser("operator", help="arm or stop a run that stimulates", description=__doc__)
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the running run")
+    parser.add_argument("verb", choices=_VERBS, metavar="VERB", help=", ".join(_VERBS))
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--token", metavar="T", help="what the run showed at its start")
+    given.add_argument("--token-file", type=Path, metavar="F", help="file that holds it, such as RUN/operator.token")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="goes into the log; a reset needs one")
+    parser.add_argument("--override", metavar="STATE", help="arm: name the state whose recommendation needs it")
+    parser.set_defaults(run=run_operator)
+
+
+def run_operator(options: argparse.Namespace) -> int:
+    """Send one request and say the new state."""
+    if options.override is not None and options.verb != "arm":
+        raise ConfigError(f"override must be left out for {options.verb}, it belongs to arm")
+    request = {"verb": options.verb, "reason": options.reason}
+    if options.override is not None:
+        request["override"] = options.override
+    if options.verb in _WITH_TOKEN:
+        request["token"] = _token(options)
+    answer = ask(options.run_folder, request)
+    line = " ".join(filter(None, (str(answer.get("state")), str(answer.get("text", "")))))
+    if answer.get("accepted"):
+        print(line)
+        return 0
+    print(f"neuroloop operator: {line}", file=sys.stderr)
+    return 1
+
+
+def _token(options: argparse.Namespace) -> str:
+    """Return the token that was given, or ask for it where there is a terminal."""
+    if options.token is not None:
+        return str(options.token)
+    if options.token_file is not None:
+        try:
+            return str(options.token_file.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"token-file must be a readable file, got {str(options.token_file)!r}") from error
+    if sys.stdin is not None and sys.stdin.isatty():
+        return getpass.getpass("operator token: ")
+    return ""

@@ -1,0 +1,350 @@
+"""The bridge between LSL and Kafka: what is decided on the other side is what a replay decides, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.kafka import KafkaSettings
+from config.loading import load_config
+from config.source import SimulatorSettings
+from stream.app import build
+from stream.cli.main import main
+from stream.contracts.errors import StreamEnded
+from stream.contracts.events import Marker, canonical
+from stream.contracts.wire import decode_frame
+from stream.engine import Engine
+from stream.replay import Replay
+from stream.sources.kafka.markers import KafkaMarkers
+from stream.sources.kafka.source import KafkaSource
+from stream.sources.lsl.markers import LslMarkers
+from stream.sources.lsl.network import StreamQuery
+from stream.sources.lsl.source import LslSource
+from stream.sources.recordings.opening import open_recording
+from stream.sources.recordings.recording import RecordedStream, select_stream
+from stream.sources.simulator import Simulator
+from tests.integration.brokers import ApacheBroker, Broker, records_of
+from tests.integration.live import PATIENCE_S, SHARING, Start, canonical_lines, summary_of
+from tests.integration.lsl import find, make_outlet, read_samples, wait_until
+from tests.integration.test_live_equality import bundle_for, write_config
+
+pytestmark = pytest.mark.usefixtures("lsl_session")
+
+
+def kafka_of(broker: Broker, prefix: str) -> tuple[str, ...]:
+    """Return the options of a bridge that name broker and topics."""
+    return ("--bootstrap", broker.bootstrap, "--prefix", prefix, "--resolve", str(PATIENCE_S))
+
+
+def engine_lines(config_path: object, broker: Broker, prefix: str) -> list[str]:
+    """Run the engine over all that is on Kafka, in this process; return the canonical lines."""
+    settings = KafkaSettings(bootstrap=broker.bootstrap, prefix=prefix)
+    source = KafkaSource(settings, start="earliest")
+    markers = KafkaMarkers(settings, source.description.stream, is_from_start=True)
+    config = load_config(str(config_path))
+    engine = Engine(config.source, build(config, source.info).pipeline, first_sample=source.description.first_sample)
+    events = []
+    try:
+        assert markers.settle(PATIENCE_S)
+        engine.add_markers(markers.read())
+        while True:
+            block = source.read(PATIENCE_S)
+            assert block is not None, "nothing came from Kafka"
+            events += engine.push_block(block)
+    except StreamEnded:
+        events += engine.finish()
+    finally:
+        source.close()
+        markers.close()
+    # a late marker belongs to a sample that is over: files are in order, a live engine cannot be
+    return [canonical(event) for event in sorted(events, key=lambda event: event.order)]
+
+
+def books_of(path: Path) -> dict[str, Any]:
+    books: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert books["samples"]["balanced"]
+    assert books["markers"]["balanced"]
+    return books
+
+
+def test_a_real_recording_over_lsl_and_kafka_decides_as_its_replay(
+    start: Start, shared_data: Path, tmp_path: Path, broker: Broker, topic_prefix: str
+) -> None:
+    recording = shared_data / "xdf" / "openbci-emg" / "markersPlusEKG.xdf"
+    stream = select_stream(open_recording(recording))
+    config = write_config(bundle_for(stream.info, tmp_path / "bundle"), tmp_path / "emg.yaml")
+    name = f"emg-{topic_prefix}"
+    start("play", recording, "--wait", "--name", name, "--speed", 20, "--chunk", 7)
+    bridge = start(
+        "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "emg",
+        *kafka_of(broker, topic_prefix), "--summary", tmp_path / "books.json",
+    )  # fmt: skip
+    live = start(
+        "run", config, "--out", tmp_path / "live", *SHARING, "--set", "source.kind=kafka", "--set",
+        "source.stream_id=emg", "--set", "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}",
+        "--set", f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]", "--set",
+        f"source.resolve_s={PATIENCE_S}",
+    )  # fmt: skip
+    line = bridge.ends_well()
+    n = stream.n_samples
+    assert line.startswith(f"to-kafka 'emg': samples in {n} = sent {n} + dropped 0; markers in ")
+    assert books_of(tmp_path / "books.json")["ended"] == "finished"
+    assert main(["replay", str(recording), "--config", str(config), "--out", str(tmp_path / "again")]) == 0
+    expected = canonical_lines(tmp_path / "again")
+    for kind in ("marker", "prediction", "state", "stream"):
+        assert any(f'"type":"{kind}"' in one for one in expected), f"no {kind} among the events"
+    assert engine_lines(config, broker, topic_prefix) == expected
+    live.ends_well()
+    assert canonical_lines(tmp_path / "live") == expected
+    assert summary_of(tmp_path / "live")["ended"] == "finished"
+
+
+def test_the_relay_gives_back_what_was_sent_and_is_taken_by_name_only(
+    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+) -> None:
+    kafka = kafka_of(embedded_broker, topic_prefix)
+    name = f"sim-{topic_prefix}"
+    start(
+        "play", "simulator", "--wait", "--name", name, "--seconds", 12, "--speed", 6, "--chunk", 5, "--set", "seed=11",
+        "--set", "block_s=2",
+    )  # fmt: skip
+    options = ("--markers", f"{name}-markers", "--stream-id", "sim")
+    assert "dropped 0" in start("bridge", "to-kafka", "--name", name, *options, *kafka).ends_well()
+    relay = start("bridge", "to-lsl", "sim", "--name", f"{name}-relay", "--start", "earliest", "--wait", *kafka)
+    relay.says(f"{name}-relay: 8 channels at 250 Hz")
+    found, marks = find(f"{name}-relay"), find(f"{name}-relay-markers")
+    assert found.is_monitoring
+    assert marks.is_monitoring
+    assert (found.type, marks.type) == ("neuroloop-signal", "neuroloop-markers")
+    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0)
+    config = load_config("demo")
+    markers = LslMarkers((StreamQuery(name=marks.name),))
+    source = LslSource(found)
+    try:
+        assert markers.settle(PATIENCE_S)
+        engine = Engine(config.source, build(config, source.info).pipeline)
+        source.open(PATIENCE_S)
+        received: list[Marker] = []
+
+        def has_all_markers() -> bool:
+            received.extend(markers.read())
+            return len(received) == len(made.markers)
+
+        wait_until(has_all_markers, "all markers", PATIENCE_S)
+        engine.add_markers(received)
+        events = engine.push_block(read_samples(source, 3000, PATIENCE_S)) + engine.finish()
+    finally:
+        source.close()
+        markers.close()
+    line = relay.ends_well()
+    n_markers = len(made.markers)
+    assert line == (
+        f"to-lsl 'sim': samples in 3000 = pushed 3000 + dropped 0; markers in {n_markers} = pushed {n_markers} + "
+        "dropped 0; reconnections 0\n"
+    )
+    stream = RecordedStream(made.info, made.data, made.timestamps)
+    Replay(config, stream, made.markers, tmp_path / "again").run()
+    assert [canonical(event) for event in events] == canonical_lines(tmp_path / "again")
+
+
+def test_a_bridge_that_is_stopped_ends_the_stream_and_one_that_is_kept_open_does_not(
+    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+) -> None:
+    name = f"amp-{topic_prefix}"
+    start("play", "simulator", "--restamp", "--name", name, "--chunk", 5)
+    for keeps_open in (True, False):
+        prefix = f"{topic_prefix}-{keeps_open}"
+        bridge = start(
+            "bridge", "to-kafka", "--name", name, "--no-markers", *kafka_of(embedded_broker, prefix), "--summary",
+            tmp_path / f"{keeps_open}.json", *(("--keep-open",) if keeps_open else ()),
+        )  # fmt: skip
+        settings = KafkaSettings(bootstrap=embedded_broker.bootstrap, prefix=prefix)
+        source = KafkaSource(settings, start="earliest", resolve_s=PATIENCE_S)
+        n_rows = 0
+        while n_rows < 50:
+            block = source.read(PATIENCE_S)
+            assert block is not None
+            n_rows += len(block.timestamps)
+        bridge.popen.send_signal(signal.SIGTERM)
+        bridge.ends_well()
+        books = books_of(tmp_path / f"{keeps_open}.json")
+        assert books["ended"] == "stopped"
+        n_sent = books["samples"]["out"]
+        assert n_sent == books["samples"]["in"] >= n_rows
+        while n_rows < n_sent:
+            block = source.read(PATIENCE_S)
+            assert block is not None
+            n_rows += len(block.timestamps)
+        assert n_rows == n_sent
+        if keeps_open:
+            assert source.read(0.2) is None
+        else:
+            with pytest.raises(StreamEnded, match="is over, its producer said so"):
+                source.read(PATIENCE_S)
+        # the sender's clock: stamps plus the offset are now, on this machine
+        offset = source.description.epoch_offset_s
+        assert offset is not None
+        assert abs(offset - books["epoch_offset_s"]) < 0.1
+        source.close()
+
+
+def test_a_sender_that_comes_back_goes_on_with_the_index_and_is_said(
+    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+) -> None:
+    name = f"amp-{topic_prefix}"
+    outlet = make_outlet(name, sfreq=250.0)
+    bridge = start(
+        "bridge", "to-kafka", "--name", name, "--no-markers", *kafka_of(embedded_broker, topic_prefix), "--summary",
+        tmp_path / "books.json", "--reconnect", 60,
+    )  # fmt: skip
+    settings = KafkaSettings(bootstrap=embedded_broker.bootstrap, prefix=topic_prefix)
+    source = KafkaSource(settings, start="earliest", resolve_s=PATIENCE_S)
+    values: list[float] = []
+
+    def push_and_read(first: float, n: int) -> None:
+        wait_until(outlet.have_consumers, "the bridge listens", PATIENCE_S)
+        outlet.push_chunk(np.arange(first, first + n)[:, None].repeat(2, axis=1))
+        wanted = len(values) + n
+        while len(values) < wanted:
+            block = source.read(PATIENCE_S)
+            assert block is not None
+            values.extend(block.data[:, 0].tolist())
+
+    push_and_read(0.0, 100)
+    del outlet
+    bridge.says("source must keep sending, got a stream that stopped")
+    outlet = make_outlet(name, sfreq=250.0)
+    push_and_read(100.0, 100)
+    assert values == list(range(200))
+    assert source.counts == {}
+    bridge.popen.send_signal(signal.SIGINT)
+    bridge.ends_well()
+    source.close()
+    books = books_of(tmp_path / "books.json")
+    assert (books["n_reconnections"], books["samples"]["in"], books["samples"]["out"]) == (1, 200, 200)
+    told = [json.loads(record.value) for record in records_of(embedded_broker.bootstrap, f"{topic_prefix}.alerts")]
+    assert [(one["type"], one["what"], one["sample"]) for one in told] == [
+        ("stream", "lost", 99), ("stream", "found", 99),
+    ]  # fmt: skip
+
+
+def test_without_a_broker_everything_is_counted_and_the_cause_is_said(
+    start: Start, tmp_path: Path, topic_prefix: str
+) -> None:
+    name = f"sim-{topic_prefix}"
+    start(
+        "play",
+        "simulator",
+        "--wait",
+        "--name",
+        name,
+        "--seconds",
+        8,
+        "--speed",
+        8,
+        "--set",
+        "n_channels=64",
+        "--chunk",
+        5,
+    )
+    bridge = start(
+        "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--bootstrap", "127.0.0.1:9", "--prefix",
+        topic_prefix, "--resolve", PATIENCE_S, "--set", "buffer_mb=0.2", "--set", "close_s=0.2", "--set", "connect_s=1",
+        "--summary", tmp_path / "books.json",
+    )  # fmt: skip
+    line = bridge.ends_well()
+    assert "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'" in bridge.err
+    samples = books_of(tmp_path / "books.json")["samples"]
+    assert (samples["in"], samples["out"], samples["waiting"]) == (2000, 0, 0)
+    assert set(samples["dropped"]) == {"buffer full", "closed"}
+    assert "samples in 2000 = sent 0 + dropped 2000 (" in line
+
+
+def test_what_a_spool_keeps_is_sent_by_the_next_bridge(
+    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+) -> None:
+    name = f"sim-{topic_prefix}"
+    spool = ("--set", "overflow=spool", "--set", f"spool_dir={tmp_path / 'spool'}", "--set", "close_s=0.5")
+    for number, bootstrap in enumerate(("127.0.0.1:9", embedded_broker.bootstrap)):
+        start("play", "simulator", "--wait", "--name", name, "--seconds", 4, "--speed", 4)
+        bridge = start(
+            "bridge", "to-kafka", "--name", name, "--no-markers", "--bootstrap", bootstrap, "--prefix", topic_prefix,
+            *spool, "--set", "connect_s=1", "--resolve", PATIENCE_S, "--summary", tmp_path / f"{number}.json",
+        )  # fmt: skip
+        bridge.ends_well()
+    first, second = (books_of(tmp_path / f"{number}.json")["samples"] for number in (0, 1))
+    assert (first["out"], first["waiting"]) == (0, 1000)
+    assert (second["in"], second["out"], second["waiting"]) == (1000, 1000, 0)
+    frames = [decode_frame(one.value) for one in records_of(embedded_broker.bootstrap, f"{topic_prefix}.samples")]
+    assert sum(len(frame) for frame in frames) == 2000
+    assert len({frame.session for frame in frames}) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("to-kafka",), "bootstrap must be given (--bootstrap HOST:PORT, or --config CONFIG), got nothing"),
+        (("to-kafka", "--config", "demo"), "config must have a section 'kafka', got none in 'demo'"),
+        (("to-lsl", "--bootstrap", "127.0.0.1:9", "--seconds", "0"), "seconds must be a number above 0, got 0.0"),
+        (
+            ("to-kafka", "--bootstrap", "h:1", "--markers", "a", "--no-markers"),
+            "--markers must be left out with --no-markers, got both",
+        ),
+        (
+            ("to-lsl", "--bootstrap", "127.0.0.1:9", "--set", "connect_s=0.5"),
+            "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'",
+        ),
+    ],
+)
+def test_a_bridge_that_cannot_work_says_so_in_one_line(
+    arguments: tuple[str, ...], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bridge", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert fault in err
+    assert err.count("\n") == 1
+
+
+def test_a_run_on_kafka_says_when_its_broker_is_away_and_goes_on(
+    start: Start, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
+) -> None:
+    broker = Broker("apache", restartable_broker.bootstrap)
+    name = f"sim-{topic_prefix}"
+    start(
+        "play", "simulator", "--wait", "--name", name, "--seconds", 90, "--speed", 4, "--chunk", 5, "--set", "seed=11"
+    )
+    bridge = start(
+        "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "sim",
+        *kafka_of(broker, topic_prefix), "--set", "close_s=60",
+    )  # fmt: skip
+    run = tmp_path / "live"
+    live = start(
+        "run", "demo", "--out", run, *SHARING, "--set", "source.kind=kafka", "--set", "source.stream_id=sim", "--set",
+        "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}", "--set",
+        f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]", "--set",
+        f"source.resolve_s={PATIENCE_S}",
+    )  # fmt: skip
+
+    def says(text: str) -> bool:
+        assert live.popen.poll() is None, live.err
+        events = run / "events.jsonl"
+        return events.exists() and text in events.read_text(encoding="utf-8")
+
+    wait_until(lambda: says("/prediction/"), "predictions", PATIENCE_S)
+    restartable_broker.kill()
+    wait_until(lambda: says('"what":"lost"'), "lost is said", PATIENCE_S)
+    restartable_broker.start()
+    wait_until(lambda: says('"what":"found"'), "found is said", PATIENCE_S)
+    assert "dropped 0" in bridge.ends_well()
+    live.ends_well()
+    assert summary_of(run)["samples"]["in"] == 22500
+    lines = canonical_lines(run)
+    kept = [line for line in lines if '"what":"lost"' not in line and '"what":"found"' not in line]
+    assert len(lines) - len(kept) >= 2
+    # markers and samples travel apart: one that was more than a second later than its sample stands later in the file
+    assert sorted(kept) == sorted(engine_lines("demo", broker, topic_prefix))

@@ -1,0 +1,180 @@
+"""What a live run publishes to Kafka: all of it, once, in order, whatever happens to the publisher and the broker."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from config.loading import load_config
+from config.source import SimulatorSettings
+from stream.contracts.topics import Topics
+from stream.contracts.wire import decode_frame
+from stream.replay import Replay
+from stream.sources.recordings.recording import RecordedStream
+from stream.sources.simulator import Simulator
+from tests.integration.brokers import ApacheBroker, Broker, records_of
+from tests.integration.live import PATIENCE_S, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.lsl import DEADLINE_S, wait_until
+from tests.integration.test_bridge import engine_lines
+
+pytestmark = pytest.mark.usefixtures("lsl_session")
+
+ALL = "kafka.publish=[predictions,states,commands,alerts,samples]"
+
+
+def play_and_publish(
+    start: Start, run: Path, bootstrap: str, prefix: str, *options: object, seconds: float = 12.0, speed: float = 6.0
+) -> tuple[Program, Program]:
+    """Send the simulator to a run that publishes."""
+    name = f"sim-{prefix}"
+    player = start(
+        "play", "simulator", "--wait", "--name", name, "--seconds", seconds, "--speed", speed, "--chunk", 5,
+        "--set", "seed=11", "--set", "block_s=2",
+    )  # fmt: skip
+    live = start(
+        "run", "demo", "--out", run, *SHARING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "--set", f"markers.names=[{name}-markers]", "--set", f"kafka.bootstrap={bootstrap}", "--set",
+        f"kafka.prefix={prefix}", "--set", "kafka.stream_id=sim", "--set", f"source.resolve_s={PATIENCE_S}", *options,
+    )  # fmt: skip
+    return player, live
+
+
+def published_lines(bootstrap: str, prefix: str, kinds: Sequence[str]) -> dict[str, list[str]]:
+    """Return the events on Kafka by topic, each id once, in the order of their arrival."""
+    lines: dict[str, list[str]] = {}
+    for kind in kinds:
+        by_id: dict[str, str] = {}
+        for record in records_of(bootstrap, f"{prefix}.{kind}"):
+            assert record.key == b"sim"
+            line = record.value.decode()
+            assert by_id.setdefault(json.loads(line)["id"], line) == line
+        lines[kind] = list(by_id.values())
+    return lines
+
+
+def written_lines(run: Path, types: Sequence[str]) -> list[str]:
+    return [line for line in canonical_lines(run) if json.loads(line)["type"] in types]
+
+
+KINDS = {
+    "predictions": ("prediction",),
+    "states": ("state",),
+    "alerts": ("stream", "marker", "artifact", "drift", "gap"),
+}
+
+
+def assert_published(run: Path, bootstrap: str, prefix: str) -> None:
+    """Every event of the run is on its topic, as it stands in the file."""
+    found = published_lines(bootstrap, prefix, tuple(KINDS))
+    for kind, types in KINDS.items():
+        expected = written_lines(run, types)
+        assert expected
+        assert sorted(found[kind]) == sorted(expected)
+    assert found["predictions"] == written_lines(run, ("prediction",))
+
+
+def test_events_and_samples_are_published_and_decide_the_same_again(
+    start: Start, tmp_path: Path, broker: Broker, topic_prefix: str
+) -> None:
+    player, live = play_and_publish(
+        start, tmp_path / "run", broker.bootstrap, topic_prefix, "--set", ALL, "--metrics-port", 0
+    )
+    live.says("metrics: http://127.0.0.1:")
+    port = int(live.err.split("metrics: http://127.0.0.1:")[1].split("/")[0])
+
+    def metrics() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
+            families = parse_text(answer.read().decode())
+            return {sample.name: sample.value for family in families for sample in family.samples}
+
+    wait_until(lambda: metrics().get("neuroloop_kafka_messages_sent_total", 0) > 0, "messages sent", PATIENCE_S)
+    seen = metrics()
+    assert seen["neuroloop_kafka_up"] == 1
+    assert seen["neuroloop_kafka_spool_bytes"] == 0
+    live.ends_well()
+    player.ends_well()
+    books = summary_of(tmp_path / "run")["kafka"]
+    assert books["messages"]["balanced"]
+    assert books["messages"]["in"] == books["messages"]["sent"] > 50
+    assert books["messages"]["dropped"] == {}
+    assert books["rings"] == {"samples_lost": 0, "events_lost": 0}
+    assert_published(tmp_path / "run", broker.bootstrap, topic_prefix)
+    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0)
+    stream = RecordedStream(made.info, made.data, made.timestamps)
+    Replay(load_config("demo"), stream, made.markers, tmp_path / "again").run()
+    expected = canonical_lines(tmp_path / "again")
+    assert canonical_lines(tmp_path / "run") == expected
+    assert engine_lines("demo", broker, topic_prefix) == expected
+
+
+def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_notice(
+    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+) -> None:
+    run = tmp_path / "run"
+    _, live = play_and_publish(start, run, embedded_broker.bootstrap, topic_prefix, "--set", ALL)
+    wait_for_lines(run, 10)
+    live.child("publisher").kill()
+    live.says("the publisher process died (exit code -9), starting it again")
+    live.ends_well()
+    summary = summary_of(run)
+    assert summary["samples"]["in"] == 3000
+    assert summary["rings"] == {"samples_lost": 0, "events_lost": 0}
+    books = summary["kafka"]
+    assert books["messages"]["balanced"]
+    assert books["rings"] == {"samples_lost": 0, "events_lost": 0}
+    assert_published(run, embedded_broker.bootstrap, topic_prefix)
+    rows: set[int] = set()
+    for record in records_of(embedded_broker.bootstrap, Topics(topic_prefix).samples):
+        frame = decode_frame(record.value)
+        rows.update(range(frame.first_sample, frame.next_sample))
+    assert rows == set(range(3000))
+
+
+def test_a_broker_that_is_killed_and_comes_back_gets_everything(
+    start: Start, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
+) -> None:
+    run = tmp_path / "run"
+    _, live = play_and_publish(
+        start, run, restartable_broker.bootstrap, topic_prefix, "--set", "kafka.overflow=spool", "--set",
+        f"kafka.spool_dir={tmp_path / 'spool'}", "--set", "kafka.close_s=60", seconds=24.0, speed=3.0,
+    )  # fmt: skip
+    wait_for_lines(run, 10)
+    restartable_broker.kill()
+    n_before = run.joinpath("events.jsonl").read_bytes().count(b"\n")
+    wait_for_lines(run, n_before + 20)  # the run goes on without a broker
+    restartable_broker.start()
+    live.ends_well()
+    books = summary_of(run)["kafka"]["messages"]
+    assert books["balanced"]
+    assert books["waiting_in_spool"] == 0
+    assert books["dropped"] == {}
+    assert_published(run, restartable_broker.bootstrap, topic_prefix)
+
+
+def test_a_broker_that_never_comes_costs_the_messages_and_not_the_run(
+    start: Start, tmp_path: Path, topic_prefix: str
+) -> None:
+    run = tmp_path / "run"
+    options = ("--set", "kafka.close_s=0.2", "--set", "kafka.connect_s=1", "--seconds", 2)
+    _, live = play_and_publish(start, run, "127.0.0.1:9", topic_prefix, *options, seconds=8.0, speed=2.0)
+    live.ends_well()
+    assert "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'" in live.err
+    books = summary_of(run)["kafka"]["messages"]
+    assert books["balanced"]
+    assert books["sent"] == 0
+    assert books["dropped"] == {"closed": books["in"]}
+    assert books["in"] > 0
+
+
+def test_a_spool_dir_of_another_process_is_refused_before_the_run_begins(
+    start: Start, tmp_path: Path, topic_prefix: str
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    options = ("--set", "kafka.overflow=spool", "--set", f"kafka.spool_dir={tmp_path / 'file'}")
+    _, live = play_and_publish(start, tmp_path / "run", "127.0.0.1:9", topic_prefix, *options)
+    assert "kafka.spool_dir must be a folder to write in" in live.fails()

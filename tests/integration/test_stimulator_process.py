@@ -1,0 +1,159 @@
+"""The stimulator process with a device that lies, a disk that fills, a clock that runs out: off, and said."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sinks.stimulator.ledger import read_books
+from sinks.stimulator.verification import verify_run
+from stream.runner.child import RunFailed
+from tests.integration.live import PATIENCE_S
+from tests.integration.lsl import wait_until
+from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S
+from tests.integration.stimulator_bench import Bench
+
+pytestmark = pytest.mark.usefixtures("lsl_session")
+
+MOST_S = WATCHDOG_S + HEARTBEAT_S + MARGIN_S
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    benches: list[Bench] = []
+
+    def start(*overrides: str, name: str = "run") -> Bench:
+        benches.append(Bench(tmp_path, *overrides, name=name))
+        return benches[-1]
+
+    yield start
+    for bench in benches:
+        bench.close()
+
+
+def test_a_log_whose_folder_is_gone_and_arming_that_expires(make: Make, tmp_path: Path) -> None:
+    bench = make("stimulation.gate.arming_s=1.0")
+    bench.gets_on()
+    begun = time.monotonic()
+    wait_until(lambda: not bench.is_on(), "off when the arming expires", PATIENCE_S)
+    assert time.monotonic() - begun <= 1.0 + MOST_S
+    assert any(one.values.get("reason") == "arming expired" for _, one in bench.log().outputs())
+    bench.gets_on()
+    moved = bench.out.with_name("moved")
+
+    def move() -> None:
+        bench.out.rename(moved)
+        bench.out = moved
+
+    assert bench.off_after_s(move) <= MOST_S
+    wait_until(lambda: bench.state == "FAULT", "a fault", PATIENCE_S)
+    assert bench.ends() == 0
+    assert int(bench.link.numbers("log_failed")[0]) == 1
+    verdict = verify_run(moved, tmp_path / "ledger")
+    assert verdict.open_end is not None
+    assert verdict.findings == (verdict.open_end,)
+
+
+def test_a_full_disk_is_a_fault(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    bench.gets_on()
+    size = (bench.out / "stimulation.jsonl").stat().st_size
+    took_s = bench.off_after_s(lambda: bench.process.rlimit(resource.RLIMIT_FSIZE, (size + 1, size + 1)))
+    assert took_s <= MOST_S
+    wait_until(lambda: bench.state == "FAULT", "a fault", PATIENCE_S)
+    assert not bench.ask("reset")["accepted"]
+    bench.ends()
+    verdict = verify_run(bench.out, tmp_path / "ledger")
+    assert verdict.findings == (verdict.open_end,)
+
+
+def test_a_killed_device_is_a_fault_that_stays(make: Make) -> None:
+    bench = make()
+    bench.gets_on()
+    bench.device.kill()
+    wait_until(lambda: bench.state == "FAULT", "a fault", PATIENCE_S)
+    assert "device_lost" in bench.trips()
+    assert not bench.ask("arm")["accepted"]
+    assert bench.ends() == 0
+
+
+@pytest.mark.parametrize(("fault", "trip"), [("nack=1.0", "device_nack"), ("drop=1.0", None)])
+def test_a_device_that_refuses_or_does_not_answer_never_goes_on(make: Make, fault: str, trip: str | None) -> None:
+    bench = make(f"stimulation.device.fault={fault}")
+    wait_until(lambda: len(bench.log().inputs()) > 30, "a few heartbeats", PATIENCE_S)
+    bench.ask("arm")
+    wait_until(lambda: len(bench.log().inputs()) > 60, "a few more", PATIENCE_S)
+    assert not bench.is_on()
+    assert bench.state in ("FAULT", "DISARMED")
+    assert trip is None or trip in bench.trips()
+
+
+def test_a_device_that_is_stuck_on_is_a_fault_and_is_told_to_stop_again_and_again(make: Make) -> None:
+    bench = make("stimulation.device.fault=stuck_on")
+    bench.gets_on()
+    bench.ask("stop")
+    wait_until(lambda: bench.state == "FAULT", "a fault", PATIENCE_S)
+    assert "device_still_on" in bench.trips()
+
+    def n_stops() -> int:
+        return sum(one.values.get("action") == "stop" for _, one in bench.log().outputs())
+
+    before = n_stops()
+    wait_until(lambda: n_stops() > before + 3, "stop after stop", PATIENCE_S)
+    assert bench.ask("reset")["accepted"] is False
+
+
+def test_charge_survives_a_killed_process_and_a_torn_log_is_said(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    bench.gets_on()
+    assert bench.off_after_s(bench.process.kill) <= MOST_S
+    delivered_uc = max(
+        json.loads(line)["total_uc"]
+        for line in (bench.out / "device.jsonl").read_text().splitlines()
+        if '"what":"interval"' in line
+    )
+    bench.close()
+    books, chain = read_books(tmp_path / "ledger" / "unnamed.unnamed.jsonl")
+    assert chain.fault is None
+    assert books.all_uc() >= delivered_uc > 0
+    assert books.open
+    verdict = verify_run(bench.out, tmp_path / "ledger")
+    assert verdict.open_end is not None
+    assert verdict.findings == (verdict.open_end,)
+    again = make(name="again")
+    wait_until(lambda: len(again.log().inputs()) > 3, "a log", PATIENCE_S)
+    assert again.log().inputs()[0].values["ledger"]["day_charge_uc"] >= delivered_uc
+
+
+def test_a_blinded_run_hides_its_assignment_until_it_is_unblinded(make: Make, tmp_path: Path) -> None:
+    bench = make("stimulation.mode=blinded")
+    bench.gets_on()
+    sealed = bench.out / "assignment.sealed"
+    assert sealed.stat().st_mode & 0o777 == 0o600
+    arm = json.loads(sealed.read_text())["arm"]
+    setup = bench.log().inputs()[0].values
+    assert "assignment_sha256" in setup
+    assert setup["sham"] is False
+    assert f': "{arm}"' not in json.dumps(setup)
+    refused = bench.ask("unblind", token="guess")
+    assert not refused["accepted"]
+    answer = bench.ask("unblind")
+    assert answer["accepted"]
+    assert answer["text"] == f"the run is {arm}"
+    assert bench.ends() == 0
+    findings = verify_run(bench.out, tmp_path / "ledger").findings
+    assert findings
+    assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)
+
+
+def test_two_runs_cannot_stimulate_one_electrode(make: Make) -> None:
+    first = make()
+    with pytest.raises(RunFailed, match=r"ledger must be free, got .* which another run has open"):
+        make(name="second")
+    assert first.state == "DISARMED"

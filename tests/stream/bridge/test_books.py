@@ -1,0 +1,75 @@
+"""The books of a bridge balance, or say that they do not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream.bridge.books import BridgeBooks, Ledger
+from stream.bridge.fates import Fates
+from stream.contracts.chunks import RawBlock
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import Marker
+from stream.contracts.messages import frame_message, marker_message
+from stream.contracts.topics import Topics
+from stream.contracts.wire import frames_of_block
+
+TOPICS = Topics("p")
+
+
+def frame_of(n: int, session: int = 7) -> object:
+    block = RawBlock(np.zeros((n, 2)), np.arange(n) / 100.0)
+    (frame,) = frames_of_block(block, stream="s", first_sample=0, counts="received", sfreq=100.0, session=session)
+    return frame_message(TOPICS, frame)
+
+
+def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
+    fates = Fates(TOPICS, 7)
+    fates(frame_of(10), None)  # type: ignore[arg-type]
+    fates(frame_of(5), "buffer full")  # type: ignore[arg-type]
+    fates(frame_of(4), "closed")  # type: ignore[arg-type]
+    fates(frame_of(100, session=6), None)  # type: ignore[arg-type]
+    fates(marker_message(TOPICS, Marker(1.0, "a", "m"), stream="s", k=0, session=7), None)
+    samples, markers = Ledger(n_in=19), Ledger(n_in=1)
+    fates.enter(samples, TOPICS.samples, is_kept=False)
+    fates.enter(markers, TOPICS.markers, is_kept=False)
+    assert (samples.n_out, samples.dropped, samples.is_balanced) == (10, {"buffer full": 5, "closed": 4}, True)
+    assert (markers.n_out, markers.is_balanced) == (1, True)
+    assert fates.n_lost(TOPICS.samples) == 9
+    assert fates.n_lost(TOPICS.markers) == 0
+
+
+def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_one() -> None:
+    fates = Fates(TOPICS, 7)
+    fates(frame_of(10), None)  # type: ignore[arg-type]
+    kept, unkept = Ledger(n_in=12), Ledger(n_in=12)
+    fates.enter(kept, TOPICS.samples, is_kept=True)
+    fates.enter(unkept, TOPICS.samples, is_kept=False)
+    assert (kept.waiting, kept.is_balanced) == (2, True)
+    assert (unkept.waiting, unkept.is_balanced) == (0, False)
+
+
+def test_the_line_says_all_that_matters() -> None:
+    books = BridgeBooks("amp", "to-kafka")
+    books.samples = Ledger(n_in=30, n_out=20, waiting=4, dropped=Counter({"closed": 5, "buffer full": 1}))
+    books.markers = Ledger(n_in=2, n_out=2)
+    books.n_reconnections, books.n_unread = 1, 3
+    assert books.line() == (
+        "to-kafka 'amp': samples in 30 = sent 20 + dropped 6 + waiting 4 (1 buffer full, 5 closed); "
+        "markers in 2 = sent 2 + dropped 0; reconnections 1; not handed out by LSL 3"
+    )
+    assert books.is_balanced
+
+
+def test_the_file_holds_the_same_and_a_disk_that_refuses_is_said_in_one_line(tmp_path: Path) -> None:
+    books = BridgeBooks("amp", "to-lsl", samples=Ledger(n_in=3, n_out=3))
+    books.write(tmp_path / "books.json")
+    written = json.loads((tmp_path / "books.json").read_text(encoding="utf-8"))
+    assert written["samples"] == {"in": 3, "out": 3, "waiting": 0, "dropped": {}, "balanced": True}
+    assert (written["direction"], written["ended"], written["epoch_offset_s"]) == ("to-lsl", "stopped", None)
+    with pytest.raises(ConfigError, match=r"summary must be a file that can be written, got '.*': Is a directory"):
+        books.write(tmp_path)

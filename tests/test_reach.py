@@ -1,0 +1,105 @@
+"""Nothing but the stimulator process can reach a stimulator, or make an outlet that one may act on."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+ROOMS = ("config", "stream", "processors", "models", "sinks")
+DEVICES = "sinks/stimulator/devices/"
+OPENERS = {"stream/runner/stimulation_setup.py", "stream/cli/latency.py"}
+"""Who may open a device: the setup of the stimulator process, and the measurement of its latency."""
+STARTERS = {"stream/runner/guarding.py"}
+"""Who may start the stimulator process."""
+CONSTRUCTORS = {
+    "StreamOutlet": {
+        "sinks/lsl.py",  # monitoring, named and typed so
+        "stream/player.py",  # plays an amplifier
+        "stream/loopback/sender.py",  # plays an amplifier for measurements
+        "stream/bridge/to_lsl.py",  # Kafka to LSL, a process of its own without a pipeline
+        "sinks/stimulator/devices/lsl.py",
+        "sinks/stimulator/devices/output_level.py",
+    },
+    "Serial": {"sinks/stimulator/devices/serial_trigger.py"},
+    "serial_for_url": set(),
+    "create_connection": {
+        "sinks/stimulator/devices/tcp.py",
+        "stream/broker.py",
+        "stream/contracts/broker_probe.py",
+    },
+    "create_server": {"sinks/stimulator/devices/simulator_process.py"},
+    "socketpair": {"sinks/stimulator/devices/simulated.py", "sinks/stimulator/devices/simulator_process.py"},
+    "socket": {
+        "sinks/stimulator/control.py",
+        "sinks/stimulator/devices/simulator_process.py",
+        "sinks/metrics_server.py",
+        "stream/broker.py",
+        "stream/doctor/interfaces.py",
+        "stream/doctor/ports.py",
+        "stream/worker/demo.py",
+    },
+}
+"""Who may make what a device could listen to."""
+
+
+@cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
+    paths = [path for room in ROOMS for path in sorted((CHECKOUT / room).rglob("*.py"))]
+    return tuple((path.relative_to(CHECKOUT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Return all modules and names that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def called(tree: ast.Module) -> set[str]:
+    """Return the last names of all that a module calls."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                found.add(node.func.attr)
+            elif isinstance(node.func, ast.Name):
+                found.add(node.func.id)
+    return found
+
+
+def test_only_the_stimulator_process_opens_devices() -> None:
+    users = {
+        path
+        for path, tree in sources()
+        if not path.startswith(DEVICES) and any(name.startswith("sinks.stimulator.devices") for name in imported(tree))
+    }
+    assert "stream/runner/stimulation_setup.py" in users
+    assert users <= OPENERS
+
+
+def test_only_the_supervisors_guard_starts_the_stimulator_process() -> None:
+    users = {
+        path
+        for path, tree in sources()
+        if imported(tree) & {"stream.runner.stimulation", "stream.runner.stimulation.run_stimulator"}
+    }
+    assert users == STARTERS
+
+
+def test_outlets_serial_ports_and_sockets_are_made_where_they_are_known_to_be() -> None:
+    for name, allowed in CONSTRUCTORS.items():
+        makers = {path for path, tree in sources() if name in called(tree)}
+        assert makers <= allowed, f"{name} is made in {sorted(makers - allowed)}"
+        assert allowed <= makers, f"{name} is no longer made in {sorted(allowed - makers)}"
+
+
+def test_the_hot_process_imports_nothing_of_the_gate_and_its_devices() -> None:
+    tree = dict(sources())["stream/runner/hot.py"]
+    assert not any(name.startswith("sinks.stimulator") for name in imported(tree))
