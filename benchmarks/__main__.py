@@ -16,7 +16,7 @@ from benchmarks.distribution import LatencyRow
 from benchmarks.measure import Row
 from stream.machine import machine_settings, package_versions
 
-MODULES = ("filter", "monitor_chain", "lstm", "ring", "live", "drift", "scrape")
+MODULES = ("filter", "monitor_chain", "lstm", "ring", "live", "drift", "scrape", "stimulation", "kafka")
 
 
 def main() -> int:

@@ -1,0 +1,260 @@
+"""Streams on a broker, workers and bare agents as processes, and what they take."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+from kafka import KafkaProducer  # type: ignore[import-untyped]
+from prometheus_client.parser import text_string_to_metric_families
+
+from config.kafka import KafkaSettings, TopicSettings
+from sinks.kafka.topics import ensure_topics
+from stream.broker import EmbeddedBroker
+from stream.contracts.chunks import RawBlock, StreamInfo
+from stream.contracts.messages import StreamDescription, description_message, frame_message
+from stream.contracts.topics import Topics
+from stream.contracts.wire import Frame, frames_of_block
+
+N_CHANNELS, SFREQ = 64, 1000.0
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 240.0
+APACHE = ROOT.parent / "shared" / "kafka" / "start"
+
+
+def wide_stream(k: int) -> StreamInfo:
+    """Return the description of one stream of 64 channels at 1 kHz."""
+    names = tuple(f"E{i}" for i in range(N_CHANNELS))
+    units, types = ("uV",) * N_CHANNELS, ("EEG",) * N_CHANNELS
+    return StreamInfo(f"wide-{k}", "EEG", f"wide-{k}", SFREQ, names, types, units)
+
+
+def wide_rows(seconds: float, seed: int) -> RawBlock:
+    """Return noise with a rhythm."""
+    n = round(seconds * SFREQ)
+    t = np.arange(n) / SFREQ
+    data = np.random.default_rng(seed).standard_normal((n, N_CHANNELS)) * 10
+    data += 30 * np.sin(2 * np.pi * 10 * t)[:, None]
+    return RawBlock(data, 100.0 + t)
+
+
+def frames_of(info: StreamInfo, block: RawBlock, frame_ms: float) -> list[Frame]:
+    """Cut rows into frames of one length."""
+    rows = max(1, round(frame_ms * 1e-3 * info.sfreq))
+    made: list[Frame] = []
+    for start in range(0, len(block.timestamps), rows):
+        part = RawBlock(block.data[start : start + rows], block.timestamps[start : start + rows])
+        made += frames_of_block(
+            part, stream=info.source_id, first_sample=start, counts="received", sfreq=info.sfreq, session=1
+        )
+    return made
+
+
+@dataclass
+class Bench:
+    """Topics of their own on a broker.
+
+    Parameters
+    ----------
+    bootstrap : str
+    pipeline : dict
+        The configuration without its brokers.
+    partitions : int
+    worker : dict
+    """
+
+    bootstrap: str
+    pipeline: dict[str, Any]
+    partitions: int = 4
+    worker: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefix = f"bench-{secrets.token_hex(4)}"
+        self.topics = Topics(self.prefix)
+        ensure_topics(
+            KafkaSettings(
+                bootstrap=self.bootstrap, prefix=self.prefix, topics=TopicSettings(partitions=self.partitions)
+            )
+        )
+
+    def send(self, streams: Sequence[tuple[StreamInfo, Sequence[Frame]]]) -> int:
+        """Send whole streams, frame by frame in turns; return how many frames."""
+        producer = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=2)
+        for info, _ in streams:
+            message = description_message(self.topics, StreamDescription(info.source_id, info, 1))
+            producer.send(message.topic, value=message.value, key=message.key)
+        producer.flush()
+        n = 0
+        for group in zip(*(frames for _, frames in streams), strict=True):
+            for frame in group:
+                message = frame_message(self.topics, frame)
+                producer.send(message.topic, value=message.value, key=message.key, headers=list(message.headers))
+                n += 1
+        producer.flush()
+        producer.close()
+        return n
+
+    @contextmanager
+    def workers(self, n: int, **settings: Any) -> Iterator[list[Worker]]:
+        """Start workers; end them."""
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            path = Path(folder) / "worker.yaml"
+            kafka = {
+                "bootstrap": self.bootstrap, "prefix": self.prefix, "topics": {"partitions": self.partitions},
+            }  # fmt: skip
+            values = {**self.pipeline, "kafka": kafka, "worker": {**self.worker, **settings}}
+            path.write_text(yaml.safe_dump(values), encoding="utf-8")
+            yield [stack.enter_context(Worker(path)) for _ in range(n)]
+
+    def bare(self, n_frames: int) -> float:
+        """Run the agent that does nothing over the frames; return its processor seconds."""
+        process = start_bare(self.bootstrap, self.topics.samples, f"{self.prefix}.bare{secrets.token_hex(2)}", n_frames)
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        return float(out.split()[-1])
+
+
+def start_bare(*arguments: object) -> subprocess.Popen[str]:
+    """Start the agent that does nothing."""
+    command = [sys.executable, "-m", "benchmarks.kafka_bare", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
+
+
+def environment() -> dict[str, str]:
+    """Return what child processes need to find this checkout."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+class Worker:
+    """One worker process.
+
+    Parameters
+    ----------
+    config : Path
+    """
+
+    def __init__(self, config: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self._log = config.with_name(f"{self._port}.log")
+        command = [
+            sys.executable, "-m", "stream.cli.main", "worker", str(config), "--metrics-port", str(self._port),
+        ]  # fmt: skip
+        with self._log.open("w") as log:
+            self.popen = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=ROOT)
+        self.process = psutil.Process(self.popen.pid)
+
+    def numbers(self) -> dict[str, float]:
+        """Return its metrics, summed over labels; empty while it does not answer."""
+        if self.popen.poll() is not None:
+            raise RuntimeError(f"worker must work to the end, got: {self._log.read_text()[-500:]}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+        return found
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.popen.terminate()
+        try:
+            self.popen.wait(20)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+def work_off(workers: Sequence[Worker], n_frames: int) -> tuple[float, float]:
+    """Wait until the workers have taken so many frames; return processor seconds of all, and seconds since the first.
+
+    The elapsed time begins when the first frame was taken, so that joining the group is not in it.
+    """
+    end = time.monotonic() + PATIENCE_S
+    first = None
+    while time.monotonic() < end:
+        taken = sum(worker.numbers().get("neuroloop_worker_frames_total", 0.0) for worker in workers)
+        if taken and first is None:
+            first = time.perf_counter()
+        if taken >= n_frames and first is not None:
+            return sum(worker.cpu_s for worker in workers), time.perf_counter() - first
+        time.sleep(0.4)  # a scrape costs milliseconds
+    raise RuntimeError(f"workers must take {n_frames} frames, got {taken:g}")
+
+
+class Restartable:
+    """Apache Kafka that keeps its data and its port when it is killed.
+
+    Parameters
+    ----------
+    data : Path
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._port = ""
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address."""
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it, again too."""
+        command = [sys.executable, str(APACHE), "--data", str(self._data)]
+        command += ["--port", self._port] if self._port else []
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if self._process.stdout is None:
+            raise RuntimeError("stdout must be a pipe")
+        self._port = self._process.stdout.readline().strip().rpartition(":")[2]
+
+    def kill(self) -> None:
+        """Kill it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def broker(kind: str) -> Iterator[str]:
+    """Start a broker: ``embedded``, or ``apache`` where it lies beside the checkout."""
+    if kind == "embedded":
+        with EmbeddedBroker() as embedded:
+            yield embedded.bootstrap
+        return
+    process = subprocess.Popen([sys.executable, str(APACHE)], stdout=subprocess.PIPE, text=True)
+    try:
+        if process.stdout is None:
+            raise RuntimeError("stdout must be a pipe")
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,21 @@
+"""What makes a worker stop, or refuse one stream."""
+
+from __future__ import annotations
+
+from stream.contracts.errors import NeuroloopError
+
+
+class WorkerError(NeuroloopError):
+    """The worker cannot go on: the brokers, its group or its own state are not what they must be."""
+
+
+class PlanMismatch(WorkerError):
+    """A stream's snapshot was made by another pipeline."""
+
+
+class SnapshotError(NeuroloopError):
+    """Bytes are no snapshot, or one of another version."""
+
+
+class StreamRefused(NeuroloopError):
+    """A stream cannot be processed here; its messages go to the dead letters."""

@@ -1,0 +1,246 @@
+"""The streams of one partition: which message goes where, which offset may be committed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from stream.contracts.events import Event, Marker
+from stream.contracts.messages import StreamDescription
+from stream.contracts.wire import Frame
+from stream.worker.errors import StreamRefused
+from stream.worker.lane import Factory, Lane
+from stream.worker.snapshot import Snapshot
+
+_log = logging.getLogger("neuroloop.worker")
+
+
+@dataclass
+class Place:
+    """What is known of one stream of the partition.
+
+    Parameters
+    ----------
+    lane : Lane, optional
+        None for one that has ended.
+    session : int
+    stored : Snapshot, optional
+        The newest one that the brokers have acknowledged; its arrays may be left out.
+    stored_at : int
+        Its offset in the changelog.
+    first_offset : int
+        Of the stream's first message, as long as there is no snapshot.
+    written_s, ended_s : float
+        When it was written last, and when the stream ended, by the worker's clock.
+    """
+
+    lane: Lane | None
+    session: int
+    stored: Snapshot | None = None
+    stored_at: int = -1
+    first_offset: int = 0
+    written_s: float = 0.0
+    ended_s: float | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more is expected."""
+        return self.lane is None or self.lane.is_ended
+
+    @property
+    def floor(self) -> int | None:
+        """Offset from which messages are needed to restore the stream; None where none is."""
+        if self.stored is None:
+            return self.first_offset
+        if self.lane is not None and (self.lane.is_dirty or self.lane.is_refilling):
+            return self.stored.resume_offset
+        return None if self.stored.resume_offset >= self.stored.covered_offset else self.stored.resume_offset
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one message led to: the events of one stream."""
+
+    description: StreamDescription
+    session: int
+    events: list[Event] = field(default_factory=list)
+
+
+class Partition:
+    """Process the messages of one partition in the order of their offsets.
+
+    Parameters
+    ----------
+    number : int
+    next_offset : int
+        Where to begin.
+    make_lane : callable
+        Makes a lane of a description, a session and, to go on, a snapshot.
+    hold_frames : int
+        How many messages of the partition may pass while a frame waits for another of its stream.
+
+    Attributes
+    ----------
+    n_late_sessions : int
+        Rows of sessions that are over.
+    markers_offset : int
+        All markers before it are in snapshots that the brokers have.
+    """
+
+    def __init__(self, number: int, next_offset: int, make_lane: Factory, *, hold_frames: int) -> None:
+        self.number = number
+        self.next_offset = next_offset
+        self.places: dict[str, Place] = {}
+        self.committed: int | None = None
+        self.markers_offset = 0
+        self._make_lane = make_lane
+        self._hold_frames = hold_frames
+        self._waiting: set[str] = set()
+        self._refused: dict[str, tuple[StreamDescription, int, str]] = {}
+        self.n_late_sessions = 0
+
+    @property
+    def lanes(self) -> Iterator[Lane]:
+        """The streams that go on."""
+        return (
+            place.lane for place in list(self.places.values()) if place.lane is not None and not place.lane.is_ended
+        )
+
+    def restore(self, snapshot: Snapshot, stored_at: int, description: StreamDescription | None, now_s: float) -> None:
+        """Put a stream back where its snapshot ends.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+        stored_at : int
+            Its offset in the changelog.
+        description : StreamDescription, optional
+            Not needed for a stream that has ended.
+        now_s : float
+        """
+        lane = None
+        if not snapshot.is_ended and description is not None:
+            lane = self._make_lane(description, snapshot.session, snapshot)
+        place = Place(lane, snapshot.session, _without_arrays(snapshot), stored_at, written_s=now_s)
+        if snapshot.is_ended:
+            place.ended_s = now_s
+        self.places[snapshot.stream] = place
+
+    def wants(self, offset: int, frame: Frame) -> bool:
+        """Whether a frame is of a session that goes on or begins; others are counted."""
+        place = self.places.get(frame.stream)
+        if place is None or frame.session > place.session:
+            return True
+        if frame.session < place.session or place.lane is None:
+            self.n_late_sessions += len(frame)
+            return False
+        return place.stored is None or offset >= place.stored.resume_offset
+
+    def is_new(self, frame: Frame) -> bool:
+        """Whether a frame that is wanted begins a stream or a session."""
+        place = self.places.get(frame.stream)
+        return place is None or place.lane is None or frame.session > place.session
+
+    def begin(self, offset: int, frame: Frame, description: StreamDescription, now_s: float) -> list[Said]:
+        """Begin the session of a frame; return what is left to say of the one before.
+
+        Parameters
+        ----------
+        offset : int
+            Of the frame's message.
+        frame : Frame
+        description : StreamDescription
+            Of the frame's stream.
+        now_s : float
+            The worker's clock.
+
+        Raises
+        ------
+        StreamRefused
+            If it cannot be processed.
+        """
+        lane = self._new_lane(description, frame.session)
+        said: list[Said] = []
+        place = self.places.get(frame.stream)
+        if place is not None and place.lane is not None and not place.lane.is_ended:
+            _log.info("%s: session %d ends without its last frame", frame.stream, place.session)
+            said.append(Said(place.lane.description, place.session, place.lane.finish()))
+        self.places[frame.stream] = Place(lane, frame.session, first_offset=offset, written_s=now_s)
+        return said
+
+    def take(self, offset: int, frame: Frame, now_s: float) -> list[Said]:
+        """Process a frame that is wanted and whose session has begun.
+
+        Raises
+        ------
+        StreamRefused
+            If it is not what was described.
+        """
+        place = self.places[frame.stream]
+        lane = place.lane
+        if lane is None:
+            return []
+        said = [Said(lane.description, frame.session, lane.take(offset, frame))]
+        self._note_end(place, now_s)
+        if lane.oldest_held is None:
+            self._waiting.discard(frame.stream)
+        else:
+            self._waiting.add(frame.stream)
+        return said
+
+    def _new_lane(self, description: StreamDescription, session: int) -> Lane:
+        """Make a lane; a stream that was refused once is refused at once, until it is described anew."""
+        refused = self._refused.get(description.stream)
+        if refused is not None and refused[:2] == (description, session):
+            raise StreamRefused(refused[2])
+        try:
+            return self._make_lane(description, session, None)
+        except StreamRefused as error:
+            self._refused[description.stream] = (description, session, str(error))
+            raise
+
+    def pass_by(self, offset: int, now_s: float) -> list[Said]:
+        """Count a message of the partition; return what waited for too many of them."""
+        self.next_offset = offset + 1
+        said: list[Said] = []
+        for stream in sorted(self._waiting) if self._waiting else ():
+            place = self.places[stream]
+            lane = place.lane
+            held = lane.oldest_held if lane is not None else None
+            if lane is None or held is None:
+                self._waiting.discard(stream)
+            elif held + self._hold_frames <= offset:
+                said.append(Said(lane.description, lane.session, lane.give_up()))
+                self._note_end(place, now_s)
+        return said
+
+    def add_marker(self, stream: str, session: int, marker: Marker, k: int) -> bool:
+        """Hand a marker to its stream; False where the stream has not begun."""
+        place = self.places.get(stream)
+        if place is None or session > place.session:
+            return False
+        if session == place.session and place.lane is not None:
+            place.lane.add_marker(marker, k)
+        return True
+
+    def safe_offset(self, covered: int) -> int:
+        """Return the offset that may be committed: no snapshot of any stream needs a message below it.
+
+        Parameters
+        ----------
+        covered : int
+            Where the snapshots were begun.
+        """
+        floors = [place.floor for place in self.places.values()]
+        return min([covered, *(floor for floor in floors if floor is not None)])
+
+    @staticmethod
+    def _note_end(place: Place, now_s: float) -> None:
+        if place.lane is not None and place.lane.is_ended and place.ended_s is None:
+            place.ended_s = now_s
+
+
+def _without_arrays(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without its state, which a lane has by now."""
+    return replace(snapshot, arrays={})

@@ -1,0 +1,135 @@
+"""Run one worker from its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+
+from config.kafka_client import client_arguments
+from config.tree import Config
+from config.worker import WorkerSettings
+from models.bundle import Bundle
+from sinks.kafka.topics import ensure_topics
+from sinks.metrics_server import Health, check_port, serve
+from sinks.worker_metrics import WorkerCollector
+from stream.app import load_classifier
+from stream.contracts.brokers import why_away
+from stream.contracts.chunks import StreamInfo
+from stream.contracts.errors import BrokerError, ConfigError, NeuroloopError
+from stream.runner.warming import warm_up
+from stream.sources.simulator import Simulator
+from stream.worker.changelog import prepare_topics
+from stream.worker.counts import LATENCY_BOUNDS_S, WorkerCounts
+from stream.worker.group import Group
+from stream.worker.runtime import WorkerRuntime
+
+T = TypeVar("T")
+_log = logging.getLogger("neuroloop.worker")
+
+
+def group_of(config: Config) -> str:
+    """Return the group that a configuration's workers form."""
+    if config.kafka is None:
+        raise ConfigError("kafka.bootstrap must be given for a worker, got nothing")
+    settings = config.worker or WorkerSettings()
+    return settings.group or f"{config.kafka.prefix}.{config.name}"
+
+
+def warm_up_for(config: Config, bundle: Bundle | None) -> None:
+    """Load the kernels before the first frame comes, with a stream such as will probably come."""
+    if bundle is not None:
+        expected = bundle.settings.input
+        names, units, sfreq = expected.ch_names, expected.ch_units, expected.sfreq
+    else:
+        simulated = Simulator(config.source.simulator).info
+        names, units, sfreq = simulated.ch_names, simulated.ch_units, simulated.sfreq
+    info = StreamInfo("warm-up", "EEG", "", sfreq, tuple(names), ("EEG",) * len(names), tuple(units))
+    level = logging.getLogger("neuroloop.timing").level
+    logging.getLogger("neuroloop.timing").setLevel(logging.ERROR)
+    try:
+        warm_up(config, info, bundle)
+    except NeuroloopError:
+        _log.info("kernels are loaded with the first frames: no stream is known that this pipeline suits")
+    finally:
+        logging.getLogger("neuroloop.timing").setLevel(level)
+
+
+def serve_metrics(config: Config, member: Group) -> None:
+    """Offer the worker's metrics where the configuration says so.
+
+    Raises
+    ------
+    MetricsError
+        If the port is taken.
+    """
+
+    def runtime_of(ask: Callable[[WorkerRuntime], T], otherwise: T) -> T:
+        return otherwise if member.runtime is None else ask(member.runtime)
+
+    def health() -> Health:
+        is_working = member.runtime is not None and not member.has_failed
+        lag = sum(member.lag().values())
+        return Health(is_working, {"streams": runtime_of(lambda one: one.n_streams, 0), "lag_frames": lag})
+
+    collector = WorkerCollector(
+        member.counts,
+        pipeline=config.name,
+        bounds=LATENCY_BOUNDS_S,
+        n_streams=lambda: runtime_of(lambda one: one.n_streams, 0),
+        lag=member.lag,
+        drift_score=lambda: runtime_of(lambda one: one.drift_score, None),
+    )
+    port = serve(collector, config.metrics, healthy=health, ready=health)
+    if port is not None:
+        _log.info("metrics on http://%s:%d/metrics", config.metrics.host, port)
+
+
+def run_worker(config: Config) -> None:
+    """Work until told to end.
+
+    Parameters
+    ----------
+    config : Config
+
+    Raises
+    ------
+    NeuroloopError
+        If the configuration cannot be for a worker, the brokers refuse or the worker cannot go on.
+    """
+    group = group_of(config)
+    kafka, settings = config.kafka, config.worker or WorkerSettings()
+    if kafka is None:
+        raise ConfigError("kafka.bootstrap must be given for a worker, got nothing")
+    if config.source.staleness != "process_all":
+        raise ConfigError(f"source.staleness must be 'process_all' for a worker, got {config.source.staleness!r}")
+    bundle = load_classifier(config)
+    check_port(config.metrics)
+    ensure_topics(kafka)
+    if settings.output_prefix is not None:
+        ensure_topics(kafka.model_copy(update={"prefix": settings.output_prefix}))
+    has_markers = prepare_topics(kafka, group, settings.snapshot_kb * 1000)
+    warm_up_for(config, bundle)
+    counts = WorkerCounts()
+    member = Group(config, settings, group, bundle, has_markers, counts)
+    serve_metrics(config, member)
+    try:
+        asyncio.run(member.run())
+    except KafkaError as error:
+        away = why_away(client_arguments(kafka))
+        raise BrokerError(away or f"brokers must do as asked, got {type(error).__name__}: {error}") from error
+    except NeuroloopError as error:
+        if member.is_stuck:
+            sys.stderr.write("".join(f"neuroloop worker: {line}\n" for line in str(error).splitlines()))
+            sys.stderr.flush()
+            os._exit(1)  # as below
+        raise
+    _log.info("ended; %d frames, %d events", counts.frames, sum(counts.events.values()))
+    if member.is_stuck:
+        logging.shutdown()
+        os._exit(0)  # the interpreter would wait for the library's threads for ever
