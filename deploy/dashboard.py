@@ -1,7 +1,7 @@
 """Generate the Grafana dashboard: ``python deploy/dashboard.py > deploy/grafana/dashboards/neuroloop.json``.
 
 Needs ``grafana-foundation-sdk`` (the extra ``deploy``). The committed file is what Grafana gets; a test generates it
-again and compares. A row for the stimulator belongs here as soon as there is one: no panel may stay empty.
+again and compares. No panel may stay empty where its row applies.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
@@ -34,7 +34,7 @@ class Panel:
     queries : tuple of (str, str)
         PromQL and legend.
     kind : str
-        ``lines``, ``stacked``, ``figure`` or ``heatmap``.
+        ``lines``, ``stacked``, ``figure``, ``timeline`` or ``heatmap``.
     width : int
         Of 24.
     line : float, optional
@@ -50,7 +50,11 @@ class Panel:
 
     def build(self) -> Any:
         """Return its builder."""
-        kinds: dict[str, type[Any]] = {"figure": stat.Panel, "heatmap": heatmap.Panel}
+        kinds: dict[str, type[Any]] = {
+            "figure": stat.Panel,
+            "heatmap": heatmap.Panel,
+            "timeline": statetimeline.Panel,
+        }
         made = kinds.get(self.kind, timeseries.Panel)()
         made = made.title(self.title).unit(self.unit).datasource(_SOURCE).span(self.width).height(_HEIGHT)
         for letter, (expression, legend) in zip("ABCDEF", self.queries, strict=False):
@@ -74,7 +78,14 @@ def _quantile(q: float, histogram: str, label: str, selector: str) -> str:
     return f"histogram_quantile({q}, sum by (le, {label}) (rate({histogram}_bucket{{{selector}}}[{_WINDOW}])))"
 
 
+def _since_start(q: float, histogram: str) -> str:
+    """Return a quantile over all of a run: for what happens too rarely for a rate."""
+    return f"histogram_quantile({q}, sum by (le, pipeline) ({histogram}_bucket{{{_BY}}}))"
+
+
 _DECISION = "model_prediction_latency_seconds"
+_STIMULATOR = "neuroloop_stimulator"
+_CHARGE = "neuroloop_stimulation"
 ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     (
         "Liveness",
@@ -175,6 +186,56 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("Drift score", "short", (("data_drift_score", "{{stream}}"),), width=12, line=1),
             Panel("Alarm", "bool_on_off", (("data_drift_alarm", "{{stream}}"),), "figure", 6, line=1),
             Panel("Alarms so far", "short", (("data_drift_alarms_total", "{{stream}}"),), "figure", 6),
+        ),
+    ),
+    (
+        "Stimulation",
+        (
+            Panel(
+                "State of the gate", "short", ((f"{_STIMULATOR}_state{{{_BY}}} == 1", "{{pipeline}} {{state}}"),),
+                "timeline", 12,
+            ),
+            Panel("Amplitude", "si:A", ((f"{_CHARGE}_amplitude_amperes{{{_BY}}}", "{{pipeline}}"),), width=6),
+            Panel(
+                "Arming left", "s",
+                ((f"clamp_min({_STIMULATOR}_armed_until_timestamp_seconds{{{_BY}}} - time(), 0)", "{{pipeline}}"),),
+                "figure", 3,
+            ),
+            Panel(
+                "Age of the stimulator's heartbeat", "s",
+                ((f"time() - {_STIMULATOR}_heartbeat_timestamp_seconds{{{_BY}}}", "{{pipeline}}"),), "figure", 3, 1,
+            ),
+            Panel(
+                "Charge of the run and its limit", "si:C",
+                (
+                    (f"{_CHARGE}_charge_coulombs_total{{{_BY}}}", "{{pipeline}}"),
+                    (f"{_CHARGE}_session_charge_limit_coulombs{{{_BY}}}", "limit {{pipeline}}"),
+                ),
+            ),
+            Panel(
+                "Charge of the last 24 h and its limit", "si:C",
+                (
+                    (f"{_CHARGE}_day_charge_coulombs{{{_BY}}}", "{{pipeline}}"),
+                    (f"{_CHARGE}_day_charge_limit_coulombs{{{_BY}}}", "limit {{pipeline}}"),
+                ),
+            ),
+            Panel(
+                "Commands and refusals since the start", "short",
+                (
+                    (f"neuroloop_commands_total{{{_BY}}}", "{{action}}"),
+                    (f"neuroloop_refusals_total{{{_BY}}} > 0", "refused: {{rule}}"),
+                ),
+            ),
+            Panel(
+                "Sample in to dose handed over, since the start", "s",
+                tuple((_since_start(q, f"{_STIMULATOR}_command_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)),
+                width=12, line=0.01,
+            ),
+            Panel(
+                "Log on the disk, since the start", "s",
+                tuple((_since_start(q, f"{_STIMULATOR}_fsync_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)),
+                width=12,
+            ),
         ),
     ),
     (

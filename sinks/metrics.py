@@ -44,6 +44,14 @@ class ProcessUse(Protocol):
         ...
 
 
+class Families(Protocol):
+    """What can make metric families when it is scraped."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        ...
+
+
 class RunCollector(Collector):
     """Turns the counters of one run into metric families; the hot loop pays nothing for a scrape.
 
@@ -65,6 +73,8 @@ class RunCollector(Collector):
         What the bundle reached in its own evaluation.
     has_drift : bool
         Whether drift is watched.
+    beside : sequence of Families
+        More families, such as those of the stimulator.
 
     Attributes
     ----------
@@ -88,6 +98,7 @@ class RunCollector(Collector):
         process_use: Callable[[], Mapping[str, ProcessUse]] = dict,
         reference_accuracy: float | None = None,
         has_drift: bool = False,
+        beside: Sequence[Families] = (),
     ) -> None:
         self._counters = counters
         self._pipeline = pipeline
@@ -98,6 +109,7 @@ class RunCollector(Collector):
         self._process_use = process_use
         self._reference_accuracy = reference_accuracy
         self._has_drift = has_drift
+        self._beside = tuple(beside)
         self.accuracy: float | None = None
         self.n_judged = 0
         self.is_drift_alarm = False
@@ -115,6 +127,8 @@ class RunCollector(Collector):
         yield from self._losses(snapshot)
         yield from self._loop(snapshot)
         yield from self._processes()
+        for one in self._beside:
+            yield from one.collect()
         build = GaugeMetricFamily("neuroloop_build_info", "Version of the program.", labels=["version"])
         build.add_metric([version("neuroloop")], 1)
         yield build
@@ -129,7 +143,7 @@ class RunCollector(Collector):
             for label, count in zip(self._labels, snapshot.numbers["predictions"], strict=True):
                 predictions.add_metric([self._pipeline, label], int(count))
             yield predictions
-            yield _histogram(
+            yield histogram_family(
                 "model_prediction_latency_seconds",
                 "From the arrival of the newest sample to the decision.",
                 {"model": self._pipeline},
@@ -239,7 +253,7 @@ class RunCollector(Collector):
         )  # fmt: skip
 
     def _loop(self, snapshot: CounterSnapshot) -> Iterator[Metric]:
-        yield _histogram(
+        yield histogram_family(
             "neuroloop_loop_seconds", "Time from a chunk's arrival to the end of its processing.",
             self._labelled(), snapshot.histograms["loop_seconds"],
         )  # fmt: skip
@@ -273,8 +287,8 @@ def wall_time(clock_ns: int) -> float | None:
     return time.time() - (time.perf_counter_ns() - clock_ns) * 1e-9 if clock_ns else None
 
 
-def _histogram(name: str, text: str, labels: dict[str, str], snapshot: HistogramSnapshot) -> Metric:
-    """Return a cumulative histogram family."""
+def histogram_family(name: str, text: str, labels: Mapping[str, str], snapshot: HistogramSnapshot) -> Metric:
+    """Return a cumulative histogram family of one set of labels."""
     family = HistogramMetricFamily(name, text, labels=list(labels))
     buckets: list[tuple[str, float]] = []
     total = 0

@@ -17,6 +17,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sinks.terminal_stimulation import (
+    StimulationPanel,
+    StimulationStatus,
+    describe_command,
+    describe_refusal,
+)
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.events import Event
 
@@ -54,6 +60,8 @@ class TerminalView:
         self._n_samples = 0
         self._elapsed_s = 0.0
         self._extra: dict[str, str] = {}
+        self._stimulation: StimulationPanel | None = None
+        self._while_on: Panel | None = None
         self._last_draw = 0.0
 
     @classmethod
@@ -79,10 +87,21 @@ class TerminalView:
         self._labels = list(classes)
         self._classes = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(classes)}
 
+    def set_stimulation(self, panel: StimulationPanel) -> None:
+        """Draw a stimulator too."""
+        self._stimulation = panel
+
     def update(
-        self, events: Sequence[Event], n_samples: int, elapsed_s: float, extra: dict[str, str] | None = None
+        self,
+        events: Sequence[Event],
+        n_samples: int,
+        elapsed_s: float,
+        extra: dict[str, str] | None = None,
+        stimulation: StimulationStatus | None = None,
     ) -> None:
         """Take what happened since the last call and redraw if it is time."""
+        if self._stimulation is not None:
+            self._stimulation.update(events, stimulation)
         for event in events:
             self._counts[event.type] += 1
             if event.type == "prediction":
@@ -98,12 +117,15 @@ class TerminalView:
         now = time.perf_counter()
         if now - self._last_draw >= _REDRAW_S:
             self._last_draw = now
-            self._live.update(self.render(), refresh=True)
+            view = self.render()
+            if stimulation is not None and stimulation.state == "STIMULATING":
+                self._while_on = view
+            self._live.update(view, refresh=True)
 
     def save_picture(self, path: Path) -> None:
-        """Write the last view as an SVG picture."""
+        """Write the last view as an SVG picture; of a stimulator, the last one with its output on."""
         console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
-        console.print(self.render())
+        console.print(self._while_on or self.render())
         svg = _FONT_FROM_THE_NET.sub("", console.export_svg(title=self._title))
         path.write_text(svg.replace("Fira Code,", ""), encoding="utf-8")
 
@@ -138,6 +160,8 @@ class TerminalView:
         parts: list[Any] = [self._head()]
         if self._labels:
             parts += [Text(), self._state_panel()]
+        if self._stimulation is not None:
+            parts += [Text(), self._stimulation.render()]
         log = Table.grid(padding=(0, 2))
         for event in self._events:
             log.add_row(f"{event.time:10.3f} s", event.type, _describe(event), style="default")
@@ -157,4 +181,8 @@ def _describe(event: Event) -> str:
         return f"{values['missing']} samples missing"
     if event.type == "stream":
         return str(values.get("what", ""))
+    if event.type == "command":
+        return describe_command(values)
+    if event.type == "refusal":
+        return describe_refusal(values)
     return ", ".join(f"{key} {value}" for key, value in list(values.items())[:3])

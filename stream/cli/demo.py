@@ -14,6 +14,7 @@ from typing import Any
 
 from config.loading import load_config
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
+from stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDemo
 from stream.cli.running import add_log_option, live_config
 from stream.contracts.errors import ConfigError
 from stream.logs import set_up_logs
@@ -22,45 +23,85 @@ from stream.runner.supervisor import RunOptions, Supervisor
 from stream.sources.lsl.library import quiet_library
 
 _log = logging.getLogger("neuroloop.demo")
+_KAFKA_SECONDS = 30.0
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``demo``."""
     parser = commands.add_parser("demo", help="everything on one machine, no hardware", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="how long (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="how long (default: 20, with --stimulation 40)")
+    parser.add_argument(
+        "--stimulation", action="store_true", help="close the loop on a simulated stimulator, with a scripted operator"
+    )
+    parser.add_argument(
+        "--kafka", action="store_true", help="16 streams, a broker and two Kafka workers, one of which is killed"
+    )
     parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
     add_log_option(parser)
-    parser.add_argument("--config", default="demo", help="preset or YAML file with a simulator (default: %(default)s)")
+    parser.add_argument("--config", help="preset or YAML file with a simulator (default: demo, or stimulation)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the run in this new or empty folder")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="keep the last view as a picture")
     parser.set_defaults(run=run_demo)
 
 
+def run_kafka_demo(options: argparse.Namespace) -> int:
+    """Run simulated streams through a small cluster and say whether anything was lost or changed."""
+    from stream.worker.demo import run_demo as run_cluster  # Kafka takes half a second to import
+
+    for name in ("stimulation", "metrics_port", "out", "picture", "log"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name.replace('_', '-')} must be left out with --kafka, got it")
+    seconds = options.seconds if options.seconds is not None else _KAFKA_SECONDS
+    if not 2 <= seconds <= 3600:
+        raise ConfigError(f"seconds must be in [2, 3600] with --kafka, got {seconds!r}")
+    config = load_config(options.config or "demo", options.set)
+    with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
+        print(run_cluster(config, seconds, Path(scratch)))
+    return 0
+
+
 def run_demo(options: argparse.Namespace) -> int:
     """Run the simulator through the live pipeline and say how often the states were right."""
-    if not 0 < options.seconds <= 86400:
-        raise ConfigError(f"seconds must be in (0, 86400], got {options.seconds!r}")
+    if options.kafka and options.stimulation:
+        raise ConfigError("stimulation must be left out with --kafka (a demo of its own), got both")
+    if options.kafka:
+        return run_kafka_demo(options)
+    seconds = options.seconds if options.seconds is not None else SECONDS if options.stimulation else 20.0
+    if not 0 < seconds <= 86400:
+        raise ConfigError(f"seconds must be in (0, 86400], got {seconds!r}")
     quiet_library()
-    config = live_config(load_config(options.config, options.set), options.metrics_port, log=options.log)
+    name = options.config or (PRESET if options.stimulation else "demo")
+    config = live_config(load_config(name, options.set), options.metrics_port, log=options.log)
     set_up_logs(config.process.log)
     if config.source.kind != "simulator":
         raise ConfigError(f"source.kind must be 'simulator' for a demo, got {config.source.kind!r}")
     _log.info("starting the simulated amplifier; the first time kernels are compiled, half a minute")
     with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
         out = options.out or Path(scratch) / "run"
+        stimulation = StimulationDemo(config, Path(scratch), seconds) if options.stimulation else None
+        if stimulation is not None:
+            config = stimulation.config
         run = RunOptions(
             out=out,
-            seconds=options.seconds,
+            seconds=seconds,
             show=config.process.log == "human",
             title="neuroloop demo",
             picture=options.picture,
             recorded=config,
         )
         with Amplifier(config) as amplifier:
-            Supervisor(amplifier.config, run).run()
+            try:
+                Supervisor(amplifier.config, run).run(
+                    on_ready=None if stimulation is None else lambda: stimulation.begin(out)
+                )
+            finally:
+                if stimulation is not None:
+                    stimulation.end()
         for line in summary_lines(out):
             print(line)
+        if stimulation is not None:
+            print(stimulation.proof(out))
     return 0
 
 

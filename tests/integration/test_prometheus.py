@@ -20,12 +20,15 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from sinks.stimulator.control import ControlError, ask
+from sinks.stimulator.token import hash_token
 from tests.integration.live import CHECKOUT, PATIENCE_S, SHARING, Program, starting
 from tests.integration.lsl import wait_until
 
 DEPLOY = CHECKOUT / "deploy"
 PROMETHEUS = shutil.which("prometheus")
 WINDOW = "15s"
+TOKEN = "let me"
 pytestmark = [
     pytest.mark.usefixtures("lsl_session"),
     pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus here (apt-get install prometheus)"),
@@ -111,18 +114,30 @@ def scene(tmp_path_factory: pytest.TempPathFactory, lsl_session: str) -> Iterato
     config["markers"] = {"names": ["watched-markers"]}
     config["drift"][0] |= {"window_s": 1.0, "baseline": {"minutes": 0.05}}
     config["accuracy"]["wait_s"] = 0.2
+    config["stimulation"] = yaml.safe_load((CHECKOUT / "config" / "stimulation.yaml").read_text())["stimulation"]
+    config["stimulation"] |= {"ledger": str(folder / "ledger"), "operator": {"token_sha256": hash_token(TOKEN)}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     server = Server(folder, port)
     try:
         with starting(folder) as start:
             sender = start("play", "simulator", "--wait", "--restamp", "--name", "watched", "--set", "block_s=2")
-            run = start("run", folder / "config.yaml", "--metrics-port", port, "--log", "json", *SHARING)
+            out = folder / "run"
+            run = start("run", folder / "config.yaml", "--out", out, "--metrics-port", port, "--log", "json", *SHARING)
             run.says("metrics: http://127.0.0.1:")
             scene = Scene(sender, run, port, server)
             wait_until(server.is_up, "the target scraped", PATIENCE_S)
+            wait_until(lambda: is_armed(out), "armed", PATIENCE_S)
             yield scene
     finally:
         server.stop()
+
+
+def is_armed(run: Path) -> bool:
+    """Ask to arm; the run may not be ready for it yet."""
+    try:
+        return bool(ask(run, {"verb": "arm", "token": TOKEN, "reason": "test"})["accepted"])
+    except ControlError:
+        return False
 
 
 def panel_queries() -> list[tuple[str, str]]:
@@ -167,7 +182,7 @@ def test_the_projects_rules_are_all_loaded_and_evaluated_without_error(scene: Sc
         found: list[dict[str, Any]] = scene.server.ask("rules")["groups"][0]["rules"]
         return found if all(rule["health"] == "ok" for rule in found) else None
 
-    assert len(wait_until(rules, "rules evaluated", PATIENCE_S)) == 9
+    assert len(wait_until(rules, "rules evaluated", PATIENCE_S)) == 13
 
 
 def test_what_is_served_is_valid_in_both_formats_and_passes_the_linter(scene: Scene) -> None:
@@ -180,6 +195,7 @@ def test_what_is_served_is_valid_in_both_formats_and_passes_the_linter(scene: Sc
     names = {family.name for family in parse_text(classic)}
     assert names == {family.name for family in parse_openmetrics(modern)}  # type: ignore[no-untyped-call]
     assert {"model_accuracy", "data_drift_score", "data_drift_alarm", "model_predictions"} <= names
+    assert {"neuroloop_commands", "neuroloop_refusals", "neuroloop_stimulator_state"} <= names
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"], input=classic, capture_output=True, text=True, check=False
     )
@@ -190,8 +206,17 @@ def test_the_scraped_memory_is_what_the_system_says_of_the_hot_process(scene: Sc
     said = scene.server.query('neuroloop_process_resident_memory_bytes{process="hot"}')[0]["value"][1]
     assert float(said) == pytest.approx(scene.run.child("hot").memory_info().rss, rel=0.1)
     assert {one["metric"]["process"] for one in scene.server.query("neuroloop_process_cpu_seconds_total")} == {
-        "supervisor", "hot", "cold",
+        "supervisor", "hot", "cold", "stimulator",
     }  # fmt: skip
+
+
+def test_one_state_of_the_gate_is_on_and_refusals_name_their_rule(scene: Scene) -> None:
+    (one,) = scene.server.query("sum(neuroloop_stimulator_state)")
+    assert one["value"][1] == "1"
+    wait_until(lambda: scene.server.query("neuroloop_refusals_total > 0"), "a refusal", PATIENCE_S)
+    wait_until(lambda: scene.server.query('neuroloop_commands_total{action="start"} > 0'), "a start", PATIENCE_S)
+    (charge,) = scene.server.query("neuroloop_stimulation_charge_coulombs_total")
+    assert 0 < float(charge["value"][1]) < 5e-3
 
 
 def test_the_heartbeat_and_the_newest_sample_are_unix_times_of_now(scene: Scene) -> None:
@@ -213,6 +238,8 @@ def test_a_dead_sender_raises_the_alarms_and_takes_the_run_out_of_service(scene:
     assert (status, facts["status"]) == (503, "the stream is not up")
     assert scene.probe("/healthz")[0] == 200
     assert "NeuroloopDown" not in scene.server.firing()
+    on = 'neuroloop_stimulator_state{state="DISARMED"} == 1 and on () neuroloop_stimulation_amplitude_amperes == 0'
+    wait_until(lambda: scene.server.query(on), "disarmed, output off", PATIENCE_S)
 
 
 def test_a_stopped_hot_process_is_unhealthy(scene: Scene) -> None:
