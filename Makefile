@@ -13,7 +13,7 @@ demo: .venv/.run
 	$(BIN)/neuroloop demo --seconds 20
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
