@@ -184,6 +184,8 @@ class Gate:
     def _take_event(self, values: Mapping[str, Any]) -> None:
         """Take an event of the pipeline."""
         kind = text(values, "type")
+        if kind in _DECISIONS:
+            self._interlocks.waited(_waited_s(values, self._now))
         if kind == "prediction":
             is_good = self._decisions.predict(
                 values, self._now, is_blanked=self._dosing.is_blanked(values.get("arrival_ns"))
@@ -456,6 +458,14 @@ def _interlock_check(trip: Trip) -> Check:
     if trip.limit is not None:
         detail += f" (limit {trip.limit})"
     return Check("interlock", detail, "clear", False, "")
+
+
+def _waited_s(values: Mapping[str, Any], now_ns: int) -> float:
+    """Return how long ago the newest sample of a decision arrived, 0 where it does not say."""
+    arrival = values.get("arrival_ns")
+    if isinstance(arrival, int) and not isinstance(arrival, bool) and arrival > 0:
+        return (now_ns - arrival) * 1e-9
+    return 0.0
 
 
 def _is_stop(entry: GateInput) -> bool:

@@ -230,6 +230,11 @@ class Interlocks:
         elif what == "start":
             self._begin_hold_off(now_ns)
 
+    def waited(self, waited_s: float) -> None:
+        """Take how long a decision was on its way: one that is too old is not acted upon, however fresh the stream."""
+        if waited_s > self._max_age_s:
+            self.trip("stale", waited_s, self._max_age_s)
+
     def flag_rows(self, *, is_good: bool) -> None:
         """Note whether the rows of the newest decision were good."""
         self._set("flagged", not is_good)

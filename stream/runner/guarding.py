@@ -7,6 +7,7 @@ lease was over. The rest of the run goes on, so that the recording is whole, and
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -34,6 +35,7 @@ from stream.runner.stimulation_link import StimulationLink
 from stream.runner.stimulation_setup import StimulationPlan
 
 _END_S = 10.0
+_SAY_S = 0.2
 _log = logging.getLogger("neuroloop.run")
 
 
@@ -177,7 +179,10 @@ class StimulatorGuard:
             return
         last = int(self._link.numbers("stimulator_ns")[0])
         if last and time.monotonic_ns() - last > self._hangs_ns:
-            self._child.process.kill()  # it must not wake up again and go on
+            with suppress(OSError):  # it says where it hangs, and must not wake up again and go on
+                os.kill(self._child.process.pid or 0, signal.SIGABRT)
+            self._child.process.join(_SAY_S)
+            self._child.process.kill()
             self._fail(f"nothing for {self._hangs_ns * 1e-9:g} s; it was ended")
 
     def _fail(self, what: str) -> None:

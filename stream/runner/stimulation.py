@@ -10,6 +10,7 @@ anything else. It is never started again in a run.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import select
 import signal
@@ -35,7 +36,8 @@ from stream.runner.vitals import Vitals
 from stream.sources.lsl.library import quiet_library
 
 _SWITCH_S = 5e-4
-_AT_ONCE = 256
+_AT_ONCE = 32
+"""Events before the loop looks round again: a backlog must not keep it from its heartbeat."""
 _LAST_ANSWERS_NS = 300_000_000
 _DISK_S = 5.0
 _STOP_FILE = "STOP"
@@ -45,6 +47,7 @@ _log = logging.getLogger("neuroloop.stimulator")
 
 def run_stimulator(plan: StimulationPlan, shared: Shared, ready: Connection) -> None:
     """Be the stimulator process until the hot one has ended, or a signal."""
+    faulthandler.enable()  # a hang that the supervisor ends leaves the place where it was
     signals = SignalPipe(_SIGNALS)
     follow_parent()
     quiet_library()
@@ -116,6 +119,7 @@ class Stimulator:
         self._next_pulse_ns = 0
         self._ending_ns = 0
         self._must_end = False
+        self._has_backlog = False
         self._hot_pid = 0
         bell = self._link.requests.bell
         if bell is None:
@@ -139,6 +143,8 @@ class Stimulator:
         self._turned_ns = self._next_pulse_ns = time.monotonic_ns()
         while not self._is_over():
             wait_s = min(slice_s, max(0.0, (self._next_pulse_ns - time.monotonic_ns()) * 1e-9))
+            if self._has_backlog:
+                wait_s = 0.0
             ready = {fd for fd, _ in self._epoll.poll(wait_s)}
             now_ns = time.monotonic_ns()
             self._look_for_stops(now_ns)
@@ -225,16 +231,13 @@ class Stimulator:
             self._hot_pid = pid
             self._hot_bell.watch(pid)
         self._hot_bell.wait(0.0)
-        while True:
-            batch = self._requests.read(_AT_ONCE)
-            if batch.n_lost:
-                self._desk.lost(batch.n_lost)
-            if not batch.records:
-                return
-            for record in map(unpack_event, batch.records):
-                self._desk.event(record)
-            self._requests.commit()
-            self._look_for_stops(time.monotonic_ns())
+        batch = self._requests.read(_AT_ONCE)
+        self._has_backlog = len(batch.records) == _AT_ONCE
+        if batch.n_lost:
+            self._desk.lost(batch.n_lost)
+        for record in map(unpack_event, batch.records):
+            self._desk.event(record)
+        self._requests.commit()
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to come: the hot process is gone, or somebody wants this one to end."""

@@ -233,9 +233,12 @@ def test_a_decision_whose_sample_came_before_the_blanking_was_over_is_blanked_to
     rig = rig_of(gate={"blanking_s": 1.0})
     rig.arm()
     rig.stay("alpha", 1)
-    start = rig.now_ns - 500_000_000
-    rig.move(4)
-    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=start + 900_000_000)
+    rig.move(0.5)
+    dose = rig.gate.dose
+    assert dose is not None
+    assert dose.top_ns is not None
+    rig.move((dose.top_ns + 1_100_000_000 - rig.now_ns) * 1e-9)
+    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=dose.top_ns + 900_000_000)
     assert rig.at() == "STIMULATING"
     rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=rig.now_ns)
     assert rig.at() == "RAMP_DOWN"
@@ -245,7 +248,8 @@ def test_decisions_behind_a_pulse_are_not_acted_upon() -> None:
     rig = started(row("alpha", frequency_hz=2.0), gate={"pulse_blanking_s": 0.2})
     dose = rig.gate.dose
     assert dose is not None
-    pulse = dose.start_ns + 3 * 500_000_000
+    pulse = dose.start_ns + ((rig.now_ns - dose.start_ns) // 500_000_000 + 1) * 500_000_000
+    rig.move((pulse + 210_000_000 - rig.now_ns) * 1e-9)
     rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=pulse + 199_000_000)
     assert rig.at() == "STIMULATING"
     rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=pulse + 201_000_000)
@@ -403,6 +407,25 @@ def test_a_small_clock_step_is_no_step() -> None:
     rig.clock_steps += 1
     rig.move(0.5)
     assert rig.at() == "STIMULATING"
+
+
+def test_decisions_that_waited_too_long_start_nothing_however_fresh_the_stream() -> None:
+    rig = rig_of()
+    rig.arm()
+    rig.event("state", state="alpha", confidence=0.97, arrival_ns=rig.now_ns)
+    for _ in range(8):
+        rig.event("prediction", label="alpha", confidence=0.97, valid=True, arrival_ns=rig.now_ns - 300_000_000)
+        rig.move(0.5)
+    assert rig.at() == "ARMED"
+    assert "start" not in rig.actions()
+
+
+def test_a_decision_that_waited_too_long_switches_off() -> None:
+    rig = started()
+    rig.event("prediction", label="alpha", confidence=0.97, valid=True, arrival_ns=rig.now_ns - 300_000_000)
+    rig.move(0.01)
+    assert not rig.model.is_on
+    assert "stale" in str([one.values for one in rig.all("note")])
 
 
 def test_decisions_that_stop_coming_stop_stimulation() -> None:
