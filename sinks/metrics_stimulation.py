@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from sinks.metrics import histogram_family, wall_time
 from sinks.stimulator.counting import ACTIONS, OTHER, REFUSAL_RULES
-from sinks.stimulator.machine import STATES
+from sinks.stimulator.gate.machine import STATES
 from stream.contracts.sharing import Counters
 
 _COULOMBS_PER_UC = 1e-6

@@ -9,9 +9,9 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOMS = ("config", "stream", "processors", "models", "sinks")
 DEVICES = "sinks/stimulator/devices/"
-OPENERS = {"stream/runner/stimulation_setup.py", "stream/cli/latency.py"}
+OPENERS = {"stream/runner/stimulating/equipment.py", "stream/cli/latency.py"}
 """Who may open a device: the setup of the stimulator process, and the measurement of its latency."""
-STARTERS = {"stream/runner/guarding.py"}
+STARTERS = {"stream/runner/stimulating/guard.py"}
 """Who may start the stimulator process."""
 CONSTRUCTORS = {
     "StreamOutlet": {
@@ -80,7 +80,7 @@ def test_only_the_stimulator_process_opens_devices() -> None:
         for path, tree in sources()
         if not path.startswith(DEVICES) and any(name.startswith("sinks.stimulator.devices") for name in imported(tree))
     }
-    assert "stream/runner/stimulation_setup.py" in users
+    assert "stream/runner/stimulating/equipment.py" in users
     assert users <= OPENERS
 
 
@@ -88,7 +88,7 @@ def test_only_the_supervisors_guard_starts_the_stimulator_process() -> None:
     users = {
         path
         for path, tree in sources()
-        if imported(tree) & {"stream.runner.stimulation", "stream.runner.stimulation.run_stimulator"}
+        if imported(tree) & {"stream.runner.stimulating.process", "stream.runner.stimulating.process.run_stimulator"}
     }
     assert users == STARTERS
 

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sinks.stimulator.audit import AuditLog
-from sinks.stimulator.ledger import Ledger
+from sinks.stimulator.log.audit import AuditLog
+from sinks.stimulator.log.ledger import Ledger
+from sinks.stimulator.log.scribe import Scribe
 from sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
-from sinks.stimulator.scribe import Scribe
 
 _STOPS = frozenset({"stop", "disarm"})
 _LEASES = frozenset({"start", "renew"})

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from sinks.stimulator.machine import ON_STATES, STATES
+from sinks.stimulator.gate.machine import ON_STATES, STATES
+from sinks.stimulator.gate.saying import RULES
 from sinks.stimulator.records import GateOutput
-from sinks.stimulator.saying import RULES
 from stream.contracts.sharing import CounterSpec
 
 ACTIONS = ("arm", "disarm", "start", "stop")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.stimulation import StimulationSettings
-from sinks.stimulator.profiles import ProfileLimits
+from sinks.stimulator.envelope.profiles import ProfileLimits
 from stream.contracts.errors import RecordingError
 
 _EXACT = 1e-9

@@ -10,7 +10,7 @@ from typing import Any
 
 from config.loading import ConfigFaults, Places, dump_config, load_with_places
 from config.tree import Config
-from sinks.stimulator.assessing import assess_table, assessment_text
+from sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from stream.app import Plan, build, load_classifier
 from stream.cli.recordings import add_recording_options, open_selected
 from stream.contracts.chunks import StreamInfo

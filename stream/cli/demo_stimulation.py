@@ -12,12 +12,12 @@ from config.recommendations import rows_of
 from config.tree import Config
 from sinks.stimulator.control import ControlError
 from sinks.stimulator.device_proof import prove_device
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import load_hard_limits
-from sinks.stimulator.verification import verify_run
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import load_hard_limits
+from sinks.stimulator.log.verification import verify_run
 from stream.contracts.errors import NeuroloopError
-from stream.runner.scripted_operator import ScriptedOperator
-from stream.runner.stimulation_setup import DEVICE_FILE
+from stream.runner.stimulating.equipment import DEVICE_FILE
+from stream.runner.stimulating.scripted_operator import ScriptedOperator
 
 PRESET = "stimulation"
 SECONDS = 40.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from config.loading import load_config
 from sinks.run_folder import CONFIG_FILE
-from sinks.stimulator.audit import AUDIT_FILE
+from sinks.stimulator.log.audit import AUDIT_FILE
 from sinks.terminal import TerminalView
 from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
 from stream.contracts.errors import ConfigError

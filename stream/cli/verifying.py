@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sinks.stimulator.verification import verify_run
+from sinks.stimulator.log.verification import verify_run
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

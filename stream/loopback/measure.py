@@ -26,8 +26,8 @@ from stream.loopback.onsets import OnsetPlan, OnsetSignal
 from stream.loopback.sender import LoopbackSender, SentRows
 from stream.loopback.trace import LoopbackError, Responses, Trace, answer, read_trace
 from stream.runner.placement import plan_placement
-from stream.runner.scripted_operator import ScriptedOperator
-from stream.runner.stimulation_setup import DEVICE_FILE
+from stream.runner.stimulating.equipment import DEVICE_FILE
+from stream.runner.stimulating.scripted_operator import ScriptedOperator
 from stream.runner.supervisor import RunOptions, Supervisor
 
 Kind = Literal["pipeline", "null"]

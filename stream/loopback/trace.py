@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.stimulator.audit import AUDIT_FILE, read_log
+from sinks.stimulator.log.audit import AUDIT_FILE, read_log
 from stream.contracts.errors import NeuroloopError
 from stream.loopback.onsets import OnsetSignal
 from stream.loopback.sender import SentRows

@@ -53,7 +53,7 @@ from stream.runner.shared import (
     unpack_event,
 )
 from stream.runner.sourcing import SourcePlan
-from stream.runner.stimulation_view import metrics_of, panel_of, status_of
+from stream.runner.stimulating.view import metrics_of, panel_of, status_of
 from stream.sources.lsl.library import quiet_library
 from stream.tally import Tally
 

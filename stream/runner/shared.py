@@ -21,7 +21,7 @@ from stream.ring.counters import CounterBlock
 from stream.ring.events import EventRing
 from stream.ring.samples import SampleRing
 from stream.runner.keeping import RECORDER, KeepRings
-from stream.runner.stimulation_link import StimulationLink
+from stream.runner.stimulating.link import StimulationLink
 
 READER = "cold"
 PUBLISHER = "publisher"

@@ -30,7 +30,6 @@ from stream.provenance import provenance
 from stream.publication import plan_publication
 from stream.runner.child import Child, RunFailed
 from stream.runner.cold import ColdPlan, run_cold
-from stream.runner.guarding import GuardOptions, StimulatorGuard, check_stimulation
 from stream.runner.hot import HotPlan, run_hot
 from stream.runner.keeping import KeepRings
 from stream.runner.placement import plan_placement, settle
@@ -38,6 +37,7 @@ from stream.runner.publisher import Publisher, is_publishing
 from stream.runner.recording import RecordPlan, recorder_books, run_recorder
 from stream.runner.shared import Shared, request_stop
 from stream.runner.sourcing import FINDERS, SourcePlan, find_source
+from stream.runner.stimulating.guard import GuardOptions, StimulatorGuard, check_stimulation
 from stream.sources.recordings.run_parts import SIGNALS_FILE
 
 _log = logging.getLogger("neuroloop.run")

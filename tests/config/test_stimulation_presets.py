@@ -7,9 +7,9 @@ import pytest
 from config.loading import ConfigFaults, load_config
 from config.recommendations import load_table, rows_of
 from config.stimulation import StimulationSettings
-from sinks.stimulator.envelope import Envelope
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import load_hard_limits
+from sinks.stimulator.envelope.envelope import Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import load_hard_limits
 
 
 def settings_of(preset: str, *overrides: str) -> StimulationSettings:

@@ -14,15 +14,15 @@ import psutil
 from config.loading import dump_config, load_config
 from config.tree import Config
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE
-from sinks.stimulator.audit import AUDIT_FILE, LogFile, read_log
 from sinks.stimulator.control import ask
+from sinks.stimulator.log.audit import AUDIT_FILE, LogFile, read_log
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.events import Event
 from stream.runner.child import Child
 from stream.runner.shared import Shared, pack_event
 from stream.runner.sourcing import SourcePlan
-from stream.runner.stimulation import run_stimulator
-from stream.runner.stimulation_setup import StimulationPlan
+from stream.runner.stimulating.equipment import StimulationPlan
+from stream.runner.stimulating.process import run_stimulator
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
 from tests.integration.stimulating import GATE, TABLE, edges_of

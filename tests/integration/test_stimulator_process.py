@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sinks.stimulator.ledger import read_books
-from sinks.stimulator.verification import verify_run
+from sinks.stimulator.log.ledger import read_books
+from sinks.stimulator.log.verification import verify_run
 from stream.runner.child import RunFailed
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until

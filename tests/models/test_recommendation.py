@@ -11,7 +11,7 @@ from config.loading import ConfigFaults
 from config.recommendations import TableSettings, dump_table, load_table, table_names
 from config.stimulation import StimulationSettings
 from models.recommendation import Recommender
-from sinks.stimulator.gate import Gate
+from sinks.stimulator.gate.gate import Gate
 from sinks.stimulator.records import GateInput
 from stream.contracts.events import Event, encode
 from tests.sinks.stimulator.rig import EXAMPLE, settings, setup_of

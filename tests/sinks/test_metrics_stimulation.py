@@ -14,10 +14,10 @@ from config.stimulation import StimulationSettings
 from sinks.metrics import RunCollector
 from sinks.metrics_stimulation import StimulationMetrics
 from sinks.stimulator.counting import ENVELOPE_RULES, REFUSAL_RULES, StimulationCounts, stimulation_counters
-from sinks.stimulator.envelope import Envelope
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.machine import STATES
-from sinks.stimulator.profiles import load_hard_limits
+from sinks.stimulator.envelope.envelope import Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import load_hard_limits
+from sinks.stimulator.gate.machine import STATES
 from sinks.stimulator.records import GateOutput
 from stream.contracts.chunks import StreamInfo
 from stream.ring.counters import CounterBlock

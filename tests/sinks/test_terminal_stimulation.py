@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sinks.stimulator.machine import STATES
+from sinks.stimulator.gate.machine import STATES
 from sinks.terminal import TerminalView
 from sinks.terminal_stimulation import StimulationPanel, StimulationStatus
 from stream.contracts.chunks import StreamInfo

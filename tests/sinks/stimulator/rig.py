@@ -10,10 +10,10 @@ from typing import Any
 from config.recommendations import load_table
 from config.stimulation import RecommendationSettings, StimulationSettings
 from sinks.stimulator.devices.model import Interval, ModelLimits, StimulatorModel
-from sinks.stimulator.gate import Gate
-from sinks.stimulator.profiles import HARD_LIMITS_SHA256, load_hard_limits
+from sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256, load_hard_limits
+from sinks.stimulator.gate.gate import Gate
+from sinks.stimulator.gate.setup import make_setup
 from sinks.stimulator.records import Capabilities, DeviceAnswer, GateInput, GateOutput
-from sinks.stimulator.setup import make_setup
 from stream.contracts.events import encode
 
 HARD, _ = load_hard_limits()

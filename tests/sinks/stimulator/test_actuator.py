@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sinks.stimulator.actuator import Actuator
-from sinks.stimulator.audit import AUDIT_FILE, AuditLog, read_log
 from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
 from sinks.stimulator.devices.model import ModelLimits, StimulatorModel
-from sinks.stimulator.ledger import Ledger
+from sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
+from sinks.stimulator.log.ledger import Ledger
 from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease, Train
 from sinks.stimulator.sham import ShamDevice
 from tests.sinks.stimulator.rig import CAPABILITIES

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.stimulator.audit import AUDIT_FILE, AuditError, AuditLog, Clocks, read_log
-from sinks.stimulator.chain import Chain, read_chain
+from sinks.stimulator.log.audit import AUDIT_FILE, AuditError, AuditLog, Clocks, read_log
+from sinks.stimulator.log.chain import Chain, read_chain
 from sinks.stimulator.records import GateInput, GateOutput, Lease, Train
 from tests.sinks.stimulator.writing import Done, scribe
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.stimulator.charge import (
+from sinks.stimulator.envelope.charge import (
     exact,
     max_charge_uc,
     min_area_cm2,

@@ -11,8 +11,8 @@ import pytest
 from config.loading import load_config
 from config.stimulation import StimulationSettings
 from sinks.stimulator.device_proof import DeviceProof, prove_device
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import load_hard_limits
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import load_hard_limits
 from stream.contracts.errors import RecordingError
 
 LEASE = {"number": 3, "waveform": "biphasic", "frequency_hz": 20.0, "pulse_width_us": 200.0}

@@ -9,11 +9,11 @@ import pytest
 
 from config.loading import ConfigFaults
 from config.stimulation import LimitSettings
-from sinks.stimulator import profiles
-from sinks.stimulator.assessing import assess_table, assessment_text
-from sinks.stimulator.envelope import Assessment, Envelope
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import HARD_LIMITS_FILE, HARD_LIMITS_SHA256, file_sha256, load_hard_limits
+from sinks.stimulator.envelope import profiles
+from sinks.stimulator.envelope.assessing import assess_table, assessment_text
+from sinks.stimulator.envelope.envelope import Assessment, Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import HARD_LIMITS_FILE, HARD_LIMITS_SHA256, file_sha256, load_hard_limits
 from tests.sinks.stimulator.rig import CAPABILITIES, EXAMPLE, HARD, row, settings
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import ConfigFaults
 from config.stimulation import RecommendationSettings
-from sinks.stimulator.gate import Gate
+from sinks.stimulator.gate.gate import Gate
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, line_of, row, settings, setup_of
 
 ALPHA = row("alpha")

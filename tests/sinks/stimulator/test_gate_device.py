@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sinks.stimulator.envelope import Envelope
-from sinks.stimulator.leases import LeaseLine
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.meter import ChargeMeter
+from sinks.stimulator.envelope.envelope import Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.gate.leases import LeaseLine
+from sinks.stimulator.gate.meter import ChargeMeter
 from sinks.stimulator.records import Lease, Train
 from tests.sinks.stimulator.checker import charge_uc
 from tests.sinks.stimulator.rig import CAPABILITIES, HARD, Rig, row, settings, setup_of

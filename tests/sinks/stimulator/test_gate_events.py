@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from sinks.stimulator.machine import STATES
+from sinks.stimulator.gate.machine import STATES
 from sinks.stimulator.records import GATE_POSITION, GateOutput
 from stream.contracts.events import Event, encode
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, row, settings, setup_of

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sinks.stimulator.ledger import LedgerClock
-from sinks.stimulator.scribe import Scribe
+from sinks.stimulator.log.ledger import LedgerClock
+from sinks.stimulator.log.scribe import Scribe
 
 PATIENCE_S = 20.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sinks.stimulator.chain import Chain
+from sinks.stimulator.log.chain import Chain
 from stream.loopback.detector import stream_of
 from stream.loopback.figures import figures
 from stream.loopback.measure import stop_latencies

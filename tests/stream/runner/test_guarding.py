@@ -8,7 +8,7 @@ import pytest
 
 from config.loading import ConfigFaults, load_config
 from stream.contracts.errors import ConfigError
-from stream.runner.guarding import check_stimulation
+from stream.runner.stimulating.guard import check_stimulation
 
 
 def test_a_limit_that_is_looser_than_the_hard_one_is_refused_before_the_start(tmp_path: Path) -> None:

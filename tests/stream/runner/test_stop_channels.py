@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.runner.file_watch import FileWatch
-from stream.runner.inbox import Inbox, SignalPipe
-from stream.runner.keys import StopKeys
-from stream.runner.stop_file import StopFile
+from stream.runner.stimulating.file_watch import FileWatch
+from stream.runner.stimulating.inbox import Inbox, SignalPipe
+from stream.runner.stimulating.keys import StopKeys
+from stream.runner.stimulating.stop_file import StopFile
 
 PATIENCE_S = 20.0
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.stimulator.charge import train_charge_uc
 from sinks.stimulator.devices.model import STUCK, StimulatorModel
 from sinks.stimulator.devices.simulator_process import simulated_limits
+from sinks.stimulator.envelope.charge import train_charge_uc
 from sinks.stimulator.records import DeviceAnswer, Lease, Train
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease, slow_charge_uc
 

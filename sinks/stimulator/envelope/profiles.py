@@ -12,7 +12,7 @@ from config.loading import ConfigFaults, load_settings
 from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
 
-LIMITS_FOLDER = Path(__file__).resolve().parents[2] / "config" / "limits"
+LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
 HARD_LIMITS_SHA256 = "23d4ce0cc5bd3194934c16acd4e626d5d29a7a00db7f10ceedbd86adfdcb5cec"
 NEVER_ABOVE_K = 1.85

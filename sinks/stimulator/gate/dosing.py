@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinks.stimulator.budget import Budget
-from sinks.stimulator.charge import train_charge_uc
-from sinks.stimulator.course import Course, Dose
-from sinks.stimulator.decisions import Decisions
-from sinks.stimulator.device_watch import DeviceWatch
-from sinks.stimulator.envelope import Assessment, Check
-from sinks.stimulator.interlocks import Interlocks
-from sinks.stimulator.leases import Issued, LeaseLine
-from sinks.stimulator.machine import Machine, MachineState
-from sinks.stimulator.saying import Saying
-from sinks.stimulator.setup import Setup
+from sinks.stimulator.envelope.charge import train_charge_uc
+from sinks.stimulator.envelope.envelope import Assessment, Check
+from sinks.stimulator.gate.budget import Budget
+from sinks.stimulator.gate.course import Course, Dose
+from sinks.stimulator.gate.decisions import Decisions
+from sinks.stimulator.gate.device_watch import DeviceWatch
+from sinks.stimulator.gate.interlocks import Interlocks
+from sinks.stimulator.gate.leases import Issued, LeaseLine
+from sinks.stimulator.gate.machine import Machine, MachineState
+from sinks.stimulator.gate.saying import Saying
+from sinks.stimulator.gate.setup import Setup
 
 
 class Dosing:

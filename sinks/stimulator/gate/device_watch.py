@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sinks.stimulator.interlocks import Interlocks
-from sinks.stimulator.leases import LeaseLine
-from sinks.stimulator.meter import ChargeMeter
-from sinks.stimulator.reading import count, flag, number_or_none, text
+from sinks.stimulator.gate.interlocks import Interlocks
+from sinks.stimulator.gate.leases import LeaseLine
+from sinks.stimulator.gate.meter import ChargeMeter
+from sinks.stimulator.gate.reading import count, flag, number_or_none, text
 from sinks.stimulator.records import Capabilities
 
 STATUS_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from config.loading import ConfigFaults
 from config.stimulation import LimitSettings, StimulationSettings
-from sinks.stimulator.profiles import HardLimits, ProfileLimits
+from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 
 
 def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLimits:

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from config.stimulation import RecommendationSettings, StimulationSettings
-from sinks.stimulator.charge import Quantities, exact, on_grid, quantities
-from sinks.stimulator.profiles import ProfileLimits, ShannonLimits
+from sinks.stimulator.envelope.charge import Quantities, exact, on_grid, quantities
+from sinks.stimulator.envelope.profiles import ProfileLimits, ShannonLimits
 from sinks.stimulator.records import Capabilities, Train
 
 
@@ -118,7 +118,7 @@ class Envelope:
     ----------
     settings : StimulationSettings
     limits : ProfileLimits
-        What `sinks.stimulator.limits.session_limits` returned.
+        What `sinks.stimulator.envelope.limits.session_limits` returned.
     shannon : ShannonLimits
         For the warning.
     capabilities : Capabilities, optional

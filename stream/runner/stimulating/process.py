@@ -20,19 +20,19 @@ from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 
 from sinks.stimulator.control import ControlServer
-from sinks.stimulator.scribe import Scribe
+from sinks.stimulator.log.scribe import Scribe
 from stream.contracts.errors import NeuroloopError
 from stream.logs import set_up_logs
 from stream.runner.child import tell
-from stream.runner.inbox import Inbox, Request, SignalPipe
 from stream.runner.placement import follow_parent, lock_memory, quiet_memory, settle
 from stream.runner.shared import Shared, is_stopping, unpack_event
-from stream.runner.stimulation_desk import Desk
-from stream.runner.stimulation_link import STIMULATOR
-from stream.runner.stimulation_setup import StimulationPlan, equip
-from stream.runner.stop_file import StopFile
-from stream.runner.stop_markers import StopMarkers
-from stream.runner.vitals import Vitals
+from stream.runner.stimulating.desk import Desk
+from stream.runner.stimulating.equipment import StimulationPlan, equip
+from stream.runner.stimulating.inbox import Inbox, Request, SignalPipe
+from stream.runner.stimulating.link import STIMULATOR
+from stream.runner.stimulating.stop_file import StopFile
+from stream.runner.stimulating.stop_markers import StopMarkers
+from stream.runner.stimulating.vitals import Vitals
 from stream.sources.lsl.library import quiet_library
 
 _SWITCH_S = 5e-4

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sinks.stimulator.decisions import Moment
-from sinks.stimulator.envelope import Assessment, Check, parameters
-from sinks.stimulator.interlocks import EFFECTS
-from sinks.stimulator.machine import MachineState
+from sinks.stimulator.envelope.envelope import Assessment, Check, parameters
+from sinks.stimulator.gate.decisions import Moment
+from sinks.stimulator.gate.interlocks import EFFECTS
+from sinks.stimulator.gate.machine import MachineState
 from sinks.stimulator.records import GateOutput, Lease
 
 _AGAIN_NS = 10 * 10**9

@@ -20,19 +20,19 @@ from pathlib import Path
 from config.stimulation import StimulationSettings
 from config.tree import Config
 from sinks.run_folder import RunFolderError, add_to_summary
-from sinks.stimulator.assessing import assess_table
-from sinks.stimulator.audit import AUDIT_FILE, AuditError, read_log
-from sinks.stimulator.books import books_of
+from sinks.stimulator.envelope.assessing import assess_table
+from sinks.stimulator.log.audit import AUDIT_FILE, AuditError, read_log
+from sinks.stimulator.log.books import books_of
 from sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, make_token
 from stream.app import Plan
 from stream.contracts.errors import ConfigError
 from stream.runner.child import Child, RunFailed
-from stream.runner.keys import StopKeys
 from stream.runner.shared import Shared
 from stream.runner.sourcing import SourcePlan
-from stream.runner.stimulation import run_stimulator
-from stream.runner.stimulation_link import StimulationLink
-from stream.runner.stimulation_setup import StimulationPlan
+from stream.runner.stimulating.equipment import StimulationPlan
+from stream.runner.stimulating.keys import StopKeys
+from stream.runner.stimulating.link import StimulationLink
+from stream.runner.stimulating.process import run_stimulator
 
 _END_S = 10.0
 _SAY_S = 0.2

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Literal, cast
 
-from sinks.stimulator.audit import LogFile
-from sinks.stimulator.gate import Gate
+from sinks.stimulator.gate.gate import Gate
+from sinks.stimulator.log.audit import LogFile
 from sinks.stimulator.records import GATE_POSITION, GateInput, GateOutput
 from stream.contracts.events import Event
 

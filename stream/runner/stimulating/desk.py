@@ -11,18 +11,18 @@ from dataclasses import asdict
 from typing import Any
 
 from sinks.stimulator.actuator import Actuator
-from sinks.stimulator.audit import AUDIT_FILE, AuditLog
 from sinks.stimulator.counting import StimulationCounts
-from sinks.stimulator.gate import Gate
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.machine import ARMED_STATES
-from sinks.stimulator.profiles import HardLimits
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import HardLimits
+from sinks.stimulator.gate.gate import Gate
+from sinks.stimulator.gate.machine import ARMED_STATES
+from sinks.stimulator.log.audit import AUDIT_FILE, AuditLog
+from sinks.stimulator.log.said import event_of
+from sinks.stimulator.log.scribe import Scribe
 from sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
-from sinks.stimulator.said import event_of
-from sinks.stimulator.scribe import Scribe
 from sinks.stimulator.token import forget_token, is_token
 from stream.runner.shared import EventRecord, Shared, pack_event
-from stream.runner.stimulation_setup import Equipment, StimulationPlan
+from stream.runner.stimulating.equipment import Equipment, StimulationPlan
 
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
 _ACTIONS = frozenset({*_WITH_TOKEN, "stop", "disarm"})

@@ -22,10 +22,10 @@ from typing import Any
 from config.loading import ConfigFaults
 from config.places import ledger_folder
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
-from sinks.stimulator.audit import AUDIT_FILE, LogFile, output_record, read_log
 from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
-from sinks.stimulator.ledger import LedgerError, ledger_path, read_books
-from sinks.stimulator.said import events_of, replayed
+from sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
+from sinks.stimulator.log.ledger import LedgerError, ledger_path, read_books
+from sinks.stimulator.log.said import events_of, replayed
 from stream.contracts.errors import RecordingError
 from stream.contracts.events import canonical, encode
 

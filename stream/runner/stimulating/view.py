@@ -6,9 +6,9 @@ import time
 
 from config.stimulation import StimulationSettings
 from sinks.metrics_stimulation import StimulationMetrics
-from sinks.stimulator.machine import STATES
+from sinks.stimulator.gate.machine import STATES
 from sinks.terminal_stimulation import StimulationPanel, StimulationStatus
-from stream.runner.stimulation_link import StimulationLink
+from stream.runner.stimulating.link import StimulationLink
 
 
 def metrics_of(link: StimulationLink, pipeline: str, stream: str) -> StimulationMetrics:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sinks.stimulator.chain import Chain, ChainFile, Link, read_chain
+from sinks.stimulator.log.chain import Chain, ChainFile, Link, read_chain
+from sinks.stimulator.log.scribe import AppendFile, Scribe
 from sinks.stimulator.records import GateInput, GateOutput, Lease, Train
-from sinks.stimulator.scribe import AppendFile, Scribe
 from stream.contracts.errors import NeuroloopError
 
 AUDIT_FILE = "stimulation.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from sinks.stimulator.charge import train_charge_uc
+from sinks.stimulator.envelope.charge import train_charge_uc
 from sinks.stimulator.records import Lease
 
 _DAY_NS = 86_400 * 10**9

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sinks.stimulator.charge import on_grid, train_charge_uc
-from sinks.stimulator.envelope import Assessment
+from sinks.stimulator.envelope.charge import on_grid, train_charge_uc
+from sinks.stimulator.envelope.envelope import Assessment
 from sinks.stimulator.records import Capabilities, Lease, Train
 
 _SHORTEST_S = 1e-3

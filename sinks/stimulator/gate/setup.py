@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from config.loading import ConfigFaults
 from config.stimulation import RecommendationSettings, StimulationSettings
-from sinks.stimulator.envelope import Assessment, Envelope
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import HardLimits, ProfileLimits
-from sinks.stimulator.reading import flag, number, number_or_none, text
+from sinks.stimulator.envelope.envelope import Assessment, Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
+from sinks.stimulator.gate.reading import flag, number, number_or_none, text
 from sinks.stimulator.records import Capabilities
 
 
@@ -42,7 +42,7 @@ def make_setup(
         The table, from `config.recommendations.rows_of`.
     hard : HardLimits
     limits_sha256 : str
-        Of their file, as `sinks.stimulator.profiles.load_hard_limits` returned it; every pulse must say the same.
+        Of their file, as `load_hard_limits` returned it; every pulse must say the same.
     capabilities : Capabilities
         The device's own.
     stream : str

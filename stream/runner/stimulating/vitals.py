@@ -8,9 +8,9 @@ from typing import Any
 
 from stream.ring.header import CLOSED, OPEN, STATE, WRITER
 from stream.runner.clock import ClockWatch
-from stream.runner.file_watch import FileWatch
 from stream.runner.shared import Shared
 from stream.runner.sourcing import SourcePlan
+from stream.runner.stimulating.file_watch import FileWatch
 
 _LOOK_NS = 1_000_000_000
 

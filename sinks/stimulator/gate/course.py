@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.stimulation import GateSettings, RecommendationSettings
-from sinks.stimulator.envelope import Assessment, Check
-from sinks.stimulator.profiles import ProfileLimits
+from sinks.stimulator.envelope.envelope import Assessment, Check
+from sinks.stimulator.envelope.profiles import ProfileLimits
 
 _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS

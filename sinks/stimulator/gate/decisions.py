@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.stimulation import UNKNOWN_STATE, RecommendationSettings
-from sinks.stimulator.reading import count, flag, number_or_none, text
+from sinks.stimulator.gate.reading import count, flag, number_or_none, text
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from config.recommendations import rows_of
 from config.stimulation import StimulationSettings
-from sinks.stimulator.envelope import Assessment, Envelope
-from sinks.stimulator.limits import session_limits
-from sinks.stimulator.profiles import load_hard_limits
+from sinks.stimulator.envelope.envelope import Assessment, Envelope
+from sinks.stimulator.envelope.limits import session_limits
+from sinks.stimulator.envelope.profiles import load_hard_limits
 
 _COLUMNS = (
     ("Q uC", "charge_per_phase_uc"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from sinks.stimulator.audit import LogFile
+from sinks.stimulator.log.audit import LogFile
 
 
 def books_of(log: LogFile) -> dict[str, Any]:

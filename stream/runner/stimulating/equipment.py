@@ -13,18 +13,18 @@ from config.stimulation import StimulationSettings
 from config.tree import Config
 from sinks.run_folder import CONFIG_FILE
 from sinks.stimulator.blinding import Assignment, draw_assignment
-from sinks.stimulator.charge import on_grid
 from sinks.stimulator.devices.opening import open_device
-from sinks.stimulator.ledger import Ledger
-from sinks.stimulator.profiles import hard_limits_path, load_hard_limits
+from sinks.stimulator.envelope.charge import on_grid
+from sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
+from sinks.stimulator.gate.setup import make_setup
+from sinks.stimulator.log.ledger import Ledger
+from sinks.stimulator.log.scribe import Scribe
 from sinks.stimulator.records import Device
-from sinks.stimulator.scribe import Scribe
-from sinks.stimulator.setup import make_setup
 from sinks.stimulator.sham import ShamDevice
 from stream.app import find_bundle
 from stream.contracts.errors import ConfigError
-from stream.runner.file_watch import FileWatch
 from stream.runner.sourcing import SourcePlan
+from stream.runner.stimulating.file_watch import FileWatch
 
 DEVICE_FILE = "device.jsonl"
 """What a simulated device itself says it did."""

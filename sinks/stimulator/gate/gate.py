@@ -4,7 +4,7 @@ It has no clock, reads and writes nothing and draws nothing: the same inputs giv
 so does every beginning of them. It refuses and never clamps. Inputs, by ``kind``, and their ``values``:
 
 ============  =========================================================================================================
-``setup``     what `sinks.stimulator.setup.make_setup` returned, the same that the gate was made from; first, once
+``setup``     what `sinks.stimulator.gate.setup.make_setup` returned, the same that the gate was made from; first, once
 ``event``     identity of a pipeline event: ``type``, ``sample``, ``k``, ``time`` (null for NaN), ``delay_s``, and
 
               * ``prediction``: ``label``, ``confidence``, ``valid``
@@ -42,16 +42,16 @@ from typing import Any
 
 from config.recommendations import request_values
 from config.stimulation import RecommendationSettings
-from sinks.stimulator.course import Dose
-from sinks.stimulator.decisions import Decisions
-from sinks.stimulator.dosing import Dosing
-from sinks.stimulator.envelope import Assessment, Check
-from sinks.stimulator.interlocks import Effect, Interlocks, Trip
-from sinks.stimulator.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
-from sinks.stimulator.reading import count, flag, number, text, texts
+from sinks.stimulator.envelope.envelope import Assessment, Check
+from sinks.stimulator.gate.course import Dose
+from sinks.stimulator.gate.decisions import Decisions
+from sinks.stimulator.gate.dosing import Dosing
+from sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
+from sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
+from sinks.stimulator.gate.reading import count, flag, number, text, texts
+from sinks.stimulator.gate.saying import Saying
+from sinks.stimulator.gate.setup import read_setup
 from sinks.stimulator.records import GateInput, GateOutput
-from sinks.stimulator.saying import Saying
-from sinks.stimulator.setup import read_setup
 from stream.contracts.events import encode
 
 _GIVING: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
@@ -64,7 +64,7 @@ class Gate:
     Parameters
     ----------
     setup : mapping
-        What `sinks.stimulator.setup.make_setup` returned.
+        What `sinks.stimulator.gate.setup.make_setup` returned.
 
     Raises
     ------

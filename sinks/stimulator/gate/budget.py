@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sinks.stimulator.envelope import Check
-from sinks.stimulator.meter import ChargeMeter
-from sinks.stimulator.profiles import ProfileLimits
+from sinks.stimulator.envelope.envelope import Check
+from sinks.stimulator.envelope.profiles import ProfileLimits
+from sinks.stimulator.gate.meter import ChargeMeter
 from sinks.stimulator.records import Lease
 
 

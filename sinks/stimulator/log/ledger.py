@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sinks.stimulator.chain import Chain, ChainFile, read_chain
-from sinks.stimulator.scribe import AppendFile, Scribe
+from sinks.stimulator.log.chain import Chain, ChainFile, read_chain
+from sinks.stimulator.log.scribe import AppendFile, Scribe
 from stream.contracts.errors import NeuroloopError
 
 DAY_NS = 86_400 * 10**9

@@ -1,0 +1,1 @@
+"""What a stimulator may be asked for: charge, limits, profiles, verdicts."""

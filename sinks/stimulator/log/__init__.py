@@ -1,0 +1,1 @@
+"""What is kept and can be proven: audit log, ledger, books, verification."""

@@ -1,0 +1,1 @@
+"""The stimulator process of a run, and the supervisor's side of it."""
