@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= torch==2.13.0
+WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
 .PHONY: demo test lint bench clean
 .DEFAULT_GOAL := demo
@@ -13,7 +14,7 @@ demo: .venv/.run
 	$(BIN)/neuroloop demo --seconds 20
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

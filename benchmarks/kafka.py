@@ -7,9 +7,19 @@ How it is measured
 ------------------
 Processor time is that of whole processes. A short and a long load are worked off by fresh processes; the difference is
 the slope, and what is left is the fixed cost of a process (imports, joining the group), stated apart. The pipeline
-alone runs in this process over the same rows in the same pieces. The cost of a snapshot is the difference between a run
-that takes many and one that takes few. Latencies are from the producer's ``send`` to the consumer's ``poll``, both in
-this process, at a real-time pace; the bare agent answers every frame with a short message.
+alone runs in this process over the same rows in the same pieces. The cost of a snapshot is what the worker's own
+processor clock says of taking, encoding and handing it over (the difference between a run with many snapshots and one
+with few, 5.0 ms with a spread of 6.5, drowned it); the client's batch around it takes 0.07 ms more. Latencies are from
+the producer's ``send`` to the consumer's ``poll``, both in this process, at a real-time pace; the bare agent answers
+every frame with a short message.
+
+Figures (Apache Kafka, two shared cores, little else on the machine; medians, frames of 50 ms unless said)
+----------------------------------------------------------------------------------------------------------
+A stream-second takes 3.75 ms in the worker and 2.84 in bare agent and pipeline together: 1.30 times (spread 0.2; the
+goal is 1.25), 267 streams a core, 1.7 s fixed a process. A snapshot (150 kB) takes 1.4 ms, 1.6 % of the worker's time
+at 5 s. Producer to event at frames of 20 ms: p50 2.6 ms, 0.64 more than the bare agent; p99 5.8 against 6.0. The first
+new event after a SIGKILL comes after 7.0 s (spread 1.2) with a session of 6 s. The slope over 1, 2 and 4 workers has
+not been taken with loads long enough to say anything.
 """
 
 from __future__ import annotations
@@ -123,12 +133,12 @@ def cost(bootstrap: str, kind: str, frame_ms: float, quick: bool) -> Row:
 
 
 def snapshots(bootstrap: str, kind: str, quick: bool) -> Row:
-    """Compare what snapshots every 5 s take with all that the worker takes."""
+    """Compare what snapshots take with all that a worker without them takes in the 5 s between two."""
     cost_s, base = [], []
     sizes: list[float] = []
     seconds = 10.0 if quick else 30.0
     for _ in range(1 if quick else 5):
-        taken: list[tuple[float, float]] = []
+        taken: list[float] = []
         for every_s in (600.0, 0.05):
             bench = Bench(bootstrap, MONITOR)
             n_frames = _load(bench, seconds, 50.0)
@@ -136,12 +146,11 @@ def snapshots(bootstrap: str, kind: str, quick: bool) -> Row:
                 cpu = work_off(workers, n_frames)[0]
                 numbers = workers[0].numbers()
                 n_snapshots = numbers["neuroloop_worker_snapshots_total"]
-                if n_snapshots:
+                if every_s < 1.0:
                     sizes.append(numbers["neuroloop_worker_snapshot_bytes_total"] / n_snapshots)
-                taken.append((cpu, n_snapshots))
-        one = (taken[1][0] - taken[0][0]) / max(1.0, taken[1][1] - taken[0][1])
-        cost_s.append(max(one, 1e-9))
-        base.append(5.0 * taken[0][0] / (N_STREAMS * seconds))
+                    cost_s.append(numbers["neuroloop_worker_snapshot_cpu_seconds_total"] / n_snapshots)
+                taken.append(cpu)
+        base.append(5.0 * taken[0] / (N_STREAMS * seconds))
     share = statistics.median([a / (a + b) for a, b in zip(cost_s, base, strict=True)])
     note = f"{100 * share:.1f} % of the worker's time at 5 s (goal <= 3 %); {statistics.median(sizes):.0f} bytes"
     return _row("snapshot of 64 ch x 1 kHz", kind, cost_s, "5 s of the worker", base, note)

@@ -25,6 +25,7 @@ NULL = "null pipeline"
 _CASES = (
     ("system", "sample to output"),
     ("system_without_log", "sample to output, log apart"),
+    ("command", "sample to the device's write, log apart"),
     ("decision", "sample to gate, every decision"),
     ("log", "log on the disk (fsync)"),
 )

@@ -33,6 +33,7 @@ VALUES_FILE = "latency.npz"
 _ROWS = {
     "system": "system: newest sample's push to output edge",
     "system_without_log": "the same without the wait for the log",
+    "command": "to the return of the device's write, log apart",
     "to_gate": "  push to gate",
     "gate": "  gate",
     "log": "  log on the disk (fsync)",

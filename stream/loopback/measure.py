@@ -84,6 +84,7 @@ class Measured:
             "decision": self.trace.decision_latency_ns(self.sent),
             "system": edge - pushed_ns,
             "system_without_log": edge - pushed_ns - logged,
+            "command": handed - pushed_ns - logged,
             "to_gate": taken - pushed_ns,
             "gate": handed - taken - logged,
             "log": logged,
