@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from benchmarks.kafka_load import (
     APACHE,

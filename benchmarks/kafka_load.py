@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import yaml
-from kafka import KafkaProducer  # type: ignore[import-untyped]
+from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.kafka import KafkaSettings, TopicSettings

@@ -9,7 +9,7 @@ import pytest
 
 with warnings.catch_warnings():  # other conftests import it, before the rules below hold
     warnings.simplefilter("ignore", DeprecationWarning)
-    import kafka  # type: ignore[import-untyped]  # noqa: F401
+    import kafka  # noqa: F401
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"

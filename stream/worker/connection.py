@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 import faust
-from aiokafka.helpers import create_ssl_context  # type: ignore[import-untyped]
+from aiokafka.helpers import create_ssl_context
 
 from config.kafka import KafkaSettings
 

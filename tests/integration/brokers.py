@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, TopicPartition
 
 from stream.broker import EmbeddedBroker
 

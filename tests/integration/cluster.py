@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from config.kafka import KafkaSettings
 from config.loading import load_config

@@ -10,7 +10,7 @@ import time
 
 import psutil
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from stream.broker import EmbeddedBroker
 from stream.contracts.errors import BrokerError

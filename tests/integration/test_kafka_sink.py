@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer  # type: ignore[import-untyped]
+from kafka import KafkaAdminClient, KafkaConsumer
 
 from config.kafka import KafkaSettings
 from sinks.kafka.producer import Producer

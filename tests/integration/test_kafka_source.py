@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_passed_on_and_the_rest_goes_on(broker: Broker, t
 
 
 def test_dead_letters_reach_their_topic_with_why_and_where(broker: Broker, topic_prefix: str) -> None:
-    from kafka import KafkaConsumer  # type: ignore[import-untyped]
+    from kafka import KafkaConsumer
 
     settings = settings_of(broker, topic_prefix)
     producer = Producer(settings, ("dead",))

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+from kafka import KafkaConsumer, TopicPartition
 
 from config.kafka import KafkaSettings
 from sinks.kafka.topics import ensure_topics

@@ -34,7 +34,7 @@ def open_port(path: str, baudrate: int) -> Any:
         If pyserial is missing, or the port cannot be opened.
     """
     try:
-        import serial  # type: ignore[import-untyped]
+        import serial
     except ImportError as error:
         rule = "other than 'serial' where pyserial is not installed (pip install pyserial)"
         raise DeviceError(f"device.kind must be {rule}, got 'serial'") from error
