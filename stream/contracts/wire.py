@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,7 +47,8 @@ FINGERPRINT = bytes.fromhex(fingerprint(to_parsing_canonical_form(_SCHEMA), "CRC
 VERSIONS: dict[bytes, int] = {FINGERPRINT: 1}
 """Schema versions by fingerprint."""
 _HEADER = MARKER + FINGERPRINT
-_INT64 = np.iinfo(np.int64)
+_INT32_END = 2**31
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,11 +128,20 @@ def regular_stamps(first_timestamp: float, sfreq: float, n_samples: int) -> Floa
     array, shape (n_samples,)
         ``first_timestamp + i / sfreq``, and the first stamp itself for row 0.
     """
-    stamps = np.full(n_samples, first_timestamp)
-    if n_samples > 1:
-        with np.errstate(all="ignore"):
-            stamps[1:] += np.arange(1.0, n_samples) / sfreq
+    with np.errstate(all="ignore"):
+        stamps = _since_first(n_samples, sfreq) + first_timestamp
+    if n_samples:
+        stamps[0] = first_timestamp  # -0.0 is kept
     return stamps
+
+
+@lru_cache(maxsize=16)
+def _since_first(n_samples: int, sfreq: float) -> FloatArray:
+    """Return the seconds of each row since row 0; frames of a stream are of few lengths."""
+    with np.errstate(all="ignore"):
+        seconds = np.arange(float(n_samples)) / sfreq if n_samples > 1 else np.zeros(n_samples)
+    seconds.setflags(write=False)
+    return seconds
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -326,14 +337,8 @@ def last_frame(
 
 def _read(payload: bytes) -> dict[str, Any]:
     """Take the marker and the fingerprint off and read the body with the schema they name."""
-    if len(payload) < HEADER_BYTES:
-        raise WireError(f"frame must have at least {HEADER_BYTES} bytes, got {len(payload)}")
-    if payload[:2] != MARKER:
-        raise WireError(f"frame must begin with the marker {MARKER.hex(' ')}, got {payload[:2].hex(' ')}")
-    version = payload[2:HEADER_BYTES]
-    if version not in VERSIONS:
-        known = ", ".join(f"{number} ({mark.hex()})" for mark, number in VERSIONS.items())
-        raise WireError(f"schema version must be {known}, got the fingerprint {version.hex()}")
+    if not payload.startswith(_HEADER):
+        raise WireError(_wrong_header(payload))
     body = io.BytesIO(payload)
     body.seek(HEADER_BYTES)
     try:
@@ -349,25 +354,39 @@ def _read(payload: bytes) -> dict[str, Any]:
     return record
 
 
+def _wrong_header(payload: bytes) -> str:
+    """Say what is wrong with the first bytes."""
+    if len(payload) < HEADER_BYTES:
+        return f"frame must have at least {HEADER_BYTES} bytes, got {len(payload)}"
+    if payload[:2] != MARKER:
+        return f"frame must begin with the marker {MARKER.hex(' ')}, got {payload[:2].hex(' ')}"
+    known = ", ".join(f"{number} ({mark.hex()})" for mark, number in VERSIONS.items())
+    return f"schema version must be {known}, got the fingerprint {payload[2:HEADER_BYTES].hex()}"
+
+
 def _check(record: Mapping[str, Any], *, has_numbers: bool) -> None:
     """Refuse fields that cannot be true, whoever wrote them."""
+    n_samples, sfreq, first_sample = record["n_samples"], record["sfreq"], record["first_sample"]
     if not record["stream"]:
         raise WireError(f"stream must be a text that is not empty, got {record['stream']!r}")
     if record["counts"] not in COUNTS:
         raise WireError(f"counts must be one of {', '.join(COUNTS)}, got {record['counts']!r}")
     if record["dtype"] not in DTYPES:
         raise WireError(f"dtype must be one of {', '.join(DTYPES)}, got {record['dtype']!r}")
-    if not (math.isfinite(record["sfreq"]) and record["sfreq"] >= 0):
-        raise WireError(f"sfreq must be a finite number >= 0, got {record['sfreq']!r}")
-    for name in ("n_samples", "n_channels"):
-        if not 0 <= record[name] < 2**31:
-            raise WireError(f"{name} must be >= 0 and below 2**31, got {record[name]!r}")
-    if record["n_samples"] == 0 and not record["last"]:
+    if not 0 <= sfreq < math.inf:
+        raise WireError(f"sfreq must be a finite number >= 0, got {sfreq!r}")
+    if not 0 <= n_samples < _INT32_END:
+        raise WireError(f"n_samples must be >= 0 and below 2**31, got {n_samples!r}")
+    if not 0 <= record["n_channels"] < _INT32_END:
+        raise WireError(f"n_channels must be >= 0 and below 2**31, got {record['n_channels']!r}")
+    if n_samples == 0 and not record["last"]:
         raise WireError("n_samples must be above 0 but in the last frame, got 0")
-    if not (_INT64.min <= record["session"] <= _INT64.max):
+    if n_samples and not record["n_channels"]:
+        raise WireError(f"n_channels must be above 0 where there are rows, got 0 and {n_samples} rows")
+    if not _INT64_MIN <= record["session"] <= _INT64_MAX:
         raise WireError(f"session must fit into 64 bits, got {record['session']!r}")
-    if not _INT64.min <= record["first_sample"] <= _INT64.max - record["n_samples"]:
-        raise WireError(f"first_sample must leave room for the rows in 64 bits, got {record['first_sample']!r}")
+    if not _INT64_MIN <= first_sample <= _INT64_MAX - n_samples:
+        raise WireError(f"first_sample must leave room for the rows in 64 bits, got {first_sample!r}")
     if has_numbers and record["counts"] == "samples":
         raise WireError("sample_numbers must be left out where counts is 'samples', got some")
 
