@@ -34,6 +34,8 @@ class Counts(Protocol):
     lost: int
     reordered: int
     redelivered: int
+    markers_unreadable: int
+    markers_dropped: int
     snapshots: int
     snapshot_bytes: int
     tombstones: int
@@ -78,6 +80,8 @@ _COUNTERS = (
     ("neuroloop_worker_snapshot_bytes", "snapshot_bytes", "Bytes of all snapshots."),
     ("neuroloop_worker_snapshot_cpu_seconds", "snapshot_s", "Processor time that snapshots took."),
     ("neuroloop_worker_process_cpu_seconds", "process_s", "Time inside the pipelines."),
+    ("neuroloop_worker_markers_unreadable", "markers_unreadable", "Messages of the markers' topic that are none."),
+    ("neuroloop_worker_markers_dropped", "markers_dropped", "Markers that waited for streams, and were too many."),
     ("neuroloop_worker_tombstones", "tombstones", "Snapshots of ended streams that were removed."),
     ("neuroloop_worker_commits", "commits", "Offsets committed."),
     ("neuroloop_worker_restores", "restores", "Streams taken over from their snapshots."),

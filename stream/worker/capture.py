@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from stream.contracts.seams import Processor, Reporter
 from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.worker.errors import WorkerError
+from stream.worker.snapshot import Snapshot
 
 LARGE_BYTES = 128 * 1024
 """Windows that hold more than this are filled again."""
@@ -178,6 +180,15 @@ class Resume:
                 f"state of stream {self._engine.pipeline.info.name!r} must be {rule}, got {checksum:016x}"
             )
         self._engine.set_state({**state, **self._late})
+
+
+def without_state(snapshot: Snapshot) -> Snapshot:
+    """Return what can be used of a snapshot whose messages between the two moments are gone: where its numbers end."""
+    next_sample = int(snapshot.arrays[f"late/{_NEXT_SAMPLE}"][0])
+    return replace(
+        snapshot, row=snapshot.live_row, resume_offset=snapshot.covered_offset, first_sample=next_sample,
+        upstream_checksum=0, arrays={},
+    )  # fmt: skip
 
 
 def _window_rows(stage: Processor) -> int:

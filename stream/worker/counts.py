@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
 """10 us to 0.65 s; the last bucket takes what lies above."""
@@ -24,6 +24,23 @@ class Durations:
 
 
 @dataclass
+class LaneCounts:
+    """What one stream counted since it is here."""
+
+    samples: int = 0
+    refilled: int = 0
+    duplicates: int = 0
+    lost: int = 0
+    reordered: int = 0
+    process_ns: int = 0
+
+    def add(self, other: LaneCounts) -> None:
+        """Add what another one counted."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+@dataclass
 class WorkerCounts:
     """Everything since the start.
 
@@ -34,6 +51,8 @@ class WorkerCounts:
     refilled, duplicates, lost, reordered, redelivered : int
         Rows that only filled windows again, rows that came again, rows given up, frames that waited, messages read
         again after a rebalance.
+    markers_unreadable, markers_dropped : int
+        Messages that are no markers, markers that waited for streams and were too many.
     events, predictions : Counter
         By type, by label.
     dead : Counter
@@ -56,6 +75,8 @@ class WorkerCounts:
     lost: int = 0
     reordered: int = 0
     redelivered: int = 0
+    markers_unreadable: int = 0
+    markers_dropped: int = 0
     events: Counter[str] = field(default_factory=Counter)
     predictions: Counter[str] = field(default_factory=Counter)
     dead: Counter[str] = field(default_factory=Counter)

@@ -29,6 +29,7 @@ class Descriptions:
         self._reader = reader
         self._describe_s = describe_s
         self._known: dict[str, dict[int, StreamDescription]] = {}
+        self._removed: set[str] = set()
         self._missing: dict[tuple[str, int], float] = {}
         self._next = 0
 
@@ -54,6 +55,10 @@ class Descriptions:
                 del self._missing[next(iter(self._missing))]
         return found
 
+    def is_removed(self, stream: str) -> bool:
+        """Whether somebody has removed a stream, as far as it was read."""
+        return stream in self._removed
+
     def _find(self, stream: str, session: int) -> StreamDescription | None:
         """Return the session's own description, or a newer one: compaction keeps only that."""
         sessions = self._known.get(stream, {})
@@ -71,12 +76,16 @@ class Descriptions:
         for record in await self._reader.read(0, self._next, end):
             end = max(end, record.offset + 1)
             if record.value is None:
+                removed = (record.key or b"").decode("utf-8", "replace")
+                self._known.pop(removed, None)
+                self._removed.add(removed)
                 continue
             try:
                 description = description_from_json(record.value)
             except WireError as error:
                 _log.warning("a description at offset %d cannot be read: %s", record.offset, error)
                 continue
+            self._removed.discard(description.stream)
             sessions = self._known.setdefault(description.stream, {})
             sessions[description.session] = description
             for old in sorted(sessions)[:-4]:

@@ -19,3 +19,9 @@ class SnapshotError(NeuroloopError):
 
 class StreamRefused(NeuroloopError):
     """A stream cannot be processed here; its messages go to the dead letters."""
+
+
+def words(error: Exception) -> str:
+    """Return what an error of the client says, with its kind once."""
+    kind, said = type(error).__name__, str(error)
+    return said if said.startswith(kind) else f"{kind}: {said}"

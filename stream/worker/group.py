@@ -33,15 +33,17 @@ from stream.worker.connection import broker_urls, credentials
 from stream.worker.counts import WorkerCounts
 from stream.worker.descriptions import Descriptions
 from stream.worker.errors import WorkerError
+from stream.worker.links import Links
 from stream.worker.marker_feed import MarkerFeed
 from stream.worker.outbox import Outbox
 from stream.worker.readers import GroupOffsets, TopicReader
-from stream.worker.runtime import Links, WorkerRuntime
+from stream.worker.runtime import WorkerRuntime
 
 _log = logging.getLogger("neuroloop.worker")
 _LIBRARIES = ("faust", "mode", "aiokafka")
 _LEAVE_S = 8.0
 _MARKERS_S = 1.0
+_REACH_S = 5.0
 
 
 def make_app(kafka: KafkaSettings, settings: WorkerSettings, group: str, folder: Path) -> Any:
@@ -69,7 +71,10 @@ def make_app(kafka: KafkaSettings, settings: WorkerSettings, group: str, folder:
         stream_processing_timeout=3600.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=max(1_048_576, 2 * kafka.max_message_bytes),
-        producer_max_request_size=max(1_048_576, settings.snapshot_kb * 1000 + 64 * 1024),
+        producer_max_request_size=max(
+            1_048_576, settings.snapshot_kb * 1000 + 64 * 1024, kafka.max_message_bytes + 16_384
+        ),
+        producer_compression_type=None if kafka.compression == "none" else kafka.compression,
         producer_acks=-1,
         producer_linger=0.0,
         producer_request_timeout=settings.delivery_s,
@@ -165,17 +170,19 @@ class Group:
             quiet_libraries(self.counts)
             topics = Topics(kafka.prefix)
             names = (topics.samples, topics.streams, topics.markers, changelog_topic(self.group))
-            readers = {name: TopicReader(kafka, name) for name in names}
-            offsets = GroupOffsets(kafka, self.group)
+            patience_s = self.settings.delivery_s
+            readers = {name: TopicReader(kafka, name, patience_s=patience_s) for name in names}
+            offsets = GroupOffsets(kafka, self.group, patience_s=patience_s)
             links = Links(
                 outbox=Outbox(self.app, self.settings.pending_events),
                 samples=readers[topics.samples],
                 offsets=offsets,
                 changelog=Changelog(readers[changelog_topic(self.group)]),
                 descriptions=Descriptions(readers[topics.streams], describe_s=self.settings.describe_s),
-                markers=MarkerFeed(readers[topics.markers]) if self.has_markers else None,
+                markers=MarkerFeed(readers[topics.markers], self.counts) if self.has_markers else None,
                 seek=self._seek(topics.samples),
                 commit=self._commit(topics.samples),
+                owns=self._owns,
             )
             self.runtime = WorkerRuntime(self.config, self.settings, self.bundle, links, self.counts)
             self._listen(topics.samples)
@@ -183,6 +190,7 @@ class Group:
             regular = [
                 asyncio.ensure_future(self._regularly(self.runtime.checkpoint, self.settings.snapshot_s)),
                 asyncio.ensure_future(self._regularly(self.runtime.read_markers, _MARKERS_S)),
+                asyncio.ensure_future(self._regularly(readers[topics.samples].reach, _REACH_S)),
             ]
             start = asyncio.ensure_future(self._guarded(self._start()))
             try:
@@ -294,6 +302,11 @@ class Group:
         except TimeoutError:
             _log.warning("the brokers were not told that this worker leaves; they will notice")
             self.is_stuck = True
+
+    def _owns(self, message: Any) -> bool:
+        """Whether a message is of the share that counts now, and no new one is being made."""
+        app = self.app
+        return bool(app.flow_control.is_active() and message.generation_id == app.consumer_generation_id)
 
     def _seek(self, samples: str) -> Callable[[int, int], Awaitable[None]]:
         async def seek(partition: int, offset: int) -> None:

@@ -20,12 +20,14 @@ from stream.contracts.wire import Frame
 from stream.engine import Engine
 from stream.sources.units import assume_unit
 from stream.worker.capture import LARGE_BYTES, Capture, Resume
+from stream.worker.counts import LaneCounts
 from stream.worker.errors import PlanMismatch, StreamRefused
 from stream.worker.ordering import Piece, RowOrder
 from stream.worker.snapshot import Snapshot
 
 _LOST_ROWS_K = 15
-"""Apart from what the sequencer says of the same sample."""
+_STATE_LOST_K = 14
+"""Both apart from what the sequencer says of the same sample."""
 _N_EARLY = 4
 """How many earlier moments are kept while the first of them is not old enough."""
 
@@ -37,18 +39,6 @@ class _Early:
     row: int
     resume_offset: int
     state: StateDict
-
-
-@dataclass
-class LaneCounts:
-    """What one stream counted since it is here."""
-
-    samples: int = 0
-    refilled: int = 0
-    duplicates: int = 0
-    lost: int = 0
-    reordered: int = 0
-    process_ns: int = 0
 
 
 class SeenMarkers:
@@ -87,7 +77,7 @@ class Lane:
     snapshot_bytes : int
         The largest snapshot that can be kept.
     snapshot : Snapshot, optional
-        Where to go on.
+        Where to go on; one without arrays says only how to go on counting, and an event states that.
     large_bytes : int
         As `Capture` takes it.
 
@@ -132,6 +122,7 @@ class Lane:
         self._order: RowOrder | None = None
         self._resume: Resume | None = None
         self._live_row = 0
+        self._has_lost_state = False
         self._early: deque[_Early] = deque()
         self._markers: list[Marker] = []
         self.seen_markers = SeenMarkers()
@@ -163,6 +154,11 @@ class Lane:
         return self._order.oldest_held if self._order is not None else None
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether a message waits for another."""
+        return self._order is not None and self._order.n_held > 0
+
+    @property
     def is_refilling(self) -> bool:
         """Whether the rows that come are only read to fill windows."""
         return self._resume is not None
@@ -182,11 +178,14 @@ class Lane:
         self.first_sample = snapshot.first_sample
         self._engine = Engine(self._config.source, self.built.pipeline, first_sample=snapshot.first_sample)
         self._order = RowOrder(self._reorder_frames, snapshot.row)
-        self._resume = Resume(self._engine, self._capture, snapshot.arrays, snapshot.upstream_checksum)
-        self._live_row = snapshot.live_row
         self.seen_markers = SeenMarkers(snapshot.seen_markers)
         self.serial = snapshot.serial
         self.is_dirty = False
+        if not snapshot.arrays:
+            self._has_lost_state = True
+            return
+        self._resume = Resume(self._engine, self._capture, snapshot.arrays, snapshot.upstream_checksum)
+        self._live_row = snapshot.live_row
         if snapshot.live_row == snapshot.row:
             self._resume.finish()
             self._resume = None
@@ -219,7 +218,7 @@ class Lane:
         if self.is_ended:
             self.counts.duplicates += len(frame)
             return []
-        self._check(frame)
+        self.check(frame)
         if self._order is None:
             self._order = RowOrder(self._reorder_frames, self._first_row(frame))
         order, self.is_dirty = self._order, True
@@ -232,7 +231,13 @@ class Lane:
         self.is_dirty = True
         return self._process(self._order.give_up())
 
-    def _check(self, frame: Frame) -> None:
+    def check(self, frame: Frame) -> None:
+        """Refuse a frame that is not of the stream that was described.
+
+        Raises
+        ------
+        StreamRefused
+        """
         info = self.description.info
         if frame.data.shape[1] != info.n_channels or frame.sfreq != info.sfreq:
             rule = f"what was described ({info.n_channels} channels at {info.sfreq:g} Hz)"
@@ -277,19 +282,19 @@ class Lane:
             self._markers = []
         if index == frame.next_sample:
             return events
+        if self._has_lost_state:
+            self._has_lost_state = False
+            events.append(self._stream_event(_STATE_LOST_K, frame, start, {"what": "state_lost"}))
         if piece.n_lost and frame.counts == "received":
-            events.append(self._lost(piece))
+            missing = {"missing": piece.n_lost, "first_missing": frame.first_sample - piece.n_lost}
+            events.append(self._stream_event(_LOST_ROWS_K, frame, piece.start, {"what": "rows_lost", **missing}))
         self.counts.samples += frame.next_sample - index
         return events + self._engine.push_block(_rows(frame, start, len(frame)))
 
-    def _lost(self, piece: Piece) -> Event:
-        """State rows that never came, at the sample that follows them."""
-        frame = piece.frame
-        info = self.built.pipeline.info
-        values = {"what": "rows_lost", "missing": piece.n_lost, "first_missing": frame.first_sample - piece.n_lost}
-        return Event(
-            "stream", info.name, self.next_sample, _LOST_ROWS_K, float(frame.timestamps[piece.start]), 0.0, values
-        )
+    def _stream_event(self, k: int, frame: Frame, row: int, values: dict[str, object]) -> Event:
+        """Say something of the stream, at the sample that comes next."""
+        name = self.built.pipeline.info.name
+        return Event("stream", name, self.next_sample, k, float(frame.timestamps[row]), 0.0, values)
 
     def take_counts(self) -> LaneCounts:
         """Return what was counted since the last call."""
@@ -303,6 +308,15 @@ class Lane:
             counts.lost += order.n_lost
             counts.reordered += order.n_reordered
             order.n_duplicates = order.n_lost = order.n_reordered = 0
+
+    def close(self) -> list[Event]:
+        """End a stream whose last frame never came, with the rows that wait for others; return what is left to say."""
+        events: list[Event] = []
+        while self.is_waiting and not self.is_ended:
+            events += self.give_up()
+        if self.is_refilling:  # everything up to here was said by whoever made the snapshot
+            self.is_ended = True
+        return events + self.finish()
 
     def finish(self) -> list[Event]:
         """End the stream; return what is left to say."""
@@ -355,16 +369,16 @@ class Lane:
 
 def _rows(frame: Frame, start: int, stop: int) -> RawBlock:
     """Return some rows of a frame; float64 data are a view, which the sequencer copies anyway."""
-    part = slice(start, stop)
-    numbers = frame.sample_numbers
+    data, timestamps, numbers, valid = frame.data, frame.timestamps, frame.sample_numbers, frame.valid
     if frame.counts == "samples":
         numbers = np.arange(frame.first_sample, frame.next_sample, dtype=np.int64)
-    return RawBlock(
-        np.require(frame.data[part], np.float64, ["C", "A"]),
-        frame.timestamps[part],
-        None if numbers is None else numbers[part],
-        None if frame.valid is None else frame.valid[part],
-    )
+    if start > 0 or stop < len(timestamps):
+        part = slice(start, stop)
+        data, timestamps = data[part], timestamps[part]
+        numbers, valid = None if numbers is None else numbers[part], None if valid is None else valid[part]
+    if data.dtype != np.float64 or not (data.flags.c_contiguous and data.flags.aligned):
+        data = np.require(data, np.float64, ["C", "A"])
+    return RawBlock(data, timestamps, numbers, valid)
 
 
 Factory = Callable[[StreamDescription, int, Snapshot | None], Lane]

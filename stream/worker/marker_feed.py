@@ -8,16 +8,20 @@ more than `SYNC_S` of its own time, everything that the brokers hold of its mark
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stream.contracts.errors import WireError
 from stream.contracts.events import Marker
 from stream.contracts.messages import marker_from_json
+from stream.worker.counts import WorkerCounts
+from stream.worker.partition import Partition
 from stream.worker.readers import TopicReader
 
 _log = logging.getLogger("neuroloop.worker")
-SYNC_S = 5.0
+SYNC_S = 4.0
+"""With a frame that is as long, still less than the ten seconds."""
 _MAX_WAITING = 10_000
 
 
@@ -51,7 +55,7 @@ def mark_of(record: Any) -> Mark:
         If it is no marker, or does not say which one.
     """
     marker = marker_from_json(record.value or b"")
-    identity = dict(record.headers or ()).get("ce_id", b"").decode("utf-8", "replace")
+    identity = (dict(record.headers or ()).get("ce_id") or b"").decode("utf-8", "replace")
     parts = identity.rsplit("/", 3)
     if len(parts) != 4 or parts[1] != "markers" or not parts[3].isdigit() or not parts[2].lstrip("-").isdigit():
         raise WireError(f"ce_id must be STREAM/markers/SESSION/K, got {identity!r}")
@@ -65,14 +69,14 @@ class MarkerFeed:
     ----------
     reader : TopicReader
         Of the topic of markers.
+    counts : WorkerCounts
     """
 
-    def __init__(self, reader: TopicReader) -> None:
+    def __init__(self, reader: TopicReader, counts: WorkerCounts) -> None:
         self._reader = reader
+        self._counts = counts
         self._next: dict[int, int] = {}
         self._waiting: dict[int, list[Mark]] = {}
-        self.n_dropped = 0
-        self.n_unreadable = 0
 
     def begin(self, partition: int, offset: int) -> None:
         """Own a partition from an offset on."""
@@ -86,12 +90,35 @@ class MarkerFeed:
 
     def offset(self, partition: int) -> int:
         """Return from where markers must be read again: all before it are with their streams."""
-        waiting = self._waiting.get(partition)
-        return waiting[0].offset if waiting else self._next.get(partition, 0)
+        waiting = self._waiting.get(partition, ())
+        return min((mark.offset for mark in waiting), default=self._next.get(partition, 0))
 
-    async def catch_up(self, partition: int) -> list[Mark]:
-        """Return what the brokers hold and was not read."""
-        end = await self._reader.end(partition)
+    async def behind(self) -> dict[int, int]:
+        """Return where the topic ends for each owned partition of which something was not read."""
+        if not self._next:
+            return {}
+        ends = await self._reader.ends(tuple(self._next))
+        return {partition: end for partition, end in ends.items() if self._next.get(partition, end) < end}
+
+    async def catch_up(self, partitions: Mapping[int, Partition], behind: Mapping[int, int]) -> None:
+        """Read what was not read and hand it to the streams; markers of streams that have not begun wait.
+
+        Parameters
+        ----------
+        partitions : mapping
+            Those that are owned.
+        behind : mapping
+            What `behind` returned.
+        """
+        for number, end in behind.items():
+            partition = partitions.get(number)
+            if partition is None:
+                continue
+            for mark in await self._read(number, end):
+                if not partition.add_marker(mark.stream, mark.session, mark.marker, mark.k):
+                    self._keep(number, mark)
+
+    async def _read(self, partition: int, end: int) -> list[Mark]:
         start = self._next.get(partition, 0)
         marks: list[Mark] = []
         if start < end:
@@ -101,24 +128,28 @@ class MarkerFeed:
                 try:
                     marks.append(mark_of(record))
                 except WireError as error:
-                    self.n_unreadable += 1
-                    _log.warning("a marker at offset %d cannot be read: %s", record.offset, error)
+                    if not self._counts.markers_unreadable:
+                        _log.warning("the marker at offset %d cannot be read: %s", record.offset, error)
+                    self._counts.markers_unreadable += 1
         if partition in self._next:
             self._next[partition] = max(start, end)
         return marks
 
-    def keep(self, partition: int, mark: Mark) -> None:
+    def _keep(self, partition: int, mark: Mark) -> None:
         """Let a marker wait for its stream."""
         waiting = self._waiting.setdefault(partition, [])
         waiting.append(mark)
         if len(waiting) > _MAX_WAITING:
+            if not self._counts.markers_dropped:
+                _log.warning("markers of %s are dropped: %d wait for streams", waiting[0].stream, _MAX_WAITING)
             del waiting[0]
-            self.n_dropped += 1
+            self._counts.markers_dropped += 1
 
-    def waiting(self, partition: int, stream: str) -> list[Mark]:
-        """Take what waited for a stream."""
-        waiting = self._waiting.get(partition, [])
-        found = [mark for mark in waiting if mark.stream == stream]
-        if found:
-            self._waiting[partition] = [mark for mark in waiting if mark.stream != stream]
-        return found
+    def hand_over(self, partition: Partition, stream: str) -> None:
+        """Give a stream that has begun the markers that waited for it."""
+        waiting = self._waiting.get(partition.number, [])
+        self._waiting[partition.number] = [
+            mark
+            for mark in waiting
+            if mark.stream != stream or not partition.add_marker(mark.stream, mark.session, mark.marker, mark.k)
+        ]

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
 from stream.contracts.messages import Message
-from stream.worker.errors import WorkerError
+from stream.worker.errors import WorkerError, words
 
 
 class Outbox:
@@ -30,7 +30,7 @@ class Outbox:
         self._pending: list[asyncio.Future[Any]] = []
 
     async def send(self, message: Message) -> None:
-        """Hand one message to the client; the next `acknowledged` speaks for it."""
+        """Hand one message to the client; the next `take` speaks for it."""
         time_s = None if message.timestamp_ms is None else (message.timestamp_ms + 0.5) / 1e3  # the client truncates
         self._pending.append(await self._send(message.topic, message.key, message.value, None, time_s, message.headers))
         if len(self._pending) >= self._max_pending:
@@ -47,7 +47,10 @@ class Outbox:
         headers: tuple[tuple[str, bytes], ...],
     ) -> asyncio.Future[Any]:  # fmt: skip
         producer = await self._app.maybe_start_producer()
-        sent: Awaitable[Any] = await producer.send(topic, key, value, partition, time_s, list(headers))
+        try:
+            sent: Awaitable[Any] = await producer.send(topic, key, value, partition, time_s, list(headers))
+        except (KafkaError, ProducerSendError) as error:
+            raise _refused(error) from error
         return asyncio.ensure_future(sent)
 
     async def _prune(self) -> None:
@@ -73,4 +76,8 @@ async def arrived(acknowledgements: list[asyncio.Future[Any]]) -> list[Any]:
     try:
         return await asyncio.gather(*acknowledgements)
     except (KafkaError, ProducerSendError, OSError) as error:
-        raise WorkerError(f"brokers must take every message, got {type(error).__name__}: {error}") from error
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> WorkerError:
+    return WorkerError(f"brokers must take every message, got {words(error)}")

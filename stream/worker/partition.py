@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from stream.contracts.events import Event, Marker
 from stream.contracts.messages import StreamDescription
 from stream.contracts.wire import Frame
+from stream.worker.counts import LaneCounts
 from stream.worker.errors import StreamRefused
 from stream.worker.lane import Factory, Lane
-from stream.worker.snapshot import Snapshot
+from stream.worker.snapshot import Snapshot, without_arrays
 
 _log = logging.getLogger("neuroloop.worker")
 
@@ -82,8 +83,6 @@ class Partition:
 
     Attributes
     ----------
-    n_late_sessions : int
-        Rows of sessions that are over.
     markers_offset : int
         All markers before it are in snapshots that the brokers have.
     """
@@ -98,7 +97,7 @@ class Partition:
         self._hold_frames = hold_frames
         self._waiting: set[str] = set()
         self._refused: dict[str, tuple[StreamDescription, int, str]] = {}
-        self.n_late_sessions = 0
+        self._ended = LaneCounts()
 
     @property
     def lanes(self) -> Iterator[Lane]:
@@ -122,7 +121,7 @@ class Partition:
         lane = None
         if not snapshot.is_ended and description is not None:
             lane = self._make_lane(description, snapshot.session, snapshot)
-        place = Place(lane, snapshot.session, _without_arrays(snapshot), stored_at, written_s=now_s)
+        place = Place(lane, snapshot.session, without_arrays(snapshot), stored_at, written_s=now_s)
         if snapshot.is_ended:
             place.ended_s = now_s
         self.places[snapshot.stream] = place
@@ -133,7 +132,7 @@ class Partition:
         if place is None or frame.session > place.session:
             return True
         if frame.session < place.session or place.lane is None:
-            self.n_late_sessions += len(frame)
+            self._ended.duplicates += len(frame)
             return False
         return place.stored is None or offset >= place.stored.resume_offset
 
@@ -142,31 +141,53 @@ class Partition:
         place = self.places.get(frame.stream)
         return place is None or place.lane is None or frame.session > place.session
 
-    def begin(self, offset: int, frame: Frame, description: StreamDescription, now_s: float) -> list[Said]:
-        """Begin the session of a frame; return what is left to say of the one before.
+    def new_lane(self, description: StreamDescription, frame: Frame) -> Lane:
+        """Make the lane of the session that a frame begins; `begin` puts it in place.
+
+        What was refused once is refused at once, until it is described anew.
 
         Parameters
         ----------
-        offset : int
-            Of the frame's message.
-        frame : Frame
         description : StreamDescription
             Of the frame's stream.
-        now_s : float
-            The worker's clock.
+        frame : Frame
 
         Raises
         ------
         StreamRefused
-            If it cannot be processed.
+            If the stream cannot be processed, or the frame is not of what was described.
         """
-        lane = self._new_lane(description, frame.session)
+        session = frame.session
+        refused = self._refused.get(description.stream)
+        if refused is not None and refused[:2] == (description, session):
+            raise StreamRefused(refused[2])
+        try:
+            lane = self._make_lane(description, session, None)
+            lane.check(frame)
+            return lane
+        except StreamRefused as error:
+            self._refused[description.stream] = (description, session, str(error))
+            raise
+
+    def begin(self, offset: int, lane: Lane, now_s: float) -> list[Said]:
+        """Begin a session; return what is left to say of the one before.
+
+        Parameters
+        ----------
+        offset : int
+            Of the message with its first frame.
+        lane : Lane
+        now_s : float
+            The worker's clock.
+        """
         said: list[Said] = []
-        place = self.places.get(frame.stream)
+        stream = lane.description.stream
+        place = self.places.get(stream)
         if place is not None and place.lane is not None and not place.lane.is_ended:
-            _log.info("%s: session %d ends without its last frame", frame.stream, place.session)
-            said.append(Said(place.lane.description, place.session, place.lane.finish()))
-        self.places[frame.stream] = Place(lane, frame.session, first_offset=offset, written_s=now_s)
+            _log.info("%s: session %d ends without its last frame", stream, place.session)
+            said.append(Said(place.lane.description, place.session, place.lane.close()))
+            self._ended.add(place.lane.take_counts())
+        self.places[stream] = Place(lane, lane.session, first_offset=offset, written_s=now_s)
         return said
 
     def take(self, offset: int, frame: Frame, now_s: float) -> list[Said]:
@@ -181,24 +202,26 @@ class Partition:
         lane = place.lane
         if lane is None:
             return []
-        said = [Said(lane.description, frame.session, lane.take(offset, frame))]
-        self._note_end(place, now_s)
-        if lane.oldest_held is None:
-            self._waiting.discard(frame.stream)
-        else:
+        events = lane.take(offset, frame)
+        if lane.is_ended:
+            self._note_end(place, now_s)
+        if lane.is_waiting:
             self._waiting.add(frame.stream)
-        return said
+        elif self._waiting:
+            self._waiting.discard(frame.stream)
+        return [Said(lane.description, frame.session, events)] if events else []
 
-    def _new_lane(self, description: StreamDescription, session: int) -> Lane:
-        """Make a lane; a stream that was refused once is refused at once, until it is described anew."""
-        refused = self._refused.get(description.stream)
-        if refused is not None and refused[:2] == (description, session):
-            raise StreamRefused(refused[2])
-        try:
-            return self._make_lane(description, session, None)
-        except StreamRefused as error:
-            self._refused[description.stream] = (description, session, str(error))
-            raise
+    def is_holding(self, stream: str) -> bool:
+        """Whether a frame of a stream waits for another one."""
+        return stream in self._waiting
+
+    def gives_up(self, offset: int) -> bool:
+        """Whether something has waited for too many messages once this one is counted."""
+        return bool(self._waiting) and any(self._has_waited(self.places[one].lane, offset) for one in self._waiting)
+
+    def _has_waited(self, lane: Lane | None, offset: int) -> bool:
+        held = lane.oldest_held if lane is not None else None
+        return held is not None and held + self._hold_frames <= offset
 
     def pass_by(self, offset: int, now_s: float) -> list[Said]:
         """Count a message of the partition; return what waited for too many of them."""
@@ -207,10 +230,9 @@ class Partition:
         for stream in sorted(self._waiting) if self._waiting else ():
             place = self.places[stream]
             lane = place.lane
-            held = lane.oldest_held if lane is not None else None
-            if lane is None or held is None:
+            if lane is None or not lane.is_waiting:
                 self._waiting.discard(stream)
-            elif held + self._hold_frames <= offset:
+            elif self._has_waited(lane, offset):
                 said.append(Said(lane.description, lane.session, lane.give_up()))
                 self._note_end(place, now_s)
         return said
@@ -235,12 +257,15 @@ class Partition:
         floors = [place.floor for place in self.places.values()]
         return min([covered, *(floor for floor in floors if floor is not None)])
 
+    def take_counts(self) -> LaneCounts:
+        """Return what all streams counted since the last call."""
+        total, self._ended = self._ended, LaneCounts()
+        for place in self.places.values():
+            if place.lane is not None:
+                total.add(place.lane.take_counts())
+        return total
+
     @staticmethod
     def _note_end(place: Place, now_s: float) -> None:
         if place.lane is not None and place.lane.is_ended and place.ended_s is None:
             place.ended_s = now_s
-
-
-def _without_arrays(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without its state, which a lane has by now."""
-    return replace(snapshot, arrays={})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,10 +14,9 @@ from aiokafka.errors import KafkaError
 
 from config.kafka import KafkaSettings
 from stream.worker.connection import reader_arguments
-from stream.worker.errors import WorkerError
+from stream.worker.errors import WorkerError, words
 
 _POLL_MS = 200
-_PATIENCE_S = 60.0
 
 
 class TopicReader:
@@ -29,10 +28,13 @@ class TopicReader:
     ----------
     settings : KafkaSettings
     topic : str
+    patience_s : float
+        How long the brokers may be away.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, *, patience_s: float) -> None:
         self.topic = topic
+        self._patience_s = patience_s
         self._consumer = AIOKafkaConsumer(
             **reader_arguments(settings),
             group_id=None,
@@ -45,8 +47,8 @@ class TopicReader:
 
     async def _start(self) -> None:
         if not self._is_started:
+            await patiently(self._consumer.start, f"what {self.topic} is", self._patience_s)
             self._is_started = True
-            await self._consumer.start()
 
     async def stop(self) -> None:
         """Close the connection."""
@@ -56,18 +58,34 @@ class TopicReader:
 
     async def begin(self, partition: int) -> int:
         """Return the oldest offset."""
-        return await self._bound(self._consumer.beginning_offsets, partition)
+        return (await self._bounds(self._consumer.beginning_offsets, [partition]))[partition]
 
     async def end(self, partition: int) -> int:
         """Return the offset of the next message."""
-        return await self._bound(self._consumer.end_offsets, partition)
+        return (await self.ends([partition]))[partition]
 
-    async def _bound(self, ask: Callable[..., Awaitable[Mapping[Any, int]]], partition: int) -> int:
-        place = TopicPartition(self.topic, partition)
+    async def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset of the next message of each partition, with one request for all."""
+        return await self._bounds(self._consumer.end_offsets, partitions)
+
+    async def reach(self) -> None:
+        """Ask for anything: a worker without partitions would not notice that the brokers are gone.
+
+        Raises
+        ------
+        WorkerError
+            If they are away for too long.
+        """
+        await self.begin(0)
+
+    async def _bounds(
+        self, ask: Callable[..., Awaitable[Mapping[Any, int]]], partitions: Iterable[int]
+    ) -> dict[int, int]:
+        places = [TopicPartition(self.topic, partition) for partition in partitions]
         async with self._lock:
             await self._start()
-            found = await patiently(lambda: ask([place]), f"the offsets of {self.topic}")
-            return int(found[place])
+            found = await patiently(lambda: ask(places), f"the offsets of {self.topic}", self._patience_s)
+            return {place.partition: int(found[place]) for place in places}
 
     async def read(self, partition: int, start: int, end: int) -> list[Any]:
         """Return the records from ``start`` to ``end`` at least; some offsets may be missing.
@@ -87,14 +105,16 @@ class TopicReader:
             await self._start()
             self._consumer.assign([place])
             self._consumer.seek(place, start)
-            deadline = time.monotonic() + _PATIENCE_S
+            deadline = time.monotonic() + self._patience_s
             while await self._consumer.position(place) < end:
                 found = await self._consumer.getmany(place, timeout_ms=_POLL_MS)
                 if place in found:
-                    deadline = time.monotonic() + _PATIENCE_S
+                    deadline = time.monotonic() + self._patience_s
                     records += found[place]
                 if time.monotonic() > deadline:
-                    raise WorkerError(f"topic {self.topic} must be readable to {end}, got nothing for a minute")
+                    raise WorkerError(
+                        f"topic {self.topic} must be readable to {end}, got nothing for {self._patience_s:g} s"
+                    )
             self._consumer.pause(place)  # nothing is fetched that nobody asked for
         return records
 
@@ -106,15 +126,18 @@ class GroupOffsets:
     ----------
     settings : KafkaSettings
     group : str
+    patience_s : float
+        How long the brokers may be away.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str) -> None:
+    def __init__(self, settings: KafkaSettings, group: str, *, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._admin = AIOKafkaAdminClient(**reader_arguments(settings))
         self._group = group
 
     async def start(self) -> None:
         """Connect."""
-        await self._admin.start()
+        await patiently(self._admin.start, "the group's offsets", self._patience_s)
 
     async def stop(self) -> None:
         """Close the connection."""
@@ -124,25 +147,27 @@ class GroupOffsets:
         """Return the committed offset of a partition, None where there is none."""
         place = TopicPartition(topic, partition)
         found = await patiently(
-            lambda: self._admin.list_consumer_group_offsets(self._group, partitions=[place]), "the group's offsets"
+            lambda: self._admin.list_consumer_group_offsets(self._group, partitions=[place]),
+            "the group's offsets",
+            self._patience_s,
         )
         offset = found[place].offset if place in found else -1
         return offset if offset >= 0 else None
 
 
-async def patiently(ask: Any, what: str) -> Any:
+async def patiently(ask: Any, what: str, patience_s: float) -> Any:
     """Ask a broker again while it is away.
 
     Raises
     ------
     WorkerError
-        If it does not answer for a minute.
+        If it does not answer for so long.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return await ask()
         except (KafkaError, OSError) as error:
             if time.monotonic() > deadline:
-                raise WorkerError(f"brokers must tell {what}, got {type(error).__name__}: {error}") from error
+                raise WorkerError(f"brokers must tell {what}, got {words(error)}") from error
             await asyncio.sleep(0.2)

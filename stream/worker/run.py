@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -26,6 +27,7 @@ from stream.runner.warming import warm_up
 from stream.sources.simulator import Simulator
 from stream.worker.changelog import prepare_topics
 from stream.worker.counts import LATENCY_BOUNDS_S, WorkerCounts
+from stream.worker.errors import words
 from stream.worker.group import Group
 from stream.worker.runtime import WorkerRuntime
 
@@ -118,11 +120,13 @@ def run_worker(config: Config) -> None:
     counts = WorkerCounts()
     member = Group(config, settings, group, bundle, has_markers, counts)
     serve_metrics(config, member)
+    gc.collect()
+    gc.freeze()
     try:
         asyncio.run(member.run())
     except KafkaError as error:
         away = why_away(client_arguments(kafka))
-        raise BrokerError(away or f"brokers must do as asked, got {type(error).__name__}: {error}") from error
+        raise BrokerError(away or f"brokers must do as asked, got {words(error)}") from error
     except NeuroloopError as error:
         if member.is_stuck:
             sys.stderr.write("".join(f"neuroloop worker: {line}\n" for line in str(error).splitlines()))

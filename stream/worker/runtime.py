@@ -10,8 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any
 
 from config.tree import Config
@@ -21,59 +20,18 @@ from stream.contracts.errors import WireError
 from stream.contracts.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, decode_frame
-from stream.worker.capture import LARGE_BYTES
-from stream.worker.changelog import FLOOR_HEADER, Changelog
+from stream.worker.capture import LARGE_BYTES, without_state
+from stream.worker.checkpoint import Checkpoints
 from stream.worker.counts import WorkerCounts
-from stream.worker.descriptions import Descriptions
 from stream.worker.errors import StreamRefused, WorkerError
 from stream.worker.lane import Lane
+from stream.worker.links import Links
 from stream.worker.marker_feed import SYNC_S, MarkerFeed
-from stream.worker.outbox import Outbox, arrived
-from stream.worker.partition import Partition, Place, Said
-from stream.worker.readers import GroupOffsets, TopicReader
-from stream.worker.snapshot import Snapshot, encode_snapshot
+from stream.worker.partition import Partition, Said
+from stream.worker.snapshot import Snapshot
 
 _log = logging.getLogger("neuroloop.worker")
 SESSION_HEADER = "neuroloop-session"
-
-
-@dataclass(frozen=True)
-class Links:
-    """What the worker reaches the brokers through.
-
-    Parameters
-    ----------
-    outbox : Outbox
-    samples : TopicReader
-    offsets : GroupOffsets
-    changelog : Changelog
-    descriptions : Descriptions
-    markers : MarkerFeed, optional
-    seek : callable
-        Moves the group's consumer: partition, offset.
-    commit : callable
-        Commits offsets by partition; False where the partitions are not ours any more.
-    """
-
-    outbox: Outbox
-    samples: TopicReader
-    offsets: GroupOffsets
-    changelog: Changelog
-    descriptions: Descriptions
-    markers: MarkerFeed | None
-    seek: Callable[[int, int], Awaitable[None]]
-    commit: Callable[[Mapping[int, int]], Awaitable[bool]]
-
-
-@dataclass
-class _Taken:
-    """What a checkpoint of one partition is about to write."""
-
-    partition: Partition
-    covered: int
-    written: list[tuple[Place, Snapshot]]
-    gone: list[str]
-    markers_offset: int | None
 
 
 class WorkerRuntime:
@@ -121,7 +79,8 @@ class WorkerRuntime:
         self.partitions: dict[int, Partition] = {}
         self._busy = asyncio.Lock()
         self._saving = asyncio.Lock()
-        self._sought: dict[int, int] = {}
+        self._checkpoints = Checkpoints(links, settings, counts, clock=clock)
+        self._sought: dict[int, tuple[int, int]] = {}
         self._synced: dict[str, float] = {}
         self._is_stopping = False
 
@@ -138,11 +97,11 @@ class WorkerRuntime:
         Parameters
         ----------
         message
-            With ``partition``, ``offset``, ``key``, ``value``, ``headers`` and ``time_in``.
+            With ``partition``, ``offset``, ``key``, ``value`` and ``headers``.
         """
         async with self._busy:
-            if self._is_stopping:
-                return
+            if self._is_stopping or not self._links.owns(message):
+                return  # the next owner reads it again, and so does this worker if the partition stays
             partition = self.partitions.get(message.partition)
             if partition is None:
                 partition = await self._restore(message.partition, message.offset)
@@ -153,71 +112,81 @@ class WorkerRuntime:
                 return
             begin = self._clock()
             try:
-                said = await self._process(partition, message)
+                said = await self._process(partition, message, begin)
             except (WireError, StreamRefused) as error:
                 await self._bury(message, error)
                 said = []
-            said += partition.pass_by(message.offset, self._clock())
+            if self._links.markers is not None and partition.gives_up(message.offset):
+                await self._sync_markers(self._links.markers)
+            said += partition.pass_by(message.offset, begin)
             self.counts.frames += 1
-            await self._say(said, begin)
+            if said:
+                await self._say(said, begin)
 
     async def _go_back(self, partition: Partition, offset: int) -> bool:
-        """Look at a hole in the offsets: once, ask for what is missing; then take what there is."""
-        expected = partition.next_offset
-        if self._sought.get(partition.number) == expected:
-            _log.warning("partition %d: nothing between the offsets %d and %d", partition.number, expected, offset)
+        """Look at a hole in the offsets: ask for what is missing, until the same message comes first again.
+
+        Messages that were under way when it was asked come before what it brings.
+        """
+        hole = (partition.next_offset, offset)
+        if self._sought.get(partition.number) == hole:
+            _log.warning("partition %d: nothing between the offsets %d and %d", partition.number, *hole)
             partition.next_offset = offset
             return False
-        self._sought[partition.number] = expected
-        await self._links.seek(partition.number, expected)
+        begin, end = self._sought.get(partition.number, hole)
+        self._sought[partition.number] = hole if begin != hole[0] else (begin, min(end, offset))
+        await self._links.seek(partition.number, partition.next_offset)
         return True
 
-    async def _process(self, partition: Partition, message: Any) -> list[Said]:
+    async def _process(self, partition: Partition, message: Any, now_s: float) -> list[Said]:
         frame = decode_frame(message.value or b"")
+        feed = self._links.markers
         if (message.key or b"") != frame.stream.encode("utf-8", "replace"):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
         if not partition.wants(message.offset, frame):
             return []
         said: list[Said] = []
-        is_new = partition.is_new(frame)
-        if is_new:
+        lane: Lane | None = None
+        if partition.is_new(frame):
             description = await self._links.descriptions.of(frame.stream, frame.session)
             if description is None:
                 raise StreamRefused(f"stream must be described before its frames, got none for {frame.stream!r}")
-            said += partition.begin(message.offset, frame, description, self._clock())
-        await self._sync_markers(partition, frame, is_forced=is_new or frame.last)
-        return said + partition.take(message.offset, frame, self._clock())
+            lane = partition.new_lane(description, frame)
+        is_open = lane is not None or frame.last or partition.is_holding(frame.stream)
+        if feed is not None and (is_open or self._must_sync(frame)):
+            await self._sync_markers(feed)
+        if lane is not None:
+            said += partition.begin(message.offset, lane, now_s)
+            if feed is not None:
+                feed.hand_over(partition, frame.stream)
+        try:
+            said += partition.take(message.offset, frame, now_s)
+        except StreamRefused as error:  # what the session before had left to say is said all the same
+            await self._bury(message, error)
+        return said
 
-    async def _sync_markers(self, partition: Partition, frame: Frame, *, is_forced: bool) -> None:
-        """Read the markers that the brokers hold, before a stream moves on by more than a moment of its time."""
-        feed = self._links.markers
-        if feed is None:
-            return
-        newest = float(frame.timestamps[-1]) if len(frame) else 0.0
-        if not is_forced and newest <= self._synced.get(frame.stream, newest) + SYNC_S:
-            self._synced.setdefault(frame.stream, newest)
-            return
-        await self._pull_markers(partition, feed)
-        self._synced[frame.stream] = newest
-        for mark in feed.waiting(partition.number, frame.stream):
-            if not partition.add_marker(mark.stream, mark.session, mark.marker, mark.k):
-                feed.keep(partition.number, mark)
+    def _must_sync(self, frame: Frame) -> bool:
+        """Whether a stream is about to move on by more than a moment of its time without a look at the markers."""
+        if not len(frame):
+            return False
+        since = self._synced.setdefault(frame.stream, frame.timestamps.item(0))
+        return not abs(frame.timestamps.item(-1) - since) <= SYNC_S  # also where a stamp is no number
 
-    async def _pull_markers(self, partition: Partition, feed: MarkerFeed) -> None:
-        """Read what there is of markers; from here on every stream of the partition may go on for a while."""
-        for stream in partition.places:
-            self._synced.pop(stream, None)
-        for mark in await feed.catch_up(partition.number):
-            if not partition.add_marker(mark.stream, mark.session, mark.marker, mark.k):
-                feed.keep(partition.number, mark)
+    async def _sync_markers(self, feed: MarkerFeed) -> None:
+        """Read the markers that the brokers hold; from here on every stream may go on for a while."""
+        self._synced.clear()
+        await feed.catch_up(self.partitions, await feed.behind())
 
     async def read_markers(self) -> None:
-        """Read the markers of all owned partitions, so that those of a live stream do not wait."""
+        """Read the markers of all owned partitions, so that those of a live stream do not wait.
+
+        Messages wait only where there are markers to read, not while the brokers are asked for them.
+        """
         feed = self._links.markers
-        for partition in list(self.partitions.values()) if feed is not None else ():
+        behind = await feed.behind() if feed is not None else {}
+        if feed is not None and behind:
             async with self._busy:
-                if feed is not None and self.partitions.get(partition.number) is partition:
-                    await self._pull_markers(partition, feed)
+                await feed.catch_up(self.partitions, behind)
 
     async def _say(self, said: list[Said], begin: float) -> None:
         """Send the events of one message."""
@@ -265,16 +234,26 @@ class WorkerRuntime:
             description = None
             if not snapshot.is_ended:
                 description = await links.descriptions.of(stream, snapshot.session)
+                if description is None and links.descriptions.is_removed(stream):
+                    _log.warning("stream %s was removed: what is kept of it is given up", stream)
+                    continue
                 if description is None:
-                    raise WorkerError(f"stream {stream!r} must be described, got its snapshot alone")
+                    cure = "describe it again, or send an empty message with its key to give it up"
+                    where = f"described on {self._in_topics.streams}"
+                    raise WorkerError(f"stream {stream!r} must be {where}, got its snapshot alone: {cure}")
                 offset = snapshot.markers_offset
                 markers_offset = offset if markers_offset is None else min(markers_offset, offset)
+                if snapshot.row < snapshot.live_row and snapshot.resume_offset < oldest:
+                    _log.warning("stream %s begins anew: the messages that fill its windows have expired", stream)
+                    snapshot = without_state(snapshot)
             partition.restore(snapshot, one.offset, description, self._clock())
             await asyncio.sleep(0)
         if links.markers is not None:
             partition.markers_offset = markers_offset or 0
             links.markers.begin(number, partition.markers_offset)
         self.partitions[number] = partition
+        if links.markers is not None:
+            await self._sync_markers(links.markers)
         self._sought.pop(number, None)
         self.counts.restores += len(stored)
         self.counts.restore_s = self._clock() - begin
@@ -311,9 +290,9 @@ class WorkerRuntime:
                 async with self._busy:
                     if self.partitions.get(partition.number) is not partition:
                         continue
-                    taken = self._capture(partition)
+                    taken = self._checkpoints.capture(partition)
                     outputs = self._links.outbox.take()
-                await self._keep(taken, outputs)
+                await self._checkpoints.keep(taken, outputs)
 
     async def release(self, *, stop: bool = False) -> None:
         """Keep everything and own nothing any more: the partitions go to others, or the worker ends."""
@@ -321,92 +300,12 @@ class WorkerRuntime:
             async with self._busy:
                 self._is_stopping = self._is_stopping or stop
                 partitions, self.partitions = self.partitions, {}
-                takens = [self._capture(partition) for partition in partitions.values()]
+                takens = [self._checkpoints.capture(partition) for partition in partitions.values()]
                 outputs = self._links.outbox.take()
+                self._synced.clear()
                 for number in partitions:
                     if self._links.markers is not None:
                         self._links.markers.end(number)
             for taken in takens:
-                await self._keep(taken, outputs)
+                await self._checkpoints.keep(taken, outputs)
                 outputs = []
-
-    def _capture(self, partition: Partition) -> _Taken:
-        """Take the state of the streams that moved; nothing is sent."""
-        begin = time.thread_time()
-        now = self._clock()
-        feed = self._links.markers
-        markers_offset = feed.offset(partition.number) if feed is not None else None
-        written: list[tuple[Place, Snapshot]] = []
-        gone: list[str] = []
-        for stream, place in partition.places.items():
-            lane = place.lane
-            if place.is_ended and place.ended_s is not None and place.stored is not None and place.stored.is_ended:
-                place.lane = None  # what it held in memory
-                if now >= place.ended_s + self._settings.forget_s:
-                    gone.append(stream)
-                elif now >= place.written_s + self._settings.refresh_s:
-                    place.written_s = now
-                    written.append((place, place.stored))
-                continue
-            if lane is None or not (lane.is_dirty or now >= place.written_s + self._settings.refresh_s):
-                continue
-            snapshot = lane.snapshot(partition.next_offset, partition.markers_offset)
-            if snapshot is None:
-                markers_offset = None  # it has markers that no snapshot has
-            else:
-                lane.is_dirty = False
-                place.written_s = now
-                written.append((place, snapshot))
-        self.counts.snapshot_s += time.thread_time() - begin
-        return _Taken(partition, partition.next_offset, written, gone, markers_offset)
-
-    async def _keep(self, taken: _Taken, outputs: list[asyncio.Future[Any]]) -> None:
-        """Wait for the outputs, write the snapshots, wait for them, commit, forget."""
-        partition, topic = taken.partition, self._links.changelog.topic
-        await arrived(outputs)
-        floors = [place.stored_at for place in partition.places.values() if place.stored is not None]
-        headers = ((FLOOR_HEADER, str(min(floors, default=0)).encode()),) if floors else ()
-        waiting: list[asyncio.Future[Any]] = []
-        for _, snapshot in taken.written:
-            begin = time.thread_time()
-            payload = encode_snapshot(snapshot)
-            waiting.append(await self._links.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
-            self.counts.snapshots += 1
-            self.counts.snapshot_bytes += len(payload)
-            self.counts.snapshot_s += time.thread_time() - begin
-        for (place, snapshot), record in zip(taken.written, await arrived(waiting), strict=True):
-            place.stored, place.stored_at = slim(snapshot), int(record.offset)
-        if taken.markers_offset is not None:
-            partition.markers_offset = taken.markers_offset
-        safe = partition.safe_offset(taken.covered)
-        if safe != partition.committed and await self._links.commit({partition.number: safe}):
-            partition.committed = safe
-            self.counts.commits += 1
-        for stream in taken.gone:
-            place_now = partition.places.get(stream)
-            if place_now is not None and place_now.is_ended:
-                await self._links.outbox.store(topic, partition.number, stream, None, headers)
-                del partition.places[stream]
-                self.counts.tombstones += 1
-        self._sum_up(partition)
-
-    def _sum_up(self, partition: Partition) -> None:
-        """Add what the streams counted."""
-        counts = self.counts
-        for place in partition.places.values():
-            if place.lane is None:
-                continue
-            lane = place.lane.take_counts()
-            counts.samples += lane.samples
-            counts.refilled += lane.refilled
-            counts.duplicates += lane.duplicates
-            counts.lost += lane.lost
-            counts.reordered += lane.reordered
-            counts.process_s += lane.process_ns * 1e-9
-        counts.duplicates += partition.n_late_sessions
-        partition.n_late_sessions = 0
-
-
-def slim(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without its state, which a lane has."""
-    return replace(snapshot, arrays={})

@@ -6,8 +6,7 @@ Text arrays travel in the metadata, runs of consecutive integers as their ends.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +101,11 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     return bytes(save(tensors, {_KEY: json.dumps(header, allow_nan=False)}))
 
 
+def without_arrays(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without its state, which a lane has."""
+    return replace(snapshot, arrays={})
+
+
 def decode_snapshot(payload: bytes) -> Snapshot:
     """Read a snapshot.
 
@@ -155,8 +159,3 @@ def _runs(array: NDArray[Any]) -> NDArray[np.int64] | None:
         return None
     begins = np.concatenate(([0], cuts))
     return np.stack((array[begins], np.diff(np.append(begins, len(array)))), axis=1)
-
-
-def snapshot_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Return about how long a snapshot of these arrays is, in bytes."""
-    return sum(array.nbytes + len(name) + 80 for name, array in arrays.items()) + 600

@@ -96,7 +96,7 @@ def test_the_broker_dies_with_a_parent_that_is_killed() -> None:
         assert is_served(address)
         parent.kill()
         wait_until(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie", "its end")
-        assert not is_served(address)
+        wait_until(lambda: not is_served(address), "the port's release: other threads of it end after the first")
     finally:
         parent.kill()
         parent.communicate()

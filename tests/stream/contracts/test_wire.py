@@ -197,6 +197,7 @@ def test_a_damaged_frame_is_read_or_refused_and_never_breaks_anything(at: int, v
         (payload_with(n_samples=4), r"data must be 64 bytes long \(8 values of float64\), got 48"),
         (payload_with(n_channels=-2), r"n_channels must be >= 0 and below 2\*\*31, got -2"),
         (payload_with(n_samples=0, data=b""), r"n_samples must be above 0 but in the last frame, got 0"),
+        (payload_with(n_channels=0, data=b""), r"n_channels must be above 0 where there are rows, got 0 and 3 rows"),
         (payload_with(sfreq=float("nan")), r"sfreq must be a finite number >= 0, got nan"),
         (payload_with(sfreq=-1.0), r"sfreq must be a finite number >= 0, got -1.0"),
         (payload_with(sfreq=0.0), r"timestamps must be given for an irregular stream, got none"),

@@ -15,8 +15,9 @@ from config.loading import parse
 from config.tree import Config
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.events import Event, Marker
+from stream.worker.counts import LaneCounts
 from stream.worker.errors import PlanMismatch, SnapshotError, StreamRefused, WorkerError
-from stream.worker.lane import LaneCounts, SeenMarkers
+from stream.worker.lane import SeenMarkers
 from stream.worker.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from tests.stream.worker.streams import (
     WINDOWED,

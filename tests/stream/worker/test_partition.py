@@ -31,7 +31,8 @@ def take(partition: Partition, offset: int, frame: Frame, name: str = "eeg") -> 
     said = []
     if partition.wants(offset, frame):
         if partition.is_new(frame):
-            said += partition.begin(offset, frame, described(stream_info(name), frame.session), 0.0)
+            lane = partition.new_lane(described(stream_info(name), frame.session), frame)
+            said += partition.begin(offset, lane, 0.0)
         said += partition.take(offset, frame, 0.0)
     said += partition.pass_by(offset, 0.0)
     return [event for one in said for event in one.events]
@@ -60,7 +61,7 @@ def test_a_higher_session_ends_the_one_before_and_a_lower_one_is_late() -> None:
     assert lines(events + ends) == uninterrupted(config, info, first)
     assert lines([event for event in begun if event not in ends] + rest) == uninterrupted(config, info, second)
     assert late == []
-    assert partition.n_late_sessions == 50
+    assert partition.take_counts().duplicates == 50
 
 
 def test_an_ended_stream_takes_nothing_more() -> None:
@@ -78,7 +79,7 @@ def test_an_ended_stream_takes_nothing_more() -> None:
     again = Partition(0, len(sent) + 1, lane_of, hold_frames=100)
     again.restore(ended, 0, None, 0.0)
     assert take(again, len(sent) + 1, sent[0]) == []
-    assert again.n_late_sessions == 50
+    assert again.take_counts().duplicates == 50
 
 
 def test_the_committed_offset_never_passes_what_a_snapshot_needs() -> None:
@@ -120,12 +121,12 @@ def test_a_refused_stream_is_refused_at_once_until_it_is_described_anew() -> Non
 
     partition = Partition(0, 0, refuse, hold_frames=4)
     sent = frames(signal(100, 1), stream_info(), rows=50)
-    for offset in range(3):
+    for _ in range(3):
         with pytest.raises(StreamRefused, match="no such pipeline"):
-            partition.begin(offset, sent[0], described(stream_info()), 0.0)
+            partition.new_lane(described(stream_info()), sent[0])
     assert made == [1]
     with pytest.raises(StreamRefused, match="no such pipeline"):
-        partition.begin(3, sent[0], described(stream_info("other")), 0.0)
+        partition.new_lane(described(stream_info("other")), sent[0])
     assert len(made) == 2
 
 
@@ -136,3 +137,27 @@ def test_a_marker_waits_for_its_stream() -> None:
     assert partition.add_marker("id-eeg", 1, Marker(1000.1, "go"), 0)
     assert partition.add_marker("id-eeg", 0, Marker(1000.1, "old"), 0)
     assert not partition.add_marker("id-eeg", 2, Marker(1000.1, "next"), 0)
+
+
+def test_rows_that_wait_when_a_new_session_begins_are_not_lost_with_the_old_one() -> None:
+    info, block = stream_info(), signal(1000, 1, gaps=False)
+    partition = Partition(0, 0, lane_of, hold_frames=100)
+    old = frames(block, info, rows=50)[:14]
+    for offset in (*range(10), *range(11, 14)):
+        take(partition, offset, old[offset])
+    begun = take(partition, 14, frames(signal(800, 2), info, rows=50, session=5)[0])
+    lost = [event.values for event in begun if event.values.get("what") == "rows_lost"]
+    assert [(one["first_missing"], one["missing"]) for one in lost] == [(500, 50)]
+    counts = partition.take_counts()
+    assert (counts.samples, counts.lost, counts.reordered) == (650 + 50, 50, 3)
+
+
+def test_a_first_frame_that_is_not_as_described_does_not_begin_a_session() -> None:
+    partition = Partition(0, 0, lane_of, hold_frames=4)
+    other = frames(signal(100, 1, 3), stream_info(channels=("A", "B", "C")), rows=50)
+    for offset, frame in enumerate(other):
+        with pytest.raises(StreamRefused, match="frame must be what was described"):
+            take(partition, offset, frame)
+        partition.pass_by(offset, 0.0)
+    assert partition.places == {}
+    assert partition.safe_offset(len(other)) == len(other)

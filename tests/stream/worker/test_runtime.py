@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from config.loading import parse
 from config.worker import WorkerSettings
+from stream.contracts.events import Marker
 from stream.contracts.messages import Message, StreamDescription, frame_message, marker_message
 from stream.contracts.topics import Topics
 from stream.worker.changelog import FLOOR_HEADER, Changelog
 from stream.worker.counts import WorkerCounts
+from stream.worker.errors import WorkerError
+from stream.worker.links import Links
 from stream.worker.marker_feed import MarkerFeed
-from stream.worker.runtime import Links, WorkerRuntime
+from stream.worker.runtime import WorkerRuntime
 from tests.stream.worker.streams import WINDOWED, described, frames, markers_of, signal, stream_info, uninterrupted
 
 TOPICS = Topics("t")
@@ -39,6 +45,11 @@ class Memory:
         self.events: dict[bytes, set[str]] = {}
         self.dead: list[Message] = []
         self.committed: int | None = None
+        self.disowned: set[int] = set()
+        self.removed: set[str] = set()
+        self.sought: list[int] = []
+        self.oldest = 0
+        self.loses_commits = False
         self.budget = 10**9
         self.topic = "t.windowed.snapshots"
 
@@ -70,6 +81,8 @@ class Memory:
 
     async def commit(self, offsets: Mapping[int, int]) -> bool:
         self._live()
+        if self.loses_commits:
+            return False
         self.committed = offsets[0]
         return True
 
@@ -83,7 +96,10 @@ class Memory:
         async def read(partition: int, start: int, stop: int) -> list[Any]:
             return records[start:stop]
 
-        return SimpleNamespace(begin=begin, end=end, read=read, topic=self.topic)
+        async def ends(partitions: Iterable[int]) -> dict[int, int]:
+            return {partition: await end(partition) for partition in partitions}
+
+        return SimpleNamespace(begin=begin, end=end, ends=ends, read=read, topic=self.topic)
 
 
 def _record(offset: int, message: Message) -> Any:
@@ -92,7 +108,13 @@ def _record(offset: int, message: Message) -> Any:
     )
 
 
-def runtime_on(memory: Memory, descriptions: dict[str, StreamDescription], large_windows: bool) -> WorkerRuntime:
+def runtime_on(
+    memory: Memory,
+    descriptions: dict[str, StreamDescription],
+    large_windows: bool,
+    *,
+    settings: WorkerSettings | None = None,
+) -> WorkerRuntime:
     async def of(stream: str, session: int) -> StreamDescription | None:
         return descriptions.get(stream)
 
@@ -100,19 +122,24 @@ def runtime_on(memory: Memory, descriptions: dict[str, StreamDescription], large
         return memory.committed
 
     async def seek(partition: int, offset: int) -> None:
-        raise AssertionError("offsets have no holes")
+        memory.sought.append(offset)
 
+    async def oldest(partition: int) -> int:
+        return memory.oldest
+
+    counts = WorkerCounts()
     links = Links(
         outbox=cast(Any, memory),
-        samples=memory.reader(memory.samples),
+        samples=cast(Any, SimpleNamespace(begin=oldest)),
         offsets=cast(Any, SimpleNamespace(committed=committed)),
         changelog=Changelog(memory.reader(memory.changelog)),
-        descriptions=cast(Any, SimpleNamespace(of=of)),
-        markers=MarkerFeed(memory.reader(memory.markers)),
+        descriptions=cast(Any, SimpleNamespace(of=of, is_removed=memory.removed.__contains__)),
+        markers=MarkerFeed(memory.reader(memory.markers), counts),
         seek=seek,
         commit=memory.commit,
+        owns=lambda message: message.offset not in memory.disowned,
     )
-    runtime = WorkerRuntime(CONFIG, WorkerSettings(), None, links, WorkerCounts(), clock=lambda: 0.0)
+    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, links, counts, clock=lambda: 0.0)
     if large_windows:
         runtime.large_bytes = 0
     return runtime
@@ -144,7 +171,7 @@ def two_streams() -> tuple[list[Message], list[Message], dict[str, StreamDescrip
 
 
 @pytest.mark.parametrize("large_windows", [False, True], ids=["whole state", "windows filled again"])
-@settings(max_examples=40, deadline=None)
+@property_settings(max_examples=40, deadline=None)
 @given(deaths=st.lists(st.integers(0, 40), max_size=6), every=st.sampled_from([1, 3, 7]))
 def test_death_between_any_two_writes_loses_and_changes_nothing(
     large_windows: bool, deaths: list[int], every: int
@@ -160,6 +187,7 @@ def test_death_between_any_two_writes_loses_and_changes_nothing(
     assert {key: sorted(lines) for key, lines in memory.events.items()} == truth
     assert memory.dead == []
     assert memory.committed is not None
+    assert memory.sought == []
 
 
 def test_markers_of_a_stream_without_a_snapshot_survive_a_checkpoint_that_was_cut_off() -> None:
@@ -198,3 +226,188 @@ def test_snapshots_say_where_to_begin_to_read() -> None:
     floors = [int(dict(record.headers).get(FLOOR_HEADER, b"0")) for record in memory.changelog]
     assert floors == sorted(floors)
     assert floors[-1] >= len(memory.changelog) - 4
+
+
+def test_messages_of_partitions_that_went_to_others_are_left_to_them() -> None:
+    samples, markers, descriptions, truth = two_streams()
+    memory = Memory(samples, markers)
+    memory.disowned = set(range(10, len(samples)))
+    asyncio.run(work(memory, descriptions, False, 5))
+    assert memory.committed == 10
+    memory.disowned = set()
+    asyncio.run(work(memory, descriptions, False, 5))
+    assert {key: sorted(lines) for key, lines in memory.events.items()} == truth
+
+
+def test_a_stream_that_was_removed_does_not_hold_up_the_others() -> None:
+    samples, markers, descriptions, truth = two_streams()
+    memory = Memory(samples[:24], markers)
+    asyncio.run(work(memory, descriptions, False, 5))
+    memory.samples += [_record(24 + k, message) for k, message in enumerate(samples[24:])]
+    with pytest.raises(WorkerError, match=r"stream 'id-a' must be described on t.streams, got its snapshot alone: "):
+        asyncio.run(work(memory, {"id-b": descriptions["id-b"]}, False, 5))
+    memory.removed = {"id-a"}
+    asyncio.run(work(memory, {"id-b": descriptions["id-b"]}, False, 5))
+    assert sorted(memory.events[b"id-b"]) == truth[b"id-b"]
+    assert {letter.key for letter in memory.dead} == {b"id-a"}
+    assert {dict(letter.headers)["neuroloop_error"] for letter in memory.dead} == {
+        b"stream must be described before its frames, got none for 'id-a'"
+    }
+
+
+def one_stream(n_samples: int = 1800, *, session: int = 1, seed: int = 1) -> tuple[list[Message], StreamDescription]:
+    """Return the messages of one stream, fifty rows each, and what it is."""
+    info = stream_info()
+    sent = frames(signal(n_samples, seed, gaps=False), info, rows=50, session=session)
+    return [frame_message(TOPICS, frame) for frame in sent], described(info, session)
+
+
+def marks_of(description: StreamDescription, *times: float) -> list[Message]:
+    """Return messages of markers."""
+    return [
+        marker_message(TOPICS, Marker(time, f"m{k}", "marks"), stream=description.stream, k=k,
+                       session=description.session)
+        for k, time in enumerate(times)
+    ]  # fmt: skip
+
+
+def of_type(memory: Memory, kind: str) -> list[dict[str, Any]]:
+    """Return the events of a type, in the order of their samples."""
+    events = [json.loads(line) for lines in memory.events.values() for line in lines]
+    return sorted(
+        (event for event in events if event["type"] == kind), key=lambda event: (event["sample"], event["id"])
+    )
+
+
+def test_a_hole_in_the_offsets_is_believed_when_the_same_message_comes_first_again() -> None:
+    samples, description = one_stream()
+    memory = Memory(samples, [])
+
+    async def with_messages_under_way() -> None:
+        runtime = runtime_on(memory, {description.stream: description}, False)
+        for offset in (0, 1, 2, 6, 7, 8, *range(3, len(samples))):
+            await runtime.take(memory.samples[offset])
+        assert runtime.counts.lost == 0
+        assert runtime.counts.frames == len(samples)
+        again = runtime_on(memory, {description.stream: description}, False)
+        for offset in (0, 1, 6, 6, 7):
+            await again.take(memory.samples[offset])
+        assert again.partitions[0].next_offset == 8
+
+    asyncio.run(with_messages_under_way())
+    assert memory.sought == [3, 3, 3, 2]
+    assert [event["what"] for event in of_type(memory, "stream")] == ["start"]
+
+
+def test_the_markers_of_a_session_are_read_before_a_new_one_ends_it() -> None:
+    first, description = one_stream(600)
+    second, _ = one_stream(600, session=2, seed=2)
+    memory = Memory([*first[:-1], *second], [])
+    end = len(first) - 1
+
+    async def marked_late() -> None:
+        runtime = runtime_on(memory, {description.stream: description}, False)
+        for record in memory.samples:
+            if record.offset == end:
+                memory.markers += [_record(0, message) for message in marks_of(description, 1001.0)]
+            await runtime.take(record)
+
+    asyncio.run(marked_late())
+    assert [event["sample"] for event in of_type(memory, "marker")] == [250]
+
+
+def test_the_markers_are_read_before_an_end_that_waited_for_rows() -> None:
+    sent, description = one_stream(600)
+    memory = Memory([*sent[:5], *sent[6:], sent[5]], [])
+
+    async def marked_late() -> None:
+        runtime = runtime_on(memory, {description.stream: description}, False)
+        for record in memory.samples:
+            if record.offset == len(sent) - 1:
+                memory.markers += [_record(0, message) for message in marks_of(description, 1002.0)]
+            await runtime.take(record)
+
+    asyncio.run(marked_late())
+    assert [event["sample"] for event in of_type(memory, "marker")] == [500]
+
+
+def test_a_marker_that_waits_for_its_session_is_in_no_snapshot() -> None:
+    sent, description = one_stream(600)
+    later = replace(description, session=9)
+    marks = [*marks_of(later, 1000.5), *marks_of(replace(description, stream="nobody"), 1000.5)]
+    memory = Memory(sent, marks)
+
+    async def offset_of_the_markers() -> int:
+        runtime = runtime_on(memory, {description.stream: description}, False)
+        for record in memory.samples[:3]:
+            await runtime.take(record)
+        feed = runtime._links.markers
+        assert feed is not None
+        feed.hand_over(runtime.partitions[0], description.stream)
+        return feed.offset(0)
+
+    assert asyncio.run(offset_of_the_markers()) == 0
+
+
+def test_messages_that_expired_before_a_window_could_be_filled_again_are_a_stated_loss() -> None:
+    sent, description = one_stream(4000)
+    memory = Memory(sent, [])
+
+    async def until(n: int) -> None:
+        runtime = runtime_on(memory, {description.stream: description}, True)
+        for record in memory.samples[max(memory.oldest, memory.committed or 0) : n]:
+            await runtime.take(record)
+            if record.offset % 5 == 4:
+                await runtime.checkpoint()
+        await runtime.release()
+
+    asyncio.run(until(60))
+    assert memory.committed is not None
+    assert memory.committed < 60
+    said = {key: set(lines) for key, lines in memory.events.items()}
+    memory.oldest = 64
+    asyncio.run(until(len(sent)))
+    stated = of_type(memory, "stream")
+    assert [event["what"] for event in stated] == ["start", "start", "state_lost", "rows_lost"]
+    assert (stated[3]["first_missing"], stated[3]["missing"]) == (60 * 50, 4 * 50)
+    assert memory.committed == len(sent)
+    first_new = min(json.loads(line)["sample"] for line in memory.events[b"id-eeg"] - said[b"id-eeg"])
+    assert first_new == 60 * 50
+    identities = [json.loads(line)["id"] for line in memory.events[b"id-eeg"]]
+    assert len(set(identities)) == len(identities)
+
+
+def test_a_worker_that_was_replaced_does_not_forget_for_its_successor() -> None:
+    sent, description = one_stream(600)
+    memory = Memory(sent, [])
+    forgetful = WorkerSettings(forget_s=0.0)
+
+    async def replaced(loses_commits: bool) -> None:
+        runtime = runtime_on(memory, {description.stream: description}, False, settings=forgetful)
+        for record in memory.samples[memory.committed or 0 :]:
+            await runtime.take(record)
+        await runtime.checkpoint()
+        memory.loses_commits = loses_commits
+        await runtime.checkpoint()
+
+    asyncio.run(replaced(True))
+    assert [record.value is None for record in memory.changelog] == [False]
+    memory.loses_commits, memory.committed = False, None
+    asyncio.run(replaced(False))
+    assert memory.changelog[-1].value is None
+
+
+def test_messages_that_are_no_markers_are_counted_and_do_no_harm() -> None:
+    sent, description = one_stream(600)
+    (good,) = marks_of(description, 1000.5)
+    nameless = good._replace(headers=(("ce_id", cast(bytes, None)),))
+    memory = Memory(sent, [good._replace(value=b"noise"), nameless, good])
+
+    async def all_of_it() -> int:
+        runtime = runtime_on(memory, {description.stream: description}, False)
+        for record in memory.samples:
+            await runtime.take(record)
+        return runtime.counts.markers_unreadable
+
+    assert asyncio.run(all_of_it()) == 2
+    assert [event["sample"] for event in of_type(memory, "marker")] == [125]
