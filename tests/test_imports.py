@@ -39,3 +39,13 @@ def test_the_run_needs_no_torch() -> None:
     code = "import sys, stream.cli.main, stream.replay, models.classifier; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "False"
+
+
+def test_a_replay_needs_nothing_of_one_system_alone(tmp_path: Path) -> None:
+    rows = "".join(f"{k / 250},{k % 7},{k % 5}\n" for k in range(1000))
+    (tmp_path / "night.csv").write_text("time,C3,C4\n" + rows, encoding="utf-8")
+    block = "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'termios', 'tty', 'resource', 'pwd')))"
+    command = ["replay", "night.csv", "--config", "monitor", "--out", "run"]
+    code = f"{block}; from stream.cli.main import main; sys.exit(main({command!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

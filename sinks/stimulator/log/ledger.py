@@ -10,9 +10,9 @@ behind the newest entry makes more entries count, not fewer.
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -400,6 +400,10 @@ def _fields(stamp: Stamp) -> dict[str, Any]:
 
 def _lock(path: Path) -> int:
     """Take the ledger's lock; the system gives it back when the process is gone."""
+    try:
+        import fcntl  # absent on Windows, where nothing stimulates but everything else is to work
+    except ImportError as error:
+        raise LedgerError(f"stimulation must run where files can be locked, got {sys.platform}") from error
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)

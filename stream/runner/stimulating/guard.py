@@ -30,7 +30,6 @@ from stream.runner.child import Child, RunFailed
 from stream.runner.shared import Shared
 from stream.runner.sourcing import SourcePlan
 from stream.runner.stimulating.equipment import StimulationPlan
-from stream.runner.stimulating.keys import StopKeys
 from stream.runner.stimulating.link import StimulationLink
 from stream.runner.stimulating.process import run_stimulator
 
@@ -146,6 +145,8 @@ class StimulatorGuard:
         self.beat()
         before = signal.signal(signal.SIGUSR1, lambda *_: self._stop("stops_by_signal"))
         self._stack.callback(signal.signal, signal.SIGUSR1, before)
+        from stream.runner.stimulating.keys import StopKeys  # terminals are not the same everywhere; commands are
+
         keys = StopKeys.if_interactive(lambda: self._stop("stops_by_key")) if self._has_keys else None
         if keys is not None:
             self._stack.callback(keys.close)
