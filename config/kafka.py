@@ -12,8 +12,10 @@ from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settin
 
 Published = Literal["predictions", "states", "commands", "alerts", "samples"]
 Overflow = Literal["drop_oldest", "drop_newest", "spool"]
-_ADDRESS = r"^[^\s,:/]+:\d{1,5}$|^\[[0-9A-Fa-f:.]+\]:\d{1,5}$"
+_ADDRESS = r"(?:([^\s,:/\[\]]+)|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})"
 _EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_Wait = Annotated[float, Field(ge=1, le=530)]
+"""In seconds. ``kafka-python`` closes what is idle for 540 s and refuses to wait as long for an answer."""
 
 
 class TopicSettings(Settings):
@@ -55,9 +57,13 @@ class KafkaSettings(Settings):
     tls_certificate: str | None = None
     tls_key: str | None = None
     """The client's own certificate and key, where the brokers ask for one."""
+    tls_key_password_file: str | None = None
+    """What opens an encrypted key is the first line of this file."""
+    tls_key_password_env: _EnvName | None = None
+    """What opens an encrypted key is in this variable of the environment."""
     tls_check_hostname: bool = True
-    compression: Literal["none", "gzip"] = "none"
-    """Raw EEG as float64 hardly shrinks."""
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "none"
+    """Of what is sent; everything can be read. Float64 with all bits in use hardly shrinks, steps of a converter do."""
     linger_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
     """How long a message waits for others that travel with it, in milliseconds."""
     frame_s: PositiveFloat = 0.1
@@ -76,18 +82,20 @@ class KafkaSettings(Settings):
     """What happens to a full spool, or one without room on its disk: what is dropped is counted."""
     connect_s: PositiveFloat = 10.0
     """How long to try to reach the brokers before one line says why that fails."""
-    request_s: Annotated[float, Field(ge=1)] = 10.0
+    request_s: _Wait = 10.0
     """How long a broker may take to answer before it is asked again, in seconds."""
     close_s: NonNegativeFloat = 10.0
     """How long the end of a run waits for messages that are still on their way."""
-    session_s: Annotated[float, Field(ge=1)] = 6.0
+    session_s: _Wait = 6.0
     """A member of a consumer group that is silent for so long is replaced."""
     topics: TopicSettings = TopicSettings()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> KafkaSettings:
+        if not self.servers:
+            raise ValueError(f"bootstrap must be host:port of one broker at least, got {self.bootstrap!r}")
         for server in self.servers:
-            if not re.match(_ADDRESS, server):
+            if not _is_address(server):
                 raise ValueError(f"bootstrap must be host:port, with commas between several, got {server!r}")
         has_sasl = self.security.startswith("SASL")
         has_tls = self.security.endswith("SSL")
@@ -104,6 +112,11 @@ class KafkaSettings(Settings):
                     raise ValueError(f"{key} must be left out without TLS, got security {self.security!r}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key must be given together, got one of them")
+        passwords = [key for key in ("tls_key_password_file", "tls_key_password_env") if getattr(self, key) is not None]
+        if passwords and self.tls_key is None:
+            raise ValueError(f"{passwords[0]} must be left out without tls_key, got {getattr(self, passwords[0])!r}")
+        if len(passwords) > 1:
+            raise ValueError("tls_key_password_file must be given without tls_key_password_env, got both")
         if (self.overflow == "spool") != (self.spool_dir is not None):
             raise ValueError(f"spool_dir must be given for overflow 'spool' only, got overflow {self.overflow!r}")
         return self
@@ -123,3 +136,25 @@ class KafkaSettings(Settings):
             If it is not there.
         """
         return read_secret("kafka.password", file=self.password_file, env=self.password_env)
+
+    def tls_key_password(self) -> SecretStr | None:
+        """Read what opens the key from where the settings say; it prints as asterisks.
+
+        Raises
+        ------
+        ConfigFaults
+            If it is not there.
+        """
+        return read_secret("kafka.tls_key_password", file=self.tls_key_password_file, env=self.tls_key_password_env)
+
+
+def _is_address(server: str) -> bool:
+    """Whether a text is ``host:port`` and could be looked up."""
+    found = re.fullmatch(_ADDRESS, server)
+    if found is None:
+        return False
+    try:
+        (found[1] or "").encode("idna")
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        return False
+    return 0 < int(found[2]) < 65_536

@@ -32,7 +32,7 @@ _FILE_SETTINGS = (
     ("source", "path"),
     ("stimulation", "table_file"),
     ("stimulation", "hard_limits_file"),
-    *(("kafka", key) for key in ("password_file", "tls_ca", "tls_certificate", "tls_key")),
+    *(("kafka", key) for key in ("password_file", "tls_ca", "tls_certificate", "tls_key", "tls_key_password_file")),
 )
 _Position = tuple[str | int, ...]
 _Settings = TypeVar("_Settings", bound=Settings)

@@ -19,6 +19,7 @@ from kafka.errors import (
     KafkaError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
+    UnsupportedCodecError,
     UnsupportedSaslMechanismError,
 )
 
@@ -28,8 +29,10 @@ from stream.contracts.errors import BrokerError
 T = TypeVar("T")
 _ATTEMPT_S = 3.0
 _PROBE_S = 3.0
-_FINAL = frozenset({"tls", "mechanism", "credentials"})
+_FINAL = frozenset({"security", "tls", "mechanism", "credentials"})
 """What waiting does not mend."""
+_UNUSABLE = (KafkaConfigurationError, UnicodeError)
+"""What the client says of the settings themselves."""
 _UNAUTHORISED = {
     TopicAuthorizationFailedError: "topic",
     GroupAuthorizationFailedError: "consumer group",
@@ -72,8 +75,8 @@ def connect(make: Callable[[float], T], arguments: Mapping[str, Any], connect_s:
     while True:
         try:
             return make(min(_ATTEMPT_S, max(0.5, end - time.monotonic())))
-        except KafkaConfigurationError:
-            raise
+        except _UNUSABLE as error:
+            raise BrokerError(explain(error, arguments)) from error
         except (KafkaError, OSError) as error:
             probed = probe(arguments, _PROBE_S)
             if probed.step in _FINAL or time.monotonic() >= end:
@@ -88,15 +91,19 @@ def why_away(arguments: Mapping[str, Any]) -> str | None:
 
 def explain(error: Exception, arguments: Mapping[str, Any]) -> str:
     """Return in one line what an error of the client means."""
-    shown = _shown(arguments)
+    shown, words = _shown(arguments), _last_clause(str(error))
     if isinstance(error, SaslAuthenticationFailedError):
-        return _sentence(Probed("credentials", _last_clause(str(error))), arguments, "")
+        return _sentence(Probed("credentials", words), arguments, "")
     if isinstance(error, UnsupportedSaslMechanismError):
-        return _sentence(Probed("mechanism", _last_clause(str(error))), arguments, "")
+        return _sentence(Probed("mechanism", words), arguments, "")
+    if isinstance(error, _UNUSABLE):
+        return f"kafka settings must be ones that the client can use for {shown}, got: {words}"
+    if isinstance(error, UnsupportedCodecError):
+        return f"messages on {shown} must be compressed as this installation can read, got: {words}"
     for kind, what in _UNAUTHORISED.items():
         if isinstance(error, kind):
-            return f"{what} must be open to this user on {shown}, got: not authorised ({_last_clause(str(error))})"
-    return f"brokers {shown} must do as asked, got: {_last_clause(str(error))}"
+            return f"{what} must be open to this user on {shown}, got: not authorised ({words})"
+    return f"brokers {shown} must do as asked, got: {words}"
 
 
 def _sentence(probed: Probed, arguments: Mapping[str, Any], client_says: str) -> str:
@@ -106,11 +113,14 @@ def _sentence(probed: Probed, arguments: Mapping[str, Any], client_says: str) ->
     if probed.step == "mechanism":
         asked = arguments["sasl_mechanism"]
         return f"kafka.sasl_mechanism must be one that {shown} offers, got {asked!r}: {probed.words}"
+    if probed.step == "security":
+        asked = arguments["security_protocol"]
+        return f"kafka.security must be {probed.fitting} for {shown}, got {asked!r}: {probed.words}"
     if probed.step == "tls":
         return f"kafka.security and the TLS files must fit {shown}, got: {probed.words}"
     words = probed.words
     if probed.step == "let in":
-        words = f"it does not serve this client; does it ask for another kafka.security? ({_last_clause(client_says)})"
+        words = f"it does not serve this client ({_last_clause(client_says)})"
     return f"kafka.bootstrap must be a broker that answers, got {shown!r}: {words}"
 
 

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 import faust
-from aiokafka.helpers import create_ssl_context
 
 from config.kafka import KafkaSettings
-
-
-def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """Return what the connection is secured with, None where it is not.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be read.
-    """
-    if not settings.security.endswith("SSL"):
-        return None
-    context: ssl.SSLContext = create_ssl_context(
-        cafile=settings.tls_ca, certfile=settings.tls_certificate, keyfile=settings.tls_key
-    )
-    context.check_hostname = settings.tls_check_hostname
-    return context
+from config.kafka_client import tls_context
 
 
 def broker_urls(settings: KafkaSettings) -> list[str]:
@@ -38,8 +20,8 @@ def credentials(settings: KafkaSettings) -> Any:
 
     Raises
     ------
-    SecretFault
-        If the password is not where the settings say.
+    ConfigFaults
+        If a password is not where the settings say, or a file for TLS does not serve.
     """
     context = tls_context(settings)
     if settings.security.startswith("SASL"):
@@ -57,6 +39,11 @@ def reader_arguments(settings: KafkaSettings) -> dict[str, Any]:
     """Return the arguments of an ``aiokafka`` client beside Faust's own.
 
     Contains the password in clear: never log it.
+
+    Raises
+    ------
+    ConfigFaults
+        As `credentials`.
     """
     arguments: dict[str, Any] = {
         "bootstrap_servers": list(settings.servers),

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from kafka import KafkaConsumer
 
 from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments, consumer_arguments, producer_arguments
+from config.kafka_client import client_arguments, consumer_arguments, producer_arguments, tls_context
 from config.loading import ConfigFaults, dump_config, load_config
+from stream.worker.connection import credentials, reader_arguments
+from tests.integration.certificates import Authority
 
 SECRET = "hunter2-and-more"
 SASL: dict[str, Any] = {"bootstrap": "a:9093", "security": "SASL_SSL", "username": "lab"}
@@ -58,6 +61,13 @@ def test_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
     [
         ({"bootstrap": "a"}, r"kafka.bootstrap must be host:port, with commas between several, got 'a'"),
         ({"bootstrap": "a:1,,b:2"}, r"kafka.bootstrap must be host:port, .*, got ''"),
+        ({"bootstrap": []}, r"kafka.bootstrap must be host:port of one broker at least, got \(\)"),
+        ({"bootstrap": "a..b:9092"}, r"kafka.bootstrap must be host:port, .*, got 'a..b:9092'"),
+        ({"bootstrap": f"{'a' * 64}:9092"}, r"kafka.bootstrap must be host:port, .*, got 'a+:9092'"),
+        ({"bootstrap": "a:70000"}, r"kafka.bootstrap must be host:port, .*, got 'a:70000'"),
+        ({"bootstrap": "a:1", "request_s": 600}, r"kafka.request_s must be less than or equal to 530, got 600"),
+        ({"bootstrap": "a:1", "request_s": float("inf")}, r"kafka.request_s must be less than or equal .*, got inf"),
+        ({"bootstrap": "a:1", "session_s": 600}, r"kafka.session_s must be less than or equal to 530, got 600"),
         ({"bootstrap": "a:1", "prefix": "a b"}, r"kafka.prefix must .*, got 'a b'"),
         (
             {"bootstrap": "a:1", "security": "SASL_SSL"},
@@ -73,6 +83,21 @@ def test_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
             {"bootstrap": "a:1", "security": "SSL", "tls_key": "k"},
             r"tls_certificate and tls_key must be given together",
         ),
+        (
+            {"bootstrap": "a:1", "security": "SSL", "tls_key_password_env": "A"},
+            r"kafka.tls_key_password_env must be left out without tls_key, got 'A'",
+        ),
+        (
+            {
+                "bootstrap": "a:1",
+                "security": "SSL",
+                "tls_certificate": "c",
+                "tls_key": "k",
+                "tls_key_password_env": "A",
+                "tls_key_password_file": "b",
+            },
+            r"kafka.tls_key_password_file must be given without tls_key_password_env, got both",
+        ),
         ({"bootstrap": "a:1", "overflow": "spool"}, r"kafka.spool_dir must be given for overflow 'spool' only"),
         ({"bootstrap": "a:1", "spool_dir": "x"}, r"kafka.spool_dir must be given for overflow 'spool' only"),
         (SASL | {"password": SECRET}, r"kafka.password must be a known setting, got an unknown key"),
@@ -82,6 +107,17 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, settings: dict[str
     with pytest.raises(ConfigFaults, match=message) as caught:
         load_config(write(tmp_path, settings))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["a:1", "a.b.:65535", "a_b-c:9092", "bücher.example:9092", "[::1]:9092"])
+def test_a_broker_is_named_by_any_address(server: str) -> None:
+    assert KafkaSettings(bootstrap=server).servers == (server,)
+
+
+def test_the_longest_waits_suit_the_client() -> None:
+    settings = KafkaSettings(bootstrap="127.0.0.1:1", request_s=530.0, session_s=530.0, group_id="g")
+    for arguments in (client_arguments(settings), consumer_arguments(settings)):
+        assert arguments["request_timeout_ms"] < KafkaConsumer.DEFAULT_CONFIG["connections_max_idle_ms"]
 
 
 @pytest.mark.parametrize("start", ["now", "offset:", "sample:-1", "earliest:3"])
@@ -139,3 +175,97 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, monkeypatch: p
     ]
     assert all(SECRET not in text for text in written)
     assert "LAB_KAFKA" in written[0]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One that has signed the certificates of these tests."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def tls(authority: Authority, **changes: Any) -> KafkaSettings:
+    """Return the settings of a client whose key opens with `SECRET`, but for some changes."""
+    client = authority.identity("lab@example.org", password=SECRET)
+    files = {"tls_ca": authority.file, "tls_certificate": client.certificate, "tls_key": client.key}
+    values = {"bootstrap": "a:9093", "security": "SSL", **{key: str(file) for key, file in files.items()}, **changes}
+    return KafkaSettings(**values)
+
+
+@pytest.mark.parametrize("name", ["tls_ca", "tls_certificate", "tls_key"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "nonsense"])
+def test_a_tls_file_that_does_not_serve_is_named(authority: Authority, tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path if kind == "folder" else tmp_path / "file.pem"
+    if kind == "nonsense":
+        path.write_bytes(b"-----BEGIN NOTHING-----\n\xff")
+    settings = tls(authority, **{name: str(path)})
+    rule = "a file (with certificates|with a private key) in PEM" if kind == "nonsense" else "a file that can be read"
+    for make in (client_arguments, producer_arguments, consumer_arguments, tls_context):
+        with pytest.raises(ConfigFaults, match=rf"^kafka.{name} must be {rule}, got '{path}'"):
+            make(settings)
+
+
+def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
+    settings = tls(authority, tls_key=str(authority.identity("other@example.org").key))
+    with pytest.raises(
+        ConfigFaults, match=r"^kafka.tls_key must be the key of kafka.tls_certificate '.*', got '.*other"
+    ):
+        client_arguments(settings)
+
+
+def test_an_encrypted_key_without_a_password_asks_nobody(authority: Authority) -> None:
+    with pytest.raises(
+        ConfigFaults, match=r"^kafka.tls_key_password_file or _env must be given for an encrypted .*key"
+    ):
+        client_arguments(tls(authority))
+
+
+def test_a_password_that_does_not_open_the_key_is_not_shown(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_KEY", "not-the-right-one")
+    with pytest.raises(
+        ConfigFaults, match=r"^kafka.tls_key_password_env must open kafka.tls_key '.*', got an"
+    ) as caught:
+        client_arguments(tls(authority, tls_key_password_env="LAB_KEY"))
+    assert "not-the-right-one" not in str(caught.value)
+
+
+def test_an_encrypted_key_opens_for_all_clients(authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "key.secret").write_text(f"{SECRET}\n", encoding="utf-8")
+    settings = tls(authority, tls_key_password_file=str(tmp_path / "key.secret"), tls_check_hostname=False)
+    arguments = client_arguments(settings)
+    assert arguments["ssl_password"] == SECRET
+    assert SECRET not in repr(arguments)
+    assert SECRET not in repr(settings) + settings.model_dump_json()
+    context = tls_context(settings)
+    assert context is not None
+    assert not context.check_hostname
+    assert reader_arguments(settings)["ssl_context"] is credentials(settings).context is context
+
+
+def test_a_certificate_that_is_being_renewed_is_no_fault_of_a_running_program(authority: Authority) -> None:
+    client = authority.identity("renewed@example.org")
+    settings = tls(authority, tls_certificate=str(client.certificate), tls_key=str(client.key))
+    before = client_arguments(settings)
+    client.certificate.unlink()
+    assert client_arguments(settings) == before
+
+
+def test_tls_files_are_found_from_home(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(authority.file.parent))
+    client = authority.identity("home@example.org")
+    named = {"tls_ca": authority.file, "tls_certificate": client.certificate, "tls_key": client.key}
+    settings = tls(authority, **{key: f"~/{file.name}" for key, file in named.items()})
+    arguments = client_arguments(settings)
+    found = [arguments[key] for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")]
+    assert found == [str(file) for file in named.values()]
+
+
+def test_a_user_of_scram_is_quoted_for_the_client_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_KAFKA", SECRET)
+    account = {**SASL, "username": "lab=eeg,1", "password_env": "LAB_KAFKA"}
+    names = [
+        client_arguments(KafkaSettings(**account, sasl_mechanism=mechanism))["sasl_plain_username"]
+        for mechanism in ("PLAIN", "SCRAM-SHA-256")
+    ]
+    assert names == ["lab=eeg,1", "lab=3Deeg=2C1"]

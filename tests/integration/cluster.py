@@ -14,6 +14,7 @@ import yaml
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from config.kafka import KafkaSettings
+from config.kafka_client import client_arguments
 from config.loading import load_config
 from config.tree import Config
 from sinks.kafka.topics import ensure_topics
@@ -114,6 +115,8 @@ class Cluster:
     session_s : float
         After which silence a member is replaced.
     partitions : int
+    security : dict
+        Settings of the connection, and of what travels on it.
     """
 
     bootstrap: str
@@ -124,11 +127,12 @@ class Cluster:
     worker: dict[str, object] = field(default_factory=dict)
     session_s: float = 6.0
     partitions: int = 4
+    security: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kafka = {
             "bootstrap": self.bootstrap, "prefix": self.prefix, "session_s": self.session_s,
-            "topics": {"partitions": self.partitions},
+            "topics": {"partitions": self.partitions}, **self.security,
         }  # fmt: skip
         self.config_path = self.folder / "worker.yaml"
         values = {**self.pipeline, "kafka": kafka, "worker": {"snapshot_s": 0.5, **self.worker}}
@@ -148,11 +152,11 @@ class Cluster:
         return worker
 
     @contextmanager
-    def producer(self) -> Iterator[KafkaProducer]:
+    def producer(self, **options: object) -> Iterator[KafkaProducer]:
         """Hand out a producer; everything is sent at the end."""
         made = KafkaProducer(
-            bootstrap_servers=self.bootstrap, acks="all", linger_ms=2, max_request_size=1_000_000,
-            delivery_timeout_ms=2**31 - 1, max_block_ms=60_000,
+            **client_arguments(self.settings), acks="all", linger_ms=2, max_request_size=1_000_000,
+            delivery_timeout_ms=2**31 - 1, max_block_ms=60_000, **options,
         )  # fmt: skip
         try:
             yield made
@@ -202,7 +206,7 @@ class Collector:
         self.dead: dict[tuple[bytes, bytes], dict[str, bytes]] = {}
         self.arrivals: list[tuple[float, str]] = []
         self._topics = cluster.topics
-        self._bootstrap = cluster.bootstrap
+        self._client = client_arguments(cluster.settings)
         self._partitions = cluster.partitions
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._read, name="collector", daemon=True)
@@ -226,7 +230,7 @@ class Collector:
 
     def _read(self) -> None:
         consumer = KafkaConsumer(
-            bootstrap_servers=self._bootstrap, auto_offset_reset="earliest", enable_auto_commit=False,
+            **self._client, auto_offset_reset="earliest", enable_auto_commit=False,
             fetch_max_wait_ms=50,
         )  # fmt: skip
         topics = self._topics

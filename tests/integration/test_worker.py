@@ -76,6 +76,28 @@ def test_a_worker_that_is_told_to_end_keeps_everything_and_repeats_nothing(
         second.ends_well()
 
 
+def test_a_worker_that_packs_its_events_reads_frames_packed_in_any_way(
+    apache_broker: Broker, topic_prefix: str, tmp_path: Path, start: Start
+) -> None:
+    cluster = Cluster(
+        apache_broker.bootstrap, topic_prefix, tmp_path, start, DEMO, partitions=1, security={"compression": "zstd"}
+    )
+    stream = rhythm("packed", 2500, 3, DEMO_CHANNELS)
+    truth = {stream.key: stream.truth(cluster.config)}
+    frames = stream.frames(25)
+    with Collector(cluster) as collector, cluster.producer() as producer:
+        cluster.describe(producer, [stream])
+        for part, kind in enumerate(("gzip", "lz4", "snappy", "zstd", None)):
+            with cluster.producer(compression_type=kind) as packing:
+                for frame in frames[part * 20 : (part + 1) * 20 + (kind is None)]:
+                    put(packing, cluster.message(frame))
+        worker = cluster.begin()
+        collector.wait_for(len(truth[stream.key]))
+        assert collector.differences(truth) == []
+    worker.popen.terminate()
+    worker.ends_well()
+
+
 def test_the_snapshots_of_ended_streams_are_removed(
     embedded_broker: Broker, topic_prefix: str, tmp_path: Path, start: Start
 ) -> None:
