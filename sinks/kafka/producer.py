@@ -25,7 +25,7 @@ from kafka.errors import (
 from config.kafka import KafkaSettings
 from config.kafka_client import producer_arguments
 from sinks.kafka.spool import Spool
-from sinks.kafka.topics import ensure_topics
+from sinks.kafka.topics import ensure_topic_named, ensure_topics
 from sinks.kafka.waiting import Dropped, MemoryQueue, Waiting, size_of
 from stream.contracts.brokers import connect, explain, quiet_client, why_away
 from stream.contracts.errors import BrokerError
@@ -48,14 +48,16 @@ _REFUSED = {
     TopicAuthorizationFailedError: "not authorised",
 }
 """What no repetition mends, and the reason that is counted."""
+_TRY_LATER = (BrokerError, KafkaError, OSError, ValueError)
+"""What making a client raises, and what may be mended meanwhile: brokers, addresses, files of passwords and keys."""
 
 
 @dataclass(frozen=True)
 class SendBooks:
     """What became of every message: offered + found = arrived + waiting + dropped, by reason.
 
-    ``found`` is what an earlier process had left in the spool; ``repeated`` messages were sent once more after a
-    failure, of which some may have arrived twice.
+    ``found`` is what an earlier process had left in the spool, what is damaged of it included; ``repeated`` messages
+    were sent once more after a failure, of which some may have arrived twice.
     """
 
     offered: int
@@ -113,7 +115,7 @@ class Producer:
         self._arguments = producer_arguments(settings)
         self._on_fate = on_fate
         self._queue = _make_queue(settings, on_fate)
-        self._n_found = self._queue.n_waiting
+        self._n_found = self._queue.n_waiting + self._queue.dropped.total()
         self._client: Any = None
         self._on_way: dict[int, _OnWay] = {}
         self._n_bytes = 0
@@ -126,7 +128,7 @@ class Producer:
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._is_closing = False
-        self._is_stuck = False
+        self._stuck_topic = ""
         self._said = ""
         self._last_answer = time.monotonic()
         self._retry_at = 0.0
@@ -220,19 +222,23 @@ class Producer:
         self._wake.clear()
 
     def _open(self) -> bool:
-        """Connect, make or check the topics; say what is wrong once, not again while it lasts."""
+        """Connect, make or check the topics; say what is wrong once, not again while it lasts.
+
+        Passwords are read anew: somebody may have changed them.
+        """
         if time.monotonic() < self._retry_at:
             return False
         connect_s = min(self._settings.connect_s, _ATTEMPT_S)
         try:
+            self._arguments = producer_arguments(self._settings)
             ensure_topics(self._settings.model_copy(update={"connect_s": connect_s}), self._kinds)
             self._client = connect(
                 lambda left_s: KafkaProducer(**self._arguments, bootstrap_timeout_ms=left_s * 1e3),
                 self._arguments,
                 connect_s,
             )
-        except BrokerError as error:
-            self._say(str(error))
+        except _TRY_LATER as error:
+            self._say(self._in_words(error))
             self._retry_at = time.monotonic() + _RETRY_S
             return False
         self._last_answer = time.monotonic()
@@ -258,12 +264,12 @@ class Producer:
                 )
             except KafkaTimeoutError:  # nobody has told the client yet where the topic is
                 self._queue.put_back(number)
-                self._is_stuck = True
+                self._stuck_topic = message.topic
                 return False
             except (KafkaError, AssertionError, TypeError, ValueError) as error:
                 self._refuse(number, message, error)
                 continue
-            self._is_stuck = False
+            self._stuck_topic = ""
             self._on_way[number] = _OnWay(message, size_of(message))
             self._n_bytes += self._on_way[number].size
             future.add_callback(self._answer, self._generation, number)
@@ -302,7 +308,7 @@ class Producer:
             else:
                 given_up = error
         if given_up is not None:
-            self._say(explain(given_up, self._arguments))
+            self._say(self._in_words(given_up))
             self._begin_anew()
 
     def _refuse(self, number: int, message: Message, error: Exception) -> None:
@@ -344,23 +350,35 @@ class Producer:
             client.close(timeout=_CLIENT_CLOSE_S)
 
     def _watch(self) -> None:
-        """Ask why, where messages are on their way and nobody answers."""
+        """Ask why, where messages wait for a topic, or are on their way and nobody answers."""
         now = time.monotonic()
         is_stalled = bool(self._on_way) and now - self._last_answer >= _STALLED_S
-        if not (is_stalled or self._is_stuck) or now < self._retry_at or self._is_closing:
+        if not (is_stalled or self._stuck_topic) or now < self._retry_at or self._is_closing:
             return
         self._retry_at = now + _PROBE_EVERY_S
-        away = why_away(self._arguments)
-        if away is not None:
-            self._say(away)
-            return
         try:
+            if producer_arguments(self._settings) != self._arguments:  # the client goes on with the old password
+                self._begin_anew()
+                return
+            away = why_away(self._arguments)
+            if away is not None:
+                self._say(away)
+                return
             made = ensure_topics(self._settings, self._kinds)
-        except BrokerError as error:
-            self._say(str(error))
+            if self._stuck_topic and self._stuck_topic not in made:  # the spool may hold those of other settings
+                made += ensure_topic_named(self._settings, self._stuck_topic)
+        except _TRY_LATER as error:
+            self._say(self._in_words(error))
             return
         if made:
-            _log.warning("kafka: the brokers have forgotten topics; they were made again: %s", ", ".join(made))
+            _log.warning("kafka: the brokers did not have all topics; these were made: %s", ", ".join(made))
+        elif self._stuck_topic:
+            shown = ",".join(self._settings.servers)
+            self._say(f"topic {self._stuck_topic} must be on {shown}, got no partition of it")
+
+    def _in_words(self, error: Exception) -> str:
+        """Return one line about what went wrong."""
+        return explain(error, self._arguments) if isinstance(error, KafkaError) else str(error)
 
     def _say(self, problem: str) -> None:
         """Tell a problem, and its end, once."""

@@ -52,6 +52,29 @@ def ensure_topics(settings: KafkaSettings, kinds: Iterable[TopicKind] = TOPIC_KI
         admin.close()
 
 
+def ensure_topic_named(settings: KafkaSettings, name: str) -> list[str]:
+    """Make or check a topic that is ours by its name, of another prefix too; any other is left alone.
+
+    Parameters
+    ----------
+    settings : KafkaSettings
+    name : str
+
+    Returns
+    -------
+    list of str
+        Its name, if it was made.
+
+    Raises
+    ------
+    BrokerError
+        As `ensure_topics` raises it.
+    """
+    prefix, _, last = name.rpartition(".")
+    kinds = [kind for kind in TOPIC_KINDS if kind == last and prefix]
+    return ensure_topics(settings.model_copy(update={"prefix": prefix}), kinds) if kinds else []
+
+
 def _ensure(admin: Any, settings: KafkaSettings, kinds: list[TopicKind]) -> list[str]:
     topics = Topics(settings.prefix)
     existing = set(admin.list_topics())

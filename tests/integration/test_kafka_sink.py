@@ -166,10 +166,13 @@ def test_topics_that_would_lose_something_are_refused(apache_broker: Broker, top
     [
         ({"password_env": "WRONG"}, r"kafka.username and its password must be accepted by 127.0.0.1:\d+, got: Authent"),
         ({"sasl_mechanism": "SCRAM-SHA-512"}, r"kafka.sasl_mechanism must be one that .* offers, .*: it offers PLAIN"),
-        ({"security": "SASL_SSL"}, r"kafka.security and the TLS files must fit 127.0.0.1:\d+, got: "),
         (
-            {"security": "PLAINTEXT", "username": None, "password_env": None, "connect_s": 0.5},
-            r"kafka.bootstrap must be a broker that answers, got .* does it ask for another kafka.security\?",
+            {"security": "SASL_SSL"},
+            r"kafka.security must be PLAINTEXT or SASL_PLAINTEXT for 127.0.0.1:\d+, got 'SASL_SSL': it does not speak",
+        ),
+        (
+            {"security": "PLAINTEXT", "username": None, "password_env": None},
+            r"kafka.security must be SASL_PLAINTEXT for 127.0.0.1:\d+, got 'PLAINTEXT': it wants a login \(PLAIN\)",
         ),
     ],
     ids=["password", "mechanism", "tls", "plaintext"],
@@ -272,6 +275,80 @@ def test_a_broker_killed_in_mid_run_costs_nothing(
     assert (books.offered, books.arrived, books.waiting, books.dropped) == (3000, 3000, 0, {})
     values = [int(record.value) for record in read(restartable_broker.bootstrap, f"{topic_prefix}.states", 3000)]
     assert values == list(range(3000))  # each once, in order
+
+
+@pytest.mark.slow
+def test_a_password_that_was_changed_while_the_broker_was_away_is_read_again(
+    tmp_path: Path, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.kafka.producer._PROBE_EVERY_S", 1.0)
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD, encoding="utf-8")
+    with ApacheBroker(tmp_path / "kafka", user=f"{USER}:{PASSWORD}") as broker:
+        settings = KafkaSettings(
+            bootstrap=broker.bootstrap, prefix=topic_prefix, close_s=PATIENCE_S, security="SASL_PLAINTEXT",
+            username=USER, password_file=str(secret),
+        )  # fmt: skip
+        producer = Producer(settings, ["states"])
+        producer.offer(numbered(topic_prefix, 0))
+        assert producer.flush(PATIENCE_S), producer.problem
+        broker.kill()
+        for number in range(1, 100):
+            producer.offer(numbered(topic_prefix, number))
+        secret.unlink()
+        wait_for(lambda: "kafka.password_file must be a readable text file" in producer.problem, "nothing was said")
+        secret.write_text("changed", encoding="utf-8")
+        broker._options += ["--user", f"{USER}:changed"]  # the last one counts
+        broker.start()
+        assert producer.flush(PATIENCE_S), producer.problem
+        producer.close()
+        assert (producer.books().arrived, producer.books().dropped, producer.problem) == (100, {}, "")
+
+
+@pytest.mark.slow
+def test_what_a_spool_holds_for_other_topics_gets_them_or_is_said_to_wait_for_them(
+    tmp_path: Path, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.kafka.producer._PROBE_EVERY_S", 1.0)
+    old, foreign = f"{topic_prefix}-old.states", f"{topic_prefix}.elsewhere"
+    away = KafkaSettings(
+        bootstrap="127.0.0.1:1", prefix=topic_prefix, overflow="spool", spool_dir=str(tmp_path / "spool"), close_s=0.1
+    )
+    before = Producer(away, ["states"])
+    for name in (old, foreign):
+        before.offer(Message(name, b"key", b"1", ()))
+    before.close()
+    with ApacheBroker(tmp_path / "kafka", "auto.create.topics.enable=false") as broker:
+        settings = away.model_copy(update={"bootstrap": broker.bootstrap, "close_s": PATIENCE_S})
+        producer = Producer(settings, ["predictions"])
+        producer.offer(Message(Topics(topic_prefix).predictions, b"key", b"2", ()))
+        wait_for(lambda: foreign in producer.problem, "nothing was said")
+        assert producer.problem == f"topic {foreign} must be on {broker.bootstrap}, got no partition of it"
+        assert (producer.books().found, producer.books().arrived, producer.books().waiting) == (2, 1, 2)
+        admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+        admin.create_topics([foreign])
+        admin.close()
+        assert producer.flush(PATIENCE_S), producer.problem
+        producer.close()
+        assert (producer.books().arrived, producer.problem) == (3, "")
+        for name in (old, foreign, f"{topic_prefix}.predictions"):
+            assert len(read(broker.bootstrap, name, 1)) == 1
+
+
+def test_a_torn_record_in_the_spool_was_found_and_is_lost(topic_prefix: str, tmp_path: Path) -> None:
+    settings = KafkaSettings(
+        bootstrap="127.0.0.1:1", prefix=topic_prefix, overflow="spool", spool_dir=str(tmp_path), close_s=0.1
+    )
+    first = Producer(settings, ["states"])
+    for number in range(3):
+        first.offer(numbered(topic_prefix, number))
+    first.close()
+    (path,) = tmp_path.glob("*.spool")
+    path.write_bytes(path.read_bytes()[:-5])
+    second = Producer(settings, ["states"])
+    second.close()
+    books = second.books()
+    assert (books.offered, books.found, books.waiting, books.dropped) == (0, 3, 2, {"damaged": 1})
 
 
 SENDER = """
