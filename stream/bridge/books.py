@@ -10,6 +10,9 @@ from typing import Any
 
 from stream.contracts.errors import ConfigError
 
+POLICY = frozenset({"buffer full", "spool full", "damaged"})
+"""Losses that ``overflow`` allows, and what the crash of an earlier process tore."""
+
 
 @dataclass
 class Ledger:
@@ -66,6 +69,19 @@ class BridgeBooks:
     """Samples that LSL had received but would not hand out when the sender was gone: never taken, so not ``in``."""
     n_flagged: int = 0
     """Rows whose flag (``valid``) LSL cannot carry."""
+    n_lost: int = 0
+    """Rows of Kafka's stream that never came, by their index: never taken, so not ``in``."""
+    n_restarts: int = 0
+    """How often the producer on Kafka began anew."""
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """Messages that could not be read, by reason."""
+    dead_letters: dict[str, int] = field(default_factory=dict)
+    """What became of those on their way to the topic for them."""
+    messages_dropped: dict[str, int] = field(default_factory=dict)
+    """Messages to Kafka that are lost, by reason."""
+    spool_dir: str | None = None
+    problem: str = ""
+    """Why nothing got through at the end."""
     epoch_offset_s: float | None = None
     time_correction_s: float | None = None
     session: int = 0
@@ -76,6 +92,32 @@ class BridgeBooks:
     def is_balanced(self) -> bool:
         """Whether both ledgers are."""
         return self.samples.is_balanced and self.markers.is_balanced
+
+    @property
+    def failure(self) -> str:
+        """What must not pass for success, in one line: something is lost that no setting gave up, or all of it is."""
+        beyond = {reason: n for reason, n in self.messages_dropped.items() if reason not in POLICY}
+        has_something = self.n_messages or self.samples.n_out or self.samples.waiting or self.markers.waiting
+        if not beyond and (has_something or not self.messages_dropped):
+            return ""
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.messages_dropped.items()))
+        cause = self.problem or f"every message must arrive, got some that did not ({reasons})"
+        samples, markers = self.samples, self.markers
+        return (
+            f"{cause}; dropped {samples.dropped.total()} of {samples.n_in} samples and "
+            f"{markers.dropped.total()} of {markers.n_in} markers"
+        )
+
+    @property
+    def waiting_line(self) -> str:
+        """What the spool keeps for the next bridge, in words; empty where it keeps nothing."""
+        if self.spool_dir is None or not (self.samples.waiting or self.markers.waiting):
+            return ""
+        cause = f": {self.problem}" if self.problem else ""
+        return (
+            f"{self.samples.waiting} samples and {self.markers.waiting} markers wait in {self.spool_dir} for the next "
+            f"bridge that uses it{cause}"
+        )
 
     def line(self) -> str:
         """Return all that matters in one line."""
@@ -89,6 +131,12 @@ class BridgeBooks:
             parts.append(f"not handed out by LSL {self.n_unread}")
         if self.n_flagged:
             parts.append(f"flags not carried {self.n_flagged}")
+        if self.n_lost:
+            parts.append(f"samples lost on the way {self.n_lost}")
+        if self.n_restarts:
+            parts.append(f"restarts of the producer {self.n_restarts}")
+        if self.unreadable:
+            parts.append(f"unreadable messages {sum(self.unreadable.values())}")
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:

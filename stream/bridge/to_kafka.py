@@ -280,7 +280,8 @@ class ToKafka:
     def _balance(self) -> None:
         """Close the books with what the producer says."""
         books, sent = self.books, self._producer.books()
-        books.n_messages = sent.arrived
+        books.n_messages, books.messages_dropped = sent.arrived, dict(sorted(sent.dropped.items()))
+        books.problem, books.spool_dir = self._producer.problem, self._settings.spool_dir
         is_kept = self._settings.overflow == "spool"
         self._fates.enter(books.samples, self._topics.samples, is_kept=is_kept)
         self._fates.enter(books.markers, self._topics.markers, is_kept=is_kept)

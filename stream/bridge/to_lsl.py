@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,11 @@ import pylsl
 
 from config.kafka import KafkaSettings
 from stream.bridge.books import BridgeBooks
+from stream.bridge.letters import LetterBox
 from stream.contracts.chunks import RawBlock
 from stream.contracts.errors import BrokerError, StreamEnded
 from stream.contracts.events import Marker
+from stream.sources.kafka.link import NO_MARKER
 from stream.sources.kafka.markers import KafkaMarkers
 from stream.sources.kafka.source import KafkaSource
 from stream.sources.lsl.description import make_lsl_info, make_marker_info
@@ -39,6 +42,12 @@ _LINGER_S = 2.0
 _LAST_MARKERS_S = 0.3
 _POLL_S = 0.02
 _SETTLE_S = 10.0
+_NOT_THROUGH = {
+    "duplicates": "repeated",
+    "late": "late",
+    "other_session": "of another session",
+}
+"""Why a row that came from Kafka is not pushed, and how the books call it."""
 _HEAD_START_S = 0.5
 """Rows that are there already come all at once: a receiver must have the markers before them."""
 
@@ -95,12 +104,16 @@ class ToLsl:
         self._is_stopped = False
         self._outlet: Any = None
         self._marker_outlets: dict[str, Any] = {}
+        self._letters = LetterBox(settings)
+        self._n_read = 0
+        self._n_dropped: Counter[str] = Counter()
         self._source = KafkaSource(
             settings,
             options.stream,
             start=options.start,
             resolve_s=options.resolve_s,
             reconnect_s=options.reconnect_s,
+            on_dead_letter=self._letters,
         )
         self.description = self._source.description
         self.stream = self.description.stream
@@ -151,6 +164,8 @@ class ToLsl:
         if self._markers is not None:
             self._markers.close()
         self._source.close()
+        self._letters.close()
+        self._balance()
 
     def _open_markers(self, settings: KafkaSettings) -> KafkaMarkers | None:
         try:
@@ -159,6 +174,7 @@ class ToLsl:
                 self.stream,
                 session=self.description.session if self._options.start in ("earliest",) else None,
                 is_from_start=self._options.start != "latest",
+                on_dead_letter=self._letters,
             )
         except BrokerError as error:
             _log.warning("no markers: %s", error)
@@ -167,15 +183,16 @@ class ToLsl:
     def _relay(self, block: RawBlock) -> None:
         """Push rows; the first ones say what the outlet looks like."""
         n = len(block.timestamps)
+        self._n_read += n
         if self._outlet is None:
             self._has_numbers = block.sample_numbers is not None
             self._outlet = self._make_outlet()
             if self._options.waits and not self._wait_for_consumer():
+                self._n_dropped["without a consumer"] += n
                 return
             self._push_early()
-        self.books.samples.n_in += n
         if self._has_numbers != (block.sample_numbers is not None):
-            self.books.samples.dropped["numbered otherwise than the first rows"] += n
+            self._n_dropped["numbered otherwise than the first rows"] += n
             return
         data = block.data
         if block.sample_numbers is not None:
@@ -185,11 +202,25 @@ class ToLsl:
         try:
             self._outlet.push_chunk(np.ascontiguousarray(data), sendable(block.timestamps).tolist())
         except (RuntimeError, ValueError) as error:
-            if not self.books.samples.dropped["refused by LSL"]:
+            if not self._n_dropped["refused by LSL"]:
                 _log.error("rows could not be pushed: %s", error)
-            self.books.samples.dropped["refused by LSL"] += n
+            self._n_dropped["refused by LSL"] += n
             return
         self.books.samples.n_out += n
+
+    def _balance(self) -> None:
+        """Close the books with what the source left out."""
+        books, source = self.books, self._source
+        not_through = Counter({name: source.counts[reason] for reason, name in _NOT_THROUGH.items()})
+        books.samples.dropped = self._n_dropped + not_through
+        books.samples.n_in = self._n_read + not_through.total()
+        books.n_lost = max(0, source.counts["lost"] - source.counts["late"])  # late ones came after all
+        books.n_restarts = source.counts["restarts"]
+        books.unreadable = dict(sorted(source.unreadable.items()))
+        if self._markers is not None and self._markers.n_unreadable:
+            books.unreadable[NO_MARKER] = self._markers.n_unreadable
+        letters = self._letters.books()
+        books.dead_letters = {"sent": letters.sent, "dropped": letters.dropped} if books.unreadable else {}
 
     def _relay_markers(self) -> None:
         if self._markers is None:

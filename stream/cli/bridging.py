@@ -18,7 +18,7 @@ from stream.bridge.books import BridgeBooks
 from stream.bridge.to_kafka import BridgeOptions, ToKafka
 from stream.bridge.to_lsl import RelayOptions, ToLsl
 from stream.cli.running import add_log_option
-from stream.contracts.errors import ConfigError, NeuroloopError
+from stream.contracts.errors import BrokerError, ConfigError, NeuroloopError
 from stream.logs import set_up_logs
 from stream.sources.lsl.library import quiet_library
 from stream.sources.lsl.network import StreamQuery
@@ -138,10 +138,14 @@ def _run(bridge: ToKafka | ToLsl, options: argparse.Namespace) -> int:
         _report(bridge.books, options.summary)
     if not bridge.books.is_balanced:
         raise NeuroloopError(f"books must balance, got {bridge.books.line()}")
+    if bridge.books.failure:
+        raise BrokerError(bridge.books.failure)
     return 0
 
 
 def _report(books: BridgeBooks, summary: Path | None) -> None:
     print(books.line(), flush=True)
+    if books.waiting_line:
+        _log.warning("%s", books.waiting_line)
     if summary is not None:
         books.write(summary)

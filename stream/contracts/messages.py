@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -27,6 +27,7 @@ JSON = "application/json"
 SPEC_VERSION = "1.0"
 _MAX_MS = 253_402_300_799_999
 """The end of the year 9999: a stamp beyond it is not a time since 1970."""
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
 
 
 class Message(NamedTuple):
@@ -49,15 +50,28 @@ class Message(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A message that could not be read, and where it stood."""
+    """A message that could not be read, and where it stood.
+
+    Parameters
+    ----------
+    topic : str
+    partition, offset : int
+    key, value : bytes
+    headers : tuple of (str, bytes or None)
+        As the client hands them over: a header of Kafka may have no value.
+    why : str
+    n_bytes : int, optional
+        Length of the value where it has been cut already.
+    """
 
     topic: str
     partition: int
     offset: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     why: str
+    n_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,7 @@ def description_from_json(value: bytes | str) -> StreamDescription:
     Raises
     ------
     WireError
-        If it is no JSON, or a field is missing, of another type or contradicts another.
+        If it is no JSON, or a field is missing, of another type, not finite, or contradicts another.
     """
     fields = _json_object(value, "description")
     texts = {name: _field(fields, name, str) for name in ("stream", "name", "type", "source_id")}
@@ -126,9 +140,9 @@ def description_from_json(value: bytes | str) -> StreamDescription:
     return StreamDescription(
         texts["stream"],
         info,
-        _field(fields, "session", int) if "session" in fields else 0,
+        _integer(fields, "session") if "session" in fields else 0,
         offset,
-        _field(fields, "first_sample", int) if "first_sample" in fields else 0,
+        _integer(fields, "first_sample") if "first_sample" in fields else 0,
     )
 
 
@@ -143,7 +157,7 @@ def marker_from_json(value: bytes | str) -> Marker:
     Raises
     ------
     WireError
-        If it is no JSON, or a field is missing or of another type.
+        If it is no JSON, or a field is missing, of another type or not finite.
     """
     fields = _json_object(value, "marker")
     return Marker(_number(fields, "time"), _field(fields, "label", str), _field(fields, "stream", str))
@@ -247,17 +261,24 @@ def dead_letter_message(topics: Topics, letter: DeadLetter, max_bytes: int) -> M
     max_bytes : int
         The largest message; a longer value is cut, which a header says.
     """
-    room = max(0, max_bytes - len(letter.key) - sum(len(value) + 64 for _, value in letter.headers) - 1024)
+    taken = with_values(letter.headers)
+    room = max(0, max_bytes - len(letter.key) - sum(len(value) + 64 for _, value in taken) - 1024)
     value = letter.value[:room]
+    n_bytes = len(letter.value) if letter.n_bytes is None else letter.n_bytes
     why = [
         ("neuroloop_error", _utf8(letter.why)[:512]),
         ("neuroloop_topic", _utf8(letter.topic)),
         ("neuroloop_partition", str(letter.partition).encode()),
         ("neuroloop_offset", str(letter.offset).encode()),
     ]
-    if len(value) < len(letter.value):
-        why.append(("neuroloop_cut_from_bytes", str(len(letter.value)).encode()))
-    return Message(topics.dead, letter.key, value, (*letter.headers, *why))
+    if len(value) < n_bytes:
+        why.append(("neuroloop_cut_from_bytes", str(n_bytes).encode()))
+    return Message(topics.dead, letter.key, value, (*taken, *why))
+
+
+def with_values(taken: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers of a received message; one without a value, as Kafka allows, gets an empty one."""
+    return tuple((name, b"" if value is None else value) for name, value in taken)
 
 
 def headers(identity: str, stream: str, kind: str, content_type: str) -> tuple[tuple[str, bytes], ...]:
@@ -308,11 +329,22 @@ def _field(fields: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) 
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
+    """Return a number; Python's reader takes ``NaN`` and ``Infinity``, which are no JSON and no time or rate."""
     value = _field(fields, name, (int, float))
     try:
-        return float(value)
+        number = float(value)
     except OverflowError as error:
         raise WireError(f"{name} must fit into 64 bits, got an integer of {value.bit_length()} bits") from error
+    if not math.isfinite(number):
+        raise WireError(f"{name} must be a finite number, got {number!r}")
+    return number
+
+
+def _integer(fields: Mapping[str, Any], name: str) -> int:
+    value: int = _field(fields, name, int)
+    if not _INT64_MIN <= value <= _INT64_MAX:
+        raise WireError(f"{name} must fit into 64 bits, got an integer of {value.bit_length()} bits")
+    return value
 
 
 def _texts(fields: Mapping[str, Any], name: str) -> list[str]:

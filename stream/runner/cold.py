@@ -37,6 +37,7 @@ from stream.runner.child import tell
 from stream.runner.clock import ClockWatch
 from stream.runner.health import RunHealth
 from stream.runner.journal import Journal
+from stream.runner.kafka_sourcing import source_families
 from stream.runner.placement import follow_parent, is_orphan, settle
 from stream.runner.processes import use_of_run
 from stream.runner.published import kafka_families
@@ -172,6 +173,9 @@ class Cold:
             families.append(metrics_of(link, plan.config.name, self._info.name))
         if plan.config.kafka is not None and plan.config.kafka.publish:
             families.append(kafka_families(self._shared, plan.config.kafka, plan.config.name, self._info.name))
+        source = source_families(plan.source, plan.config.name)
+        if source is not None:
+            families.append(source)
         return tuple(families)
 
     def _make_view(self) -> TerminalView | None:

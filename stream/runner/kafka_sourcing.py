@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from config.kafka import KafkaSettings
 from config.live import MarkerSettings
 from config.tree import Config
+from sinks.metrics_kafka import KafkaSourceMetrics
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.errors import BrokerError, ConfigError, StreamLost
 from stream.contracts.messages import StreamDescription
 from stream.runner.sourcing import SourcePlan
 from stream.sources.kafka.finding import find_stream
+from stream.sources.kafka.link import REASONS, SourceLink
 from stream.sources.kafka.markers import KafkaMarkers
+from stream.sources.kafka.ordering import COUNTS
 from stream.sources.kafka.source import KafkaSource
 from stream.sources.units import assume_unit
 
@@ -24,6 +28,7 @@ _AWAY_S = 1.0
 _AGAIN_S = 300.0
 _RESOLVE_S = 5.0
 _TOPIC_S = 1.0
+_TELL_S = 0.2
 
 
 class LiveKafka:
@@ -35,11 +40,17 @@ class LiveKafka:
     Parameters
     ----------
     source : KafkaSource
+    link : SourceLink
+        Where others learn what does not get through.
     """
 
-    def __init__(self, source: KafkaSource) -> None:
+    def __init__(self, source: KafkaSource, link: SourceLink) -> None:
         self._source = source
+        self._link = link
         self._kept: RawBlock | None = None
+        self._told_at = 0.0
+        self._is_closed = False
+        link.begin()
 
     @property
     def info(self) -> StreamInfo:
@@ -49,6 +60,10 @@ class LiveKafka:
     def read(self, timeout_s: float) -> RawBlock | None:
         """Return the next rows; as `KafkaSource.read`."""
         kept, self._kept = self._kept, None
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_S:
+            self._told_at = now
+            self._link.tell(self._source)
         return self._source.read(timeout_s) if kept is None else kept
 
     def reopen(self, timeout_s: float) -> None:
@@ -63,10 +78,16 @@ class LiveKafka:
 
     def close(self) -> None:
         """End the connection and say what was left out; may be called twice."""
-        counts = {reason: count for reason, count in sorted(self._source.counts.items()) if count}
-        if counts:
-            _log.info("source: %s", ", ".join(f"{count} {reason}" for reason, count in counts.items()))
-            self._source.counts.clear()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        left_out = Counter(self._source.counts) + Counter(
+            {f"unreadable ({reason})": n for reason, n in self._source.unreadable.items()}
+        )
+        if left_out:
+            _log.info("source: %s", ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())))
+        self._link.tell(self._source)
+        self._link.end()
         self._source.close()
 
 
@@ -112,18 +133,26 @@ class KafkaOpener:
     description : StreamDescription
     start : str
         As `KafkaSource` has it.
+    link : SourceLink
+        Takes what does not get through.
     """
 
     settings: KafkaSettings
     description: StreamDescription
     start: str
+    link: SourceLink
 
     def open(self) -> LiveKafka:
         """Begin to read; call it where everything else is ready."""
-        stream = self.description.stream
-        return LiveKafka(
-            KafkaSource(self.settings, stream, start=self.start, resolve_s=_RESOLVE_S, reconnect_s=_AWAY_S)
+        source = KafkaSource(
+            self.settings,
+            self.description.stream,
+            start=self.start,
+            resolve_s=_RESOLVE_S,
+            reconnect_s=_AWAY_S,
+            on_dead_letter=self.link.bury,
         )
+        return LiveKafka(source, self.link)
 
     def open_markers(self, settings: MarkerSettings) -> KafkaMarkers | None:
         """Read the markers of the stream; without their topic there are none."""
@@ -139,6 +168,7 @@ class KafkaOpener:
                 is_from_start=is_from_start,
                 names=settings.names,
                 wait_s=_TOPIC_S,
+                on_dead_letter=self.link.bury_marker,
             )
         except BrokerError as error:
             _log.warning("source: no markers: %s", error)
@@ -161,6 +191,8 @@ def find_kafka_source(config: Config) -> SourcePlan:
         If several streams are there and none was named.
     BrokerError
         If the brokers cannot be reached or refuse.
+    SharedMemoryError
+        If there is not enough shared memory.
     """
     settings, kafka = config.source, config.kafka
     if kafka is None:
@@ -172,7 +204,22 @@ def find_kafka_source(config: Config) -> SourcePlan:
         is_played=False,
         n_samples=None,
         reconnect_s=settings.reconnect_s,
-        opener=KafkaOpener(kafka, description, settings.start),
+        opener=KafkaOpener(kafka, description, settings.start, SourceLink.make()),
         first_sample=description.first_sample,
         stream_id=description.stream,
+    )
+
+
+def link_of(source: SourcePlan) -> SourceLink | None:
+    """Return what a source on Kafka leaves for other processes; None where a source is none."""
+    return source.opener.link if isinstance(source.opener, KafkaOpener) else None
+
+
+def source_families(source: SourcePlan, pipeline: str) -> KafkaSourceMetrics | None:
+    """Return the metrics of a source on Kafka; None where a source is none."""
+    link = link_of(source)
+    if link is None:
+        return None
+    return KafkaSourceMetrics(
+        link.counters, pipeline=pipeline, stream=source.info.name, rows=COUNTS, unreadable=REASONS
     )

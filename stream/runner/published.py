@@ -6,14 +6,67 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from config.kafka import KafkaSettings
 from sinks.kafka.counters import REASONS
 from sinks.kafka.metrics import KafkaFamilies
 from sinks.kafka.producer import Producer
 from stream.bridge.fates import Fates
-from stream.runner.shared import Shared
+from stream.contracts.sharing import CounterSpec
+from stream.ring.header import Place
+from stream.runner.shared import PUBLISHER, Shared
 
 _log = logging.getLogger("neuroloop.publisher")
+DIED = "publisher died"
+"""Why a message is lost that waited in the memory of a process that was not started again."""
+MARK_SPECS = (CounterSpec("marks", "count", size=5),)
+_ISSUED = 4
+
+
+class MarkNumbers:
+    """Numbers the markers of a run, over publishers that die: the same marker has the same number, no two share one.
+
+    Markers are counted from 0 in the order of the ring. Beside the place up to which all is dealt with stands how many
+    came before it, twice, so that a process that is killed between the two leaves one pair that is right. Where the
+    ring has overwritten events, nobody knows how many markers were among them: the numbers go on above all that were
+    given.
+
+    Parameters
+    ----------
+    numbers : array, shape (5,), int64
+        Shared, zero at the beginning: two pairs of a place and a number, and the lowest number that was never given.
+    place : Place
+        Up to which the ring's events are dealt with.
+    """
+
+    def __init__(self, numbers: NDArray[np.int64], place: Place) -> None:
+        self._numbers = numbers
+        pairs = {int(numbers[at]): int(numbers[at + 1]) for at in (2, 0)}
+        self._kept = place.position
+        self.next = pairs.get(place.position, int(numbers[_ISSUED]))
+        """What the next marker gets."""
+
+    def take(self) -> int:
+        """Return the number of the next marker."""
+        k, self.next = self.next, self.next + 1
+        self._numbers[_ISSUED] = max(int(self._numbers[_ISSUED]), self.next)
+        return k
+
+    def skip(self) -> None:
+        """Go on above all numbers that were given: events were overwritten."""
+        self.next = max(self.next, int(self._numbers[_ISSUED]))
+
+    def keep(self, place: Place, number: int) -> None:
+        """Note, right before the ring is told of a place, how many markers came before it."""
+        if place.position == self._kept:
+            return
+        numbers = self._numbers
+        other = 2 if numbers[0] == self._kept else 0
+        numbers[other + 1] = number
+        numbers[other] = place.position
+        self._kept = place.position
 
 
 class PublisherCounts:
@@ -93,10 +146,19 @@ def kafka_families(shared: Shared, settings: KafkaSettings, pipeline: str, strea
     )
 
 
-def publisher_books(shared: Shared) -> dict[str, Any]:
+def publisher_books(shared: Shared, *, is_given_up: bool = False, is_spooled: bool = False) -> dict[str, Any]:
     """Return what became of everything that was to be published, for ``summary.json``.
 
     Call it when the publisher process is over.
+
+    Parameters
+    ----------
+    shared : Shared
+    is_given_up : bool
+        Whether it died and was not started again: what waited in its memory counts as dropped, and what nobody has
+        dealt with in the rings is said.
+    is_spooled : bool
+        Whether what waits is on the disk.
     """
 
     def count(name: str) -> int:
@@ -104,17 +166,25 @@ def publisher_books(shared: Shared) -> dict[str, Any]:
 
     dropped = dict(zip(REASONS, shared.numbers("kafka_dropped").tolist(), strict=True))
     dropped = {reason: n for reason, n in dropped.items() if n}
+    left = {}
+    if is_given_up:
+        left["events_left"] = shared.events.status()[PUBLISHER].n_behind
+        if PUBLISHER in shared.samples.status():
+            left["samples_left"] = shared.samples.status()[PUBLISHER].n_behind
     taken, gone = count("offered") + count("found"), count("arrived") + count("waiting") + count("again")
+    waiting = count("waiting")
+    if is_given_up and waiting and not is_spooled:
+        dropped[DIED], waiting, gone = waiting, 0, gone - waiting
     return {
         "messages": {
             "in": count("offered"),
             "found_in_spool": count("found"),
             "sent": count("arrived"),
-            "waiting_in_spool": count("waiting"),
+            "waiting_in_spool": waiting,
             "offered_again": count("again"),
             "dropped": dropped,
             "balanced": taken == gone + sum(dropped.values()),
         },
         "dropped_rows": count("dropped_rows"),
-        "rings": {"samples_lost": count("lost_rows"), "events_lost": count("lost_events")},
+        "rings": {"samples_lost": count("lost_rows"), "events_lost": count("lost_events")} | left,
     }

@@ -1,12 +1,14 @@
 """The publisher process: takes what the hot process leaves in the rings and sends it to Kafka.
 
 It may be killed and started again at any time: the rings keep what has not arrived, as far as they reach; what they no
-longer hold is counted. It listens to no bell: the hot process does nothing for it, whether it lives or not.
+longer hold is counted. It listens to no bell: the hot process does nothing for it, whether it lives or not. Where the
+source is on Kafka too, it also sends on what could not be read there.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Sequence
@@ -18,18 +20,21 @@ from config.kafka import KafkaSettings
 from sinks.kafka.producer import Producer
 from sinks.kafka.sink import KafkaSink, published_kinds
 from stream.bridge.fates import Fates
+from stream.bridge.letters import LetterCarrier
 from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import Event, Marker
 from stream.contracts.messages import StreamDescription, description_message, marker_message
 from stream.contracts.topics import TopicKind, Topics
 from stream.logs import LogKind, set_up_logs
+from stream.ring.counters import CounterBlock
 from stream.ring.event_reader import EventRingReader
 from stream.ring.header import Place
 from stream.ring.sample_reader import SampleRingReader
 from stream.runner.child import tell
 from stream.runner.clock import ClockWatch
+from stream.runner.kafka_sourcing import link_of
 from stream.runner.placement import follow_parent, settle
-from stream.runner.published import PublisherCounts
+from stream.runner.published import MarkNumbers, PublisherCounts
 from stream.runner.shared import PUBLISHER, Shared, as_event, unpack_event
 from stream.runner.sourcing import SourcePlan
 from stream.sources.lsl.library import quiet_library
@@ -53,6 +58,8 @@ class PublishPlan:
     session : int
         The run's, so that a publisher that is started again goes on in it.
     cores : frozenset of int
+    marks : CounterBlock
+        With `stream.runner.published.MARK_SPECS`: how far the numbers of the markers are.
     log : str
     """
 
@@ -60,6 +67,7 @@ class PublishPlan:
     source: SourcePlan
     session: int
     cores: frozenset[int]
+    marks: CounterBlock
     log: LogKind = "human"
 
 
@@ -78,12 +86,17 @@ def run_publisher(plan: PublishPlan, shared: Shared, ready: Connection) -> None:
     settle(plan.cores, realtime=False)
     with ExitStack() as stack:
         try:
-            publishing = Publishing(plan, shared, stack)
+            link = link_of(plan.source)
+            carrier = LetterCarrier(link, plan.settings) if link is not None else None
+            publishing = Publishing(plan, shared, stack, carrier) if plan.settings.publish else None
         except (NeuroloopError, ValueError) as error:
             tell(ready, "error", str(error))
             raise SystemExit(1) from None
         tell(ready, "ready", {})
-        publishing.run()
+        if publishing is not None:
+            publishing.run()
+        elif carrier is not None:
+            carrier.run()
 
 
 class Publishing:
@@ -95,9 +108,13 @@ class Publishing:
     shared : Shared
     stack : ExitStack
         Closes what this opens.
+    carrier : LetterCarrier, optional
+        Sends on what the source could not read.
     """
 
-    def __init__(self, plan: PublishPlan, shared: Shared, stack: ExitStack) -> None:
+    def __init__(
+        self, plan: PublishPlan, shared: Shared, stack: ExitStack, carrier: LetterCarrier | None = None
+    ) -> None:
         settings = plan.settings
         self._plan = plan
         self._shared = shared
@@ -117,7 +134,8 @@ class Publishing:
         self._counts = PublisherCounts(shared, self._producer, self._fates, self._topics.samples)
         self._sink: KafkaSink | None = None
         self._described: float | None = None
-        self._n_marks = 0
+        self._carrier = carrier
+        self._marks = MarkNumbers(plan.marks.numbers("marks"), self._events[0].place)
         self._dealt: _Dealt | None = None
         self._begun = time.perf_counter()
         self._at_once = max(1, _AT_ONCE_VALUES // plan.source.info.n_channels)
@@ -129,6 +147,8 @@ class Publishing:
             if self._open_sink(is_over=is_over) is not None:
                 self._commit()
                 self._drain()
+            if self._carrier is not None:
+                self._carrier.drain()
             self._count()
             if is_over:
                 break
@@ -139,6 +159,8 @@ class Publishing:
         for reader in self._readers():
             reader.commit()
         self._count()
+        if self._carrier is not None:
+            self._carrier.close()
 
     def _readers(self) -> list[EventRingReader | SampleRingReader]:
         """Return all ends of rings."""
@@ -179,6 +201,8 @@ class Publishing:
             while True:
                 batch = reader.read(_AT_ONCE_RECORDS)
                 self._counts.lost_events(batch.n_lost)
+                if batch.n_lost:
+                    self._marks.skip()
                 if not batch.records:
                     break
                 events = [as_event(unpack_event(record)) for record in batch.records]
@@ -193,7 +217,9 @@ class Publishing:
             sink.write_chunk("input", rows.chunk)
         if sink.n_pending == 0:
             self._dealt = _Dealt(
-                tuple(reader.place for reader in self._events), None if samples is None else samples.place
+                tuple(reader.place for reader in self._events),
+                None if samples is None else samples.place,
+                self._marks.next,
             )
 
     def _offer_markers(self, events: Sequence[Event]) -> None:
@@ -203,22 +229,27 @@ class Publishing:
         for event in events:
             if event.type == "marker":
                 values = event.values
-                marker = Marker(values["marker_time"], values["label"], values["marker_stream"])
+                time_s = math.nan if values["marker_time"] is None else float(values["marker_time"])
+                marker = Marker(time_s, values["label"], values["marker_stream"])
+                k = self._marks.take()
+                if not math.isfinite(time_s):  # no reader could place it
+                    _log.warning("a marker without a time is not published: %r", marker.label)
+                    continue
                 message = marker_message(
                     self._topics,
                     marker,
                     stream=self._sink.stream,
-                    k=self._n_marks,
+                    k=k,
                     session=self._plan.session,
                     epoch_offset_s=self._sink.epoch_offset_s,
                 )
                 self._producer.offer(message)
-                self._n_marks += 1
 
     def _commit(self) -> None:
         """Say that what was offered in the last round is dealt with: it has arrived, or is safe on the disk."""
         if self._dealt is None or not (self._is_spooled or self._producer.books().waiting == 0):
             return
+        self._marks.keep(self._dealt.events[0], self._dealt.next_mark)
         for reader, place in zip(self._events, self._dealt.events, strict=True):
             reader.commit(place)
         if self._samples is not None and self._dealt.samples is not None:
@@ -236,3 +267,4 @@ class _Dealt:
 
     events: tuple[Place, ...]
     samples: Place | None
+    next_mark: int

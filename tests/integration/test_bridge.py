@@ -13,11 +13,15 @@ import pytest
 from config.kafka import KafkaSettings
 from config.loading import load_config
 from config.source import SimulatorSettings
+from sinks.kafka.producer import Producer
 from stream.app import build
 from stream.cli.main import main
+from stream.contracts.chunks import StreamInfo
 from stream.contracts.errors import StreamEnded
 from stream.contracts.events import Marker, canonical
-from stream.contracts.wire import decode_frame
+from stream.contracts.messages import StreamDescription, description_message, frame_message, marker_message
+from stream.contracts.topics import Topics
+from stream.contracts.wire import Frame, decode_frame, last_frame
 from stream.engine import Engine
 from stream.replay import Replay
 from stream.sources.kafka.markers import KafkaMarkers
@@ -28,12 +32,21 @@ from stream.sources.lsl.source import LslSource
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
 from stream.sources.simulator import Simulator
-from tests.integration.brokers import ApacheBroker, Broker, records_of
+from tests.integration.brokers import USER, ApacheBroker, Broker, records_of
 from tests.integration.live import PATIENCE_S, SHARING, Start, canonical_lines, summary_of
 from tests.integration.lsl import find, make_outlet, read_samples, wait_until
 from tests.integration.test_live_equality import bundle_for, write_config
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
+
+
+AMP = StreamInfo("amp", "EEG", "amp", 250.0, ("x",), ("eeg",), ("uV",))
+
+
+def frame_of(first: int, *, session: int = 5) -> Frame:
+    """Return 10 rows that carry their own index."""
+    index = np.arange(first, first + 10, dtype=np.float64)
+    return Frame("amp", first, "received", 250.0, index[:, None], index / 250.0, session)
 
 
 def kafka_of(broker: Broker, prefix: str) -> tuple[str, ...]:
@@ -152,6 +165,46 @@ def test_the_relay_gives_back_what_was_sent_and_is_taken_by_name_only(
     assert [canonical(event) for event in events] == canonical_lines(tmp_path / "again")
 
 
+def test_what_does_not_get_through_a_relay_is_in_its_books_and_with_the_dead_letters(
+    start: Start, tmp_path: Path, broker: Broker, topic_prefix: str
+) -> None:
+    topics, settings = Topics(topic_prefix), KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix)
+    frames = {first: frame_message(topics, frame_of(first)) for first in range(0, 300, 10)}
+    marker = marker_message(topics, Marker(0.5, "a", "cues"), stream="amp", k=0, session=5)
+    sent = [
+        description_message(topics, StreamDescription("amp", AMP, 5)),
+        marker,
+        marker._replace(value=b'{"time":NaN,"label":"a","stream":"cues"}'),
+        frame_message(topics, frame_of(0, session=4)),  # of a session before the one asked for
+        frames[0], frames[10], frames[10], frames[0]._replace(value=b"junk"),
+        *(frames[first] for first in range(40, 300, 10)),  # 20 to 39 come too late
+        frames[20],
+        frame_message(topics, last_frame(stream="amp", first_sample=300, counts="received", sfreq=250.0,
+                                         n_channels=1, session=5)),
+    ]  # fmt: skip
+    producer = Producer(settings, ("samples", "streams", "markers"))
+    for message in sent:
+        producer.offer(message)
+    assert producer.flush(PATIENCE_S), producer.problem
+    producer.close()
+    relay = start(
+        "bridge", "to-lsl", "amp", "--name", f"relay-{topic_prefix}", "--start", "earliest",
+        *kafka_of(broker, topic_prefix), "--summary", tmp_path / "books.json",
+    )  # fmt: skip
+    line = relay.ends_well()
+    assert line == (
+        "to-lsl 'amp': samples in 300 = pushed 280 + dropped 20 (10 late, 10 repeated); markers in 1 = pushed 1 + "
+        "dropped 0; reconnections 0; samples lost on the way 10; unreadable messages 2\n"
+    )
+    books = books_of(tmp_path / "books.json")
+    assert books["unreadable"] == {"no frame": 1, "no marker": 1}
+    assert books["dead_letters"] == {"sent": 2, "dropped": 0}
+    assert sorted(record.value for record in records_of(broker.bootstrap, topics.dead)) == [
+        b"junk", b'{"time":NaN,"label":"a","stream":"cues"}',
+    ]  # fmt: skip
+    assert relay.err.count("is left out, and so will be others") == 2
+
+
 def test_a_bridge_that_is_stopped_ends_the_stream_and_one_that_is_kept_open_does_not(
     start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
@@ -257,12 +310,33 @@ def test_without_a_broker_everything_is_counted_and_the_cause_is_said(
         topic_prefix, "--resolve", PATIENCE_S, "--set", "buffer_mb=0.2", "--set", "close_s=0.2", "--set", "connect_s=1",
         "--summary", tmp_path / "books.json",
     )  # fmt: skip
-    line = bridge.ends_well()
-    assert "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'" in bridge.err
-    samples = books_of(tmp_path / "books.json")["samples"]
+    status, line, err = bridge.finish()
+    assert status == 1
+    books = books_of(tmp_path / "books.json")
+    samples = books["samples"]
     assert (samples["in"], samples["out"], samples["waiting"]) == (2000, 0, 0)
     assert set(samples["dropped"]) == {"buffer full", "closed"}
     assert "samples in 2000 = sent 0 + dropped 2000 (" in line
+    n_markers = books["markers"]["in"]
+    last = err.splitlines()[-1]
+    assert "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'" in last
+    assert last.endswith(f"; dropped 2000 of 2000 samples and {n_markers} of {n_markers} markers")
+    assert "Traceback" not in err
+
+
+def test_with_refused_credentials_a_bridge_fails_with_the_cause(
+    start: Start, tmp_path: Path, sasl_broker: Broker, topic_prefix: str
+) -> None:
+    name = f"sim-{topic_prefix}"
+    start("play", "simulator", "--wait", "--name", name, "--seconds", 4, "--speed", 4)
+    bridge = start(
+        "bridge", "to-kafka", "--name", name, "--no-markers", *kafka_of(sasl_broker, topic_prefix), "--set",
+        "security=SASL_PLAINTEXT", "--set", f"username={USER}", "--set", "password_env=LAB_KAFKA", "--set", "close_s=1",
+        env={"LAB_KAFKA": "wrong"},
+    )  # fmt: skip
+    last = bridge.fails().splitlines()[-1]
+    assert "kafka.username and its password must be accepted by 127.0.0.1:" in last
+    assert last.endswith("; dropped 1000 of 1000 samples and 0 of 0 markers")
 
 
 def test_what_a_spool_keeps_is_sent_by_the_next_bridge(
@@ -277,6 +351,10 @@ def test_what_a_spool_keeps_is_sent_by_the_next_bridge(
             *spool, "--set", "connect_s=1", "--resolve", PATIENCE_S, "--summary", tmp_path / f"{number}.json",
         )  # fmt: skip
         bridge.ends_well()
+        waiting = (
+            f"1000 samples and 0 markers wait in {tmp_path / 'spool'} for the next bridge that uses it: kafka.boot"
+        )
+        assert (waiting in bridge.err) == (number == 0)
     first, second = (books_of(tmp_path / f"{number}.json")["samples"] for number in (0, 1))
     assert (first["out"], first["waiting"]) == (0, 1000)
     assert (second["in"], second["out"], second["waiting"]) == (1000, 1000, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from config.kafka import KafkaSettings
 from config.kafka_client import producer_arguments
@@ -17,26 +20,30 @@ from config.loading import load_config
 from config.source import SimulatorSettings
 from sinks.kafka.dead_letters import DeadLetters
 from sinks.kafka.producer import Producer
+from sinks.kafka.topics import ensure_topics
 from stream.app import build
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch
-from stream.contracts.events import Event, canonical
+from stream.contracts.events import Event, Marker, canonical
 from stream.contracts.messages import (
     DeadLetter,
     Message,
     StreamDescription,
     description_message,
     frame_message,
+    marker_message,
 )
 from stream.contracts.seams import Source
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Counts, Frame, frames_of_block, last_frame
 from stream.engine import Engine
+from stream.sources.kafka.finding import find_stream
+from stream.sources.kafka.markers import KafkaMarkers
 from stream.sources.kafka.source import KafkaSource
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.replay import RecordingSource
 from stream.sources.simulator import Simulator
-from tests.integration.brokers import ApacheBroker, Broker
+from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.test_live_equality import bundle_for, write_config
 
 PATIENCE_S = 60.0
@@ -226,6 +233,7 @@ def test_what_cannot_be_read_is_passed_on_and_the_rest_goes_on(broker: Broker, t
     source = KafkaSource(settings, start="earliest", on_dead_letter=letters.append)
     assert indices(rows_until_end(source)) == list(range(60))
     assert source.n_unreadable == len(letters) == 5
+    assert source.unreadable == {"no frame": 3, "other layout": 1, "other stream": 1}
     assert [letter.value for letter in letters] == [message.value for message in bad]
     assert [letter.why.split(",")[0] for letter in letters] == [
         "frame must begin with the marker c3 01",
@@ -235,6 +243,99 @@ def test_what_cannot_be_read_is_passed_on_and_the_rest_goes_on(broker: Broker, t
         "stream must be the key of its message (b'amp-1')",
     ]
     assert [letter.offset for letter in letters] == list(range(letters[0].offset, letters[0].offset + 5))
+
+
+def with_null_header(message: Message, name: str) -> Message:
+    """Return a message with a header that has no value, which Kafka allows and our client does not send."""
+    others = tuple((key, value) for key, value in message.headers if key != name)
+    return message._replace(headers=((name, None), *others))  # type: ignore[arg-type]
+
+
+def send_as_they_are(bootstrap: str, messages: Iterable[Message]) -> None:
+    """Send messages, headers without a value too: the one client refuses them, the other does not."""
+
+    async def send_all() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+        await producer.start()
+        try:
+            for message in messages:
+                await producer.send_and_wait(message.topic, message.value, message.key, headers=list(message.headers))
+        finally:
+            await producer.stop()
+
+    asyncio.run(send_all())
+
+
+def test_a_header_without_a_value_is_no_reason_to_stop(
+    apache_broker: Broker, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(apache_broker, topic_prefix, topics={"partitions": 1})
+    topics = Topics(topic_prefix)
+    good = [frame_message(topics, frame) for frame in index_frames(60)]
+    bad = [with_null_header(message._replace(value=b"no frame at all"), "ce_id") for message in good[:3]]
+    ensure_topics(settings, ("samples", "markers", "dead"))
+    send(settings, [described(settings, ONE), good[0]])
+    send_as_they_are(apache_broker.bootstrap, bad)
+    send(settings, good[1:])
+    producer = Producer(settings, ("dead",))
+    source = KafkaSource(settings, start="earliest", on_dead_letter=DeadLetters(producer, topics, 100_000))
+    assert indices(rows_until_end(source)) == list(range(60))
+    assert source.n_unreadable == 3
+    assert producer.flush(PATIENCE_S), producer.problem
+    producer.close()
+    records = records_of(apache_broker.bootstrap, topics.dead)
+    assert [(record.value, dict(record.headers)["ce_id"]) for record in records] == [(b"no frame at all", b"")] * 3
+    said = [one.getMessage() for one in caplog.records if "is left out" in one.getMessage()]
+    assert len(said) == 1  # the first of a reason
+
+    marks = [
+        marker_message(topics, Marker(float(k), f"m{k}", "cues"), stream="amp-1", k=k, session=1) for k in range(2)
+    ]
+    odd = marks[1]._replace(headers=(("ce_id", b"amp-1/markers/" + b"9" * 5000 + b"/0"),))
+    broken = with_null_header(marks[1]._replace(value=b'{"time":NaN,"label":"a","stream":"m"}'), "x")
+    send(settings, [marks[0], odd])
+    send_as_they_are(apache_broker.bootstrap, [with_null_header(marks[1], "ce_id"), broken])
+    letters: list[DeadLetter] = []
+    markers = KafkaMarkers(settings, "amp-1", session=1, is_from_start=True, on_dead_letter=letters.append)
+    assert markers.settle(PATIENCE_S)
+    assert [marker.label for marker in markers.read()] == ["m0", "m1", "m1"]
+    assert [letter.why for letter in letters] == ["time must be a finite number, got nan"]
+    assert markers.n_unreadable == 1
+    markers.close()
+
+
+def test_a_description_under_the_key_of_another_stream_is_left_out(
+    embedded_broker: Broker, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(embedded_broker, topic_prefix)
+    own = described(settings, ONE)
+    wrong = described(settings, replace(ONE, name="wrong"), session=9)._replace(key=b"amp-2")
+    send(settings, [own, wrong])
+    assert find_stream(settings, None, PATIENCE_S).info.name == "amp"
+    assert "stream must be the key of its message (b'amp-2'), got 'amp-1'" in caplog.text
+
+
+@pytest.mark.parametrize("absurd", ["index", "session"])
+def test_a_frame_that_silences_its_stream_is_said_and_counted(
+    embedded_broker: Broker, topic_prefix: str, caplog: pytest.LogCaptureFixture, absurd: str
+) -> None:
+    settings = settings_of(embedded_broker, topic_prefix)
+    topics = Topics(topic_prefix)
+    frame = index_frames(10, last=False)[0]
+    wrong = replace(frame, first_sample=1 << 62) if absurd == "index" else replace(frame, session=1 << 62)
+    published(settings, ONE, index_frames(100, last=False))
+    source = KafkaSource(settings, start="earliest")
+    assert _reads(source, lambda got: len(got) == 100) == list(range(100))
+    send(settings, [frame_message(topics, wrong)])
+    assert len(_reads(source, lambda got: len(got) == 10)) == 10
+    send(settings, [frame_message(topics, frame) for frame in index_frames(1000, first=100, last=False)])
+    caplog.set_level(logging.WARNING)
+    deadline = time.monotonic() + PATIENCE_S
+    while "no row of stream 'amp-1' gets through" not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        assert source.read(0.1) is None
+    assert source.counts["late" if absurd == "index" else "other_session"] >= 250
+    source.close()
 
 
 def test_dead_letters_reach_their_topic_with_why_and_where(broker: Broker, topic_prefix: str) -> None:

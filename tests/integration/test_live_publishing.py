@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from config.kafka import KafkaSettings
 from config.loading import load_config
 from config.source import SimulatorSettings
+from sinks.kafka.producer import Producer
+from stream.contracts.messages import Message, marker_from_json
 from stream.contracts.topics import Topics
 from stream.contracts.wire import decode_frame
 from stream.replay import Replay
@@ -117,7 +120,9 @@ def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_noti
 ) -> None:
     run = tmp_path / "run"
     _, live = play_and_publish(start, run, embedded_broker.bootstrap, topic_prefix, "--set", ALL)
+    topics = Topics(topic_prefix)
     wait_for_lines(run, 10)
+    wait_until(lambda: len(records_of(embedded_broker.bootstrap, topics.markers)) >= 2, "two markers", PATIENCE_S)
     live.child("publisher").kill()
     live.says("the publisher process died (exit code -9), starting it again")
     live.ends_well()
@@ -129,10 +134,19 @@ def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_noti
     assert books["rings"] == {"samples_lost": 0, "events_lost": 0}
     assert_published(run, embedded_broker.bootstrap, topic_prefix)
     rows: set[int] = set()
-    for record in records_of(embedded_broker.bootstrap, Topics(topic_prefix).samples):
+    for record in records_of(embedded_broker.bootstrap, topics.samples):
         frame = decode_frame(record.value)
         rows.update(range(frame.first_sample, frame.next_sample))
     assert rows == set(range(3000))
+    marks: dict[bytes, bytes] = {}
+    for record in records_of(embedded_broker.bootstrap, topics.markers):
+        marks.setdefault(dict(record.headers)["ce_id"].rpartition(b"/")[2], record.value)
+        assert marks[dict(record.headers)["ce_id"].rpartition(b"/")[2]] == record.value
+    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0).markers
+    assert {int(k): marker_from_json(value).time for k, value in marks.items()} == {
+        k: marker.time for k, marker in enumerate(made)
+    }
+    assert books["publisher"] == {"deaths": 1, "given_up": None}
 
 
 def test_a_broker_that_is_killed_and_comes_back_gets_everything(
@@ -178,3 +192,43 @@ def test_a_spool_dir_of_another_process_is_refused_before_the_run_begins(
     options = ("--set", "kafka.overflow=spool", "--set", f"kafka.spool_dir={tmp_path / 'file'}")
     _, live = play_and_publish(start, tmp_path / "run", "127.0.0.1:9", topic_prefix, *options)
     assert "kafka.spool_dir must be a folder to write in" in live.fails()
+
+
+@pytest.mark.parametrize("publish", ["[]", "[states]"])
+def test_what_a_run_cannot_read_goes_to_the_dead_letters_and_is_in_its_books(
+    start: Start, tmp_path: Path, broker: Broker, topic_prefix: str, publish: str
+) -> None:
+    settings = KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix)
+    topics = Topics(topic_prefix)
+    producer = Producer(settings, ("samples", "markers"))
+    for number in range(3):
+        producer.offer(Message(topics.samples, b"sim", b"junk %d" % number, ()))
+    producer.offer(Message(topics.markers, b"sim", b"no marker", ()))
+    assert producer.flush(PATIENCE_S), producer.problem
+    producer.close()
+    name = f"sim-{topic_prefix}"
+    start("play", "simulator", "--wait", "--name", name, "--seconds", 12, "--speed", 6, "--set", "seed=11")
+    start(
+        "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "sim", "--bootstrap",
+        broker.bootstrap, "--prefix", topic_prefix, "--resolve", PATIENCE_S,
+    ).ends_well()  # fmt: skip
+    run = tmp_path / "run"
+    live = start(
+        "run", "demo", "--out", run, *SHARING, "--set", "source.kind=kafka", "--set", "source.stream_id=sim", "--set",
+        "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}", "--set",
+        f"kafka.prefix={topic_prefix}", "--set", f"kafka.publish={publish}",
+    )  # fmt: skip
+    live.ends_well()
+    summary = summary_of(run)
+    assert summary["samples"]["in"] == 3000
+    source = summary["kafka"]["source"]
+    assert source["unreadable"] == {"no frame": 3, "no marker": 1}
+    assert source["dead_letters"] == {"sent": 4, "dropped": 0, "overwritten": 0, "too_large": 0, "unsent": 0}
+    records = records_of(broker.bootstrap, topics.dead)
+    assert sorted(record.value for record in records) == [b"junk 0", b"junk 1", b"junk 2", b"no marker"]
+    assert {dict(record.headers)["neuroloop_topic"] for record in records} == {
+        topics.samples.encode(), topics.markers.encode(),
+    }  # fmt: skip
+    assert live.err.count("is left out, and so will be others") == 2
+    assert summary["kafka"].get("messages", {"balanced": True})["balanced"]
+    assert ("messages" in summary["kafka"]) == (publish != "[]")

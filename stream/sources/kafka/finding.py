@@ -14,7 +14,7 @@ from config.kafka import KafkaSettings
 from config.kafka_client import consumer_arguments
 from stream.contracts.brokers import connect, explain
 from stream.contracts.errors import BrokerError, StreamLost, StreamMismatch, WireError
-from stream.contracts.messages import StreamDescription, description_from_json
+from stream.contracts.messages import DeadLetter, StreamDescription, description_from_json
 from stream.contracts.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -140,10 +140,28 @@ def _read_some(consumer: Any, found: dict[str, StreamDescription], wait_s: float
                 continue
             try:
                 description = description_from_json(record.value)
+                key = description.stream.encode("utf-8", "replace")
+                if record.key is not None and record.key != key:
+                    raise WireError(
+                        f"stream must be the key of its message ({record.key!r}), got {description.stream!r}"
+                    )
             except WireError as error:
                 _log.warning("kafka: a description on %s cannot be read: %s", record.topic, error)
                 continue
             found[description.stream] = description
+
+
+def letter_of(record: Any, why: str) -> DeadLetter:
+    """Return a message that cannot be read, as the client handed it over."""
+    return DeadLetter(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key or b"",
+        record.value or b"",
+        tuple(record.headers),
+        why,
+    )
 
 
 def _shown(found: Mapping[str, StreamDescription]) -> str:

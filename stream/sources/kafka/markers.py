@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kafka.errors import KafkaError
@@ -13,14 +13,16 @@ from config.kafka import KafkaSettings
 from stream.contracts.brokers import explain
 from stream.contracts.errors import BrokerError, WireError
 from stream.contracts.events import Marker
-from stream.contracts.messages import marker_from_json
+from stream.contracts.messages import DeadLetter, marker_from_json
 from stream.contracts.topics import Topics
-from stream.sources.kafka.finding import ends_of, open_consumer, partitions_of
+from stream.sources.kafka.finding import ends_of, letter_of, open_consumer, partitions_of
 
 _log = logging.getLogger("neuroloop.kafka")
 _POLL_S = 0.02
 """A look costs some hundred microseconds in the loop that asks."""
 _SLICE_S = 0.2
+_MAX_DIGITS = 19
+"""Of a session: 64 bits."""
 
 
 class KafkaMarkers:
@@ -43,6 +45,8 @@ class KafkaMarkers:
         Only markers whose own stream has one of these names.
     wait_s : float
         How long to wait for the topic to be made.
+    on_dead_letter : callable, optional
+        Gets what cannot be read; must not wait.
 
     Raises
     ------
@@ -59,9 +63,11 @@ class KafkaMarkers:
         is_from_start: bool = False,
         names: Sequence[str] | None = None,
         wait_s: float = 5.0,
+        on_dead_letter: Callable[[DeadLetter], None] | None = None,
     ) -> None:
         self.n_unreadable = 0
         """Messages that could not be read."""
+        self._on_dead_letter = on_dead_letter
         self._key = stream.encode("utf-8", "replace")
         self._session = session
         self._names = None if names is None else frozenset(names)
@@ -145,18 +151,24 @@ class KafkaMarkers:
         try:
             marker = marker_from_json(record.value)
         except WireError as error:
+            if not self.n_unreadable:
+                _log.warning(
+                    "kafka: a marker of %s (partition %d, offset %d) is left out, and so will be others: %s",
+                    record.topic, record.partition, record.offset, error,
+                )  # fmt: skip
             self.n_unreadable += 1
-            _log.warning("kafka: a marker of %s (offset %d) is left out: %s", record.topic, record.offset, error)
+            if self._on_dead_letter is not None:
+                self._on_dead_letter(letter_of(record, str(error)))
             return
         if self._names is None or marker.stream in self._names:
             self._found.append(marker)
 
-    def _is_of_session(self, headers: Sequence[tuple[str, bytes]]) -> bool:
+    def _is_of_session(self, headers: Sequence[tuple[str, bytes | None]]) -> bool:
         """Say whether a marker is of the session asked for or a later one; one that does not say is."""
         if self._session is None:
             return True
         for name, value in headers:
             if name == "ce_id":
-                part = value.rpartition(b"/")[0].rpartition(b"/")[2]
-                return not part.isdigit() or int(part) >= self._session
+                part = (value or b"").rpartition(b"/")[0].rpartition(b"/")[2]
+                return not part.isdigit() or len(part) > _MAX_DIGITS or int(part) >= self._session
         return True

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from stream.contracts.errors import WireError
 from stream.contracts.wire import Frame
 
+COUNTS = ("duplicates", "late", "lost", "jumped", "earlier", "other_session", "restarts")
+"""What `RowOrder` counts."""
 HOLD_FRAMES = 16
 HOLD_S = 0.1
 _KEPT_GAPS = 256
@@ -51,8 +53,8 @@ class RowOrder:
         self.counts: Counter[str] = Counter()
         """Rows: ``duplicates``, ``late`` (came after their place was given up), ``lost`` (between received rows),
         ``jumped`` (the same where samples are counted, the sender's own gaps included), ``earlier`` (before the row
-        asked for), ``other_session``. Times: ``restarts`` of the producer."""
-        self._session = session
+        or the session asked for), ``other_session`` (of one that was over). Times: ``restarts`` of the producer."""
+        self._session = self._asked = session
         self._first_index = first_index
         self._counts: str | None = None
         self._next: int | None = None
@@ -112,7 +114,8 @@ class RowOrder:
             If it counts otherwise than the frames before it.
         """
         if self.is_other(frame.session):
-            self.counts["other_session"] += len(frame)
+            is_asked = self._asked is None or frame.session >= self._asked
+            self.counts["other_session" if is_asked else "earlier"] += len(frame)
             return
         if self.is_newer(frame.session):
             self._release_all()

@@ -21,7 +21,8 @@ from stream.contracts.messages import DeadLetter
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, decode_frame
 from stream.sources.kafka.away import AwayWatch
-from stream.sources.kafka.finding import ends_of, find_stream, open_consumer, partitions_of
+from stream.sources.kafka.finding import ends_of, find_stream, letter_of, open_consumer, partitions_of
+from stream.sources.kafka.left_out import LeftOutWatch
 from stream.sources.kafka.ordering import Ready, RowOrder
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -30,6 +31,11 @@ _MAX_VALUES = 1 << 20
 _MAX_FETCH_BYTES = 8 << 20
 _MAX_POLL_RECORDS = 256
 _COMMIT_S = 1.0
+_SHUT_S = 1.0
+_SHUT_ROWS = 100
+"""Rows left out in a row that are said again: a second's, or so many of an irregular stream."""
+UNREADABLE = ("no frame", "other stream", "other layout", "other counting")
+"""Why a message cannot be used: it does not decode, its key is another stream's, or it is not as described or begun."""
 
 
 class KafkaSource:
@@ -54,7 +60,7 @@ class KafkaSource:
     reconnect_s : float
         How long brokers may be away before the stream counts as lost.
     on_dead_letter : callable, optional
-        Gets what cannot be read.
+        Gets what cannot be read; must not wait.
 
     Raises
     ------
@@ -80,8 +86,8 @@ class KafkaSource:
     ) -> None:
         where, number = _parse_start(start, has_group=settings.group_id is not None)
         self.description = find_stream(settings, stream, resolve_s)
-        self.n_unreadable = 0
-        """Messages that could not be read."""
+        self.unreadable: Counter[str] = Counter()
+        """Messages that could not be read, by reason (`UNREADABLE`)."""
         self._settings = settings
         self._reconnect_s = reconnect_s
         self._on_dead_letter = on_dead_letter
@@ -90,6 +96,9 @@ class KafkaSource:
         self._order = RowOrder(
             self.description.session if is_newest_only else None, number if where == "sample" else None
         )
+        sfreq = self.description.info.sfreq
+        n_in_a_row = max(1, round(_SHUT_S * sfreq)) if sfreq > 0 else _SHUT_ROWS
+        self._left_out = LeftOutWatch(self.description.stream, n_in_a_row)
         self._topic = Topics(settings.prefix).samples
         self._positions: dict[int, int] = {}
         self._returned: dict[int, int] = {}
@@ -123,10 +132,15 @@ class KafkaSource:
         return self._order.counts
 
     @property
+    def n_unreadable(self) -> int:
+        """Messages that could not be read."""
+        return self.unreadable.total()
+
+    @property
     def lag(self) -> int:
         """Messages of all partitions read that are still to come, as far as the brokers have said."""
         behind = 0
-        for partition in self._consumer.assignment():
+        for partition in self._consumer.assignment() if self._consumer is not None else ():
             newest = self._consumer.highwater(partition)
             if newest is not None and partition.partition in self._positions:
                 behind += max(0, newest - self._positions[partition.partition])
@@ -220,6 +234,7 @@ class KafkaSource:
                 self._add(record, now)
                 self._positions[partition.partition] = record.offset + 1
         self._order.advance(now)
+        self._left_out.look(self._order)
         away_s = self._away.away_s
         if away_s > self._reconnect_s:
             raise StreamLost(f"{self._away.why} (for {away_s:.0f} s)")
@@ -228,20 +243,32 @@ class KafkaSource:
         """Take one message; what cannot be read is passed on and counted."""
         if record.key is not None and record.key != self._key:
             return
+        reason = "no frame"
         try:
             frame = decode_frame(b"" if record.value is None else record.value)
             if frame.stream != self.description.stream:
                 if record.key is None:
                     return
+                reason = "other stream"
                 raise WireError(f"stream must be the key of its message ({self._key!r}), got {frame.stream!r}")
+            reason = "other layout"
             if not self._order.is_other(frame.session):
                 self._check_layout(frame)
+            reason = "other counting"
             self._order.add(frame, record.partition, record.offset, now)
         except WireError as error:
-            self.n_unreadable += 1
-            _log.warning("kafka: a message of %s (offset %d) is left out: %s", record.topic, record.offset, error)
-            if self._on_dead_letter is not None:
-                self._on_dead_letter(_letter(record, str(error)))
+            self._put_aside(record, reason, str(error))
+
+    def _put_aside(self, record: Any, reason: str, why: str) -> None:
+        """Count a message that cannot be read and pass it on; the first of a reason is said in the log."""
+        if not self.unreadable[reason]:
+            _log.warning(
+                "kafka: a message of %s (partition %d, offset %d) is left out, and so will be others: %s",
+                record.topic, record.partition, record.offset, why,
+            )  # fmt: skip
+        self.unreadable[reason] += 1
+        if self._on_dead_letter is not None:
+            self._on_dead_letter(letter_of(record, why))
 
     def _check_layout(self, frame: Frame) -> None:
         """Refuse rows of another shape: those of a producer that began anew end the run, others are unreadable."""
@@ -317,18 +344,6 @@ def _parse_start(start: str, *, has_group: bool) -> tuple[str, int | None]:
     if has_group and not is_plain:
         raise ConfigError(f"source.start must be latest or earliest with kafka.group_id, got {start!r}")
     return where, int(number) if is_numbered else None
-
-
-def _letter(record: Any, why: str) -> DeadLetter:
-    return DeadLetter(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.key or b"",
-        record.value or b"",
-        tuple(record.headers),
-        why,
-    )
 
 
 def _joined(blocks: list[RawBlock]) -> RawBlock:

@@ -73,3 +73,49 @@ def test_the_file_holds_the_same_and_a_disk_that_refuses_is_said_in_one_line(tmp
     assert (written["direction"], written["ended"], written["epoch_offset_s"]) == ("to-lsl", "stopped", None)
     with pytest.raises(ConfigError, match=r"summary must be a file that can be written, got '.*': Is a directory"):
         books.write(tmp_path)
+
+
+def lossy(messages: dict[str, int], *, out: int = 0, waiting: int = 0, problem: str = "") -> BridgeBooks:
+    """Return the books of a bridge of 100 rows that lost what is neither sent nor waiting."""
+    books = BridgeBooks("amp", "to-kafka", n_messages=out, messages_dropped=messages, problem=problem)
+    lost = 100 - out - waiting
+    books.samples = Ledger(n_in=100, n_out=out, waiting=waiting, dropped=Counter({"closed": lost} if lost else {}))
+    return books
+
+
+def test_a_bridge_that_lost_rows_fails_with_the_cause_and_the_number() -> None:
+    away = "kafka.bootstrap must be a broker that answers, got 'h:1': connection refused"
+    assert lossy({"closed": 7}, problem=away).failure == f"{away}; dropped 100 of 100 samples and 0 of 0 markers"
+    assert lossy({"closed": 1, "buffer full": 3}, out=60, problem=away).failure.startswith(
+        f"{away}; dropped 40 of 100 samples"
+    )
+    assert lossy({"not authorised": 9}).failure == (
+        "every message must arrive, got some that did not (9 not authorised); "
+        "dropped 100 of 100 samples and 0 of 0 markers"
+    )
+    assert lossy({"buffer full": 9}).failure.startswith("every message must arrive, got some that did not (9 buffer")
+
+
+def test_what_the_settings_give_up_what_waits_in_the_spool_and_what_arrived_is_no_failure() -> None:
+    assert lossy({}, out=100).failure == ""
+    assert lossy({"buffer full": 3}, out=60).failure == ""
+    assert lossy({"damaged": 1}, out=100).failure == ""
+    assert lossy({"spool full": 3}, waiting=60, problem="nobody answers").failure == ""
+
+
+def test_what_waits_is_said_with_its_folder_and_the_cause() -> None:
+    books = lossy({}, out=40, waiting=60, problem="nobody answers")
+    assert books.waiting_line == ""
+    books.spool_dir = "/var/spool/x"
+    books.markers.waiting = 2
+    assert books.waiting_line == (
+        "60 samples and 2 markers wait in /var/spool/x for the next bridge that uses it: nobody answers"
+    )
+
+
+def test_what_did_not_come_through_kafka_is_said() -> None:
+    books = BridgeBooks("amp", "to-lsl", n_lost=20, n_restarts=2, unreadable={"no frame": 3, "no marker": 1})
+    assert books.line().endswith(
+        "; reconnections 0; samples lost on the way 20; restarts of the producer 2; unreadable messages 4"
+    )
+    assert books.as_dict()["unreadable"] == {"no frame": 3, "no marker": 1}

@@ -89,12 +89,23 @@ def test_a_description_of_another_language_needs_no_more_than_the_stream_itself(
         ({"ch_names": "C3"}, r"ch_names must be a list of texts, got 'C3'"),
         ({"stream": ""}, r"stream must be a text that is not empty, got ''"),
         ({"session": True}, r"session must be an integer, got True"),
+        ({"session": 2**63}, r"session must fit into 64 bits, got an integer of 64 bits"),
+        ({"first_sample": -(10**30)}, r"first_sample must fit into 64 bits"),
+        ({"epoch_offset_s": float("nan")}, r"epoch_offset_s must be a finite number, got nan"),
+        ({"epoch_offset_s": float("-inf")}, r"epoch_offset_s must be a finite number, got -inf"),
+        ({"sfreq": float("inf")}, r"sfreq must be a finite number, got inf"),
     ],
 )
 def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) -> None:
     fields = json.loads(StreamDescription("id", INFO).as_json())
     with pytest.raises(WireError, match=message):
         description_from_json(json.dumps(fields | change))
+
+
+@pytest.mark.parametrize("time", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_marker_without_a_place_in_time_is_refused(time: str) -> None:
+    with pytest.raises(WireError, match=r"time must be a finite number, got (nan|-?inf)"):
+        marker_from_json(f'{{"time":{time},"label":"a","stream":"m"}}')
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"{", b"[" * 100_000, b"7"])
@@ -192,6 +203,18 @@ def test_a_dead_letter_is_what_came_and_why() -> None:
     cut = dead_letter_message(TOPICS, letter, 3000)
     assert len(cut.value) < 3000
     assert dict(cut.headers)["neuroloop_cut_from_bytes"] == b"5000"
+
+
+def test_a_dead_letter_with_a_header_without_a_value_is_passed_on_with_an_empty_one() -> None:
+    letter = DeadLetter("t.samples", 2, 77, b"k", b"x", (("a", None), ("b", b"c")), "frame must be whole")
+    message = dead_letter_message(TOPICS, letter, 100_000)
+    assert message.headers[:2] == (("a", b""), ("b", b"c"))
+    assert message.value == b"x"
+
+
+def test_a_dead_letter_that_was_cut_before_says_how_long_it_was() -> None:
+    letter = DeadLetter("t.samples", 2, 77, b"k", b"x" * 100, (), "frame must be whole", n_bytes=9000)
+    assert dict(dead_letter_message(TOPICS, letter, 100_000).headers)["neuroloop_cut_from_bytes"] == b"9000"
 
 
 def test_every_type_of_event_has_a_topic() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sinks.kafka.producer import SendBooks
 from stream.bridge.fates import Fates
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.topics import Topics
-from stream.runner.published import PublisherCounts, publisher_books
+from stream.ring.header import Place
+from stream.runner.published import MarkNumbers, PublisherCounts, publisher_books
 from stream.runner.shared import Shared
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
@@ -107,3 +111,81 @@ def test_lag_counts_from_the_last_moment_when_all_had_arrived(shared: Shared) ->
     counts.update(0)
     assert shared.numbers("kafka_behind_ns")[0] == since
     assert shared.numbers("kafka_up")[0] == 0
+
+
+def test_what_waited_in_a_publisher_that_is_not_started_again_is_lost(shared: Shared) -> None:
+    producer, counts = begin(shared)
+    producer.set(offered=10, arrived=6)
+    counts.update(0)
+    shared.events.writer().append(b"x")
+    books = publisher_books(shared, is_given_up=True)
+    assert books["messages"]["dropped"] == {"publisher died": 4}
+    assert (books["messages"]["waiting_in_spool"], books["messages"]["balanced"]) == (0, True)
+    assert (books["rings"]["events_left"], books["rings"]["samples_left"]) == (1, 0)
+    kept = publisher_books(shared, is_given_up=True, is_spooled=True)["messages"]
+    assert (kept["dropped"], kept["waiting_in_spool"], kept["balanced"]) == ({}, 4, True)
+
+
+class Killed(Exception):
+    """The process is killed here."""
+
+
+class Words:
+    """Shared words of a process that is killed before a store."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+        self.stores_left = 1 << 30
+
+    def __getitem__(self, at: int) -> int:
+        return self._numbers[at]
+
+    def __setitem__(self, at: int, value: int) -> None:
+        if self.stores_left == 0:
+            raise Killed
+        self.stores_left -= 1
+        self._numbers[at] = value
+
+
+@given(
+    markers=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    lives=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=8),
+)
+def test_a_marker_has_one_number_whatever_process_sends_it_and_whenever_they_die(
+    markers: list[int], lives: list[tuple[int, int]]
+) -> None:
+    """``markers`` by round. Each life does some rounds and is killed in the next: after so many stores of `keep`."""
+    numbers = [0] * 5
+    committed = 0  # round up to which all is dealt with; its place is ten times that
+    given_to: dict[tuple[int, int], int] = {}
+    for n_rounds, n_stores in (*lives, (len(markers), 0)):
+        words = Words(numbers)
+        try:
+            one = MarkNumbers(words, Place(10 * committed))  # type: ignore[arg-type]
+            last = committed + n_rounds
+            for index in range(committed, len(markers)):
+                for marker in range(markers[index]):
+                    k = one.take()
+                    assert given_to.setdefault((index, marker), k) == k
+                if index == last:
+                    words.stores_left = n_stores
+                one.keep(Place(10 * (index + 1)), one.next)
+                if index == last:
+                    raise Killed  # before the ring is told
+                committed = index + 1
+        except Killed:
+            continue
+    assert [given_to[index, marker] for index, n in enumerate(markers) for marker in range(n)] == list(
+        range(sum(markers))
+    )
+
+
+def test_numbers_go_on_above_all_that_were_given_where_events_were_overwritten() -> None:
+    numbers = np.zeros(5, np.int64)
+    first = MarkNumbers(numbers, Place(0))
+    assert [first.take() for _ in range(3)] == [0, 1, 2]
+    first.keep(Place(50), 2)
+    again = MarkNumbers(numbers, Place(50))
+    again.skip()
+    assert again.take() == 3
+    assert MarkNumbers(numbers, Place(77)).next == 4  # no pair is of that place

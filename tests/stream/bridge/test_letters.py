@@ -1,0 +1,119 @@
+"""Dead letters: sent by a producer that is made for the first of them, carried out of the ring of another process."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from config.kafka import KafkaSettings
+from sinks.kafka.producer import SendBooks
+from stream.bridge import letters as module
+from stream.bridge.letters import LetterBooks, LetterBox, LetterCarrier
+from stream.contracts.errors import ConfigError
+from stream.contracts.messages import DeadLetter, Message
+from stream.sources.kafka.link import SourceLink
+
+SETTINGS = KafkaSettings(bootstrap="a:1", overflow="spool", spool_dir="/spool", close_s=60.0, buffer_mb=500.0)
+
+
+class FakeProducer:
+    """Takes messages; they arrive when it is closed."""
+
+    made: list[FakeProducer]
+
+    def __init__(self, settings: KafkaSettings, kinds: tuple[str, ...]) -> None:
+        self.settings, self.kinds = settings, kinds
+        self.messages: list[Message] = []
+        self.n_arrived = 0
+        FakeProducer.made.append(self)
+
+    def offer(self, message: Message) -> None:
+        self.messages.append(message)
+
+    def books(self) -> SendBooks:
+        n = len(self.messages)
+        return SendBooks(n, 0, self.n_arrived, n - self.n_arrived, {}, 0)
+
+    def close(self) -> None:
+        self.n_arrived = len(self.messages)
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeProducer.made = []
+    monkeypatch.setattr(module, "Producer", FakeProducer)
+
+
+def letter(number: int = 0) -> DeadLetter:
+    return DeadLetter("p.samples", 0, number, b"amp", b"junk", (("h", None),), "frame must be whole")
+
+
+def test_without_a_letter_nothing_is_connected() -> None:
+    box = LetterBox(SETTINGS)
+    box.close()
+    assert FakeProducer.made == []
+    assert box.books() == LetterBooks()
+
+
+def test_letters_go_to_their_topic_bounded_and_past_the_spool() -> None:
+    box = LetterBox(SETTINGS)
+    box(letter(1))
+    box(letter(2))
+    (producer,) = FakeProducer.made
+    settings = producer.settings
+    assert producer.kinds == ("dead",)
+    assert (settings.overflow, settings.spool_dir) == ("drop_newest", None)
+    assert (settings.buffer_mb, settings.close_s) == (8.0, 2.0)
+    assert [message.topic for message in producer.messages] == ["neuroloop.dead"] * 2
+    assert box.books() == LetterBooks(2, 0, 2, 0)
+    box.close()
+    assert box.books() == LetterBooks(2, 2, 0, 0)
+
+
+def test_a_producer_that_cannot_be_made_costs_the_letters_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ConfigError("kafka.password_file must be a readable text file, got 'x'")
+
+    monkeypatch.setattr(module, "Producer", refuse)
+    box = LetterBox(SETTINGS)
+    for number in range(3):
+        box(letter(number))
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+        "kafka: what cannot be read is only counted: kafka.password_file must be a readable text file, got 'x'"
+    ]
+    assert box.books() == LetterBooks(3, 0, 0, 3)
+
+
+def test_what_is_not_settled_when_a_carrier_dies_is_carried_by_the_next() -> None:
+    link = SourceLink.make()
+    for number in range(4):
+        link.bury(letter(number))
+    link.numbers("unreadable")[0] = 4
+    dead = LetterCarrier(link, SETTINGS)
+    dead.drain()  # on their way, nothing has arrived
+    assert link.books()["dead_letters"]["unsent"] == 4
+    dead._reader.close()
+    again = LetterCarrier(link, SETTINGS)
+    link.end()
+    again.run()
+    assert [len(one.messages) for one in FakeProducer.made] == [4, 4]
+    assert link.books()["dead_letters"] == {"sent": 4, "dropped": 0, "overwritten": 0, "too_large": 0, "unsent": 0}
+    again._reader.close()
+    LetterCarrier(link, SETTINGS).close()  # nothing is left for a third
+    assert len(FakeProducer.made) == 2
+
+
+def test_a_carrier_that_takes_over_goes_on_with_the_counts() -> None:
+    link = SourceLink.make()
+    first = LetterCarrier(link, SETTINGS)
+    link.bury(letter(0))
+    first.close()
+    first._reader.close()
+    second = LetterCarrier(link, SETTINGS)
+    link.bury(letter(1))
+    second.close()
+    assert link.numbers("sent")[0] == 2
