@@ -25,6 +25,8 @@ from stream.contracts.wire import Frame, encode_frame
 AVRO = "application/avro"
 JSON = "application/json"
 SPEC_VERSION = "1.0"
+_WHY_BYTES = 1536
+"""What a dead letter says of itself, at most: 512 for the error, 249 for the topic's name, names and numbers."""
 _MAX_MS = 253_402_300_799_999
 """The end of the year 9999: a stamp beyond it is not a time since 1970."""
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -259,11 +261,14 @@ def dead_letter_message(topics: Topics, letter: DeadLetter, max_bytes: int) -> M
     topics : Topics
     letter : DeadLetter
     max_bytes : int
-        The largest message; a longer value is cut, which a header says.
+        The largest message; a longer value is cut, which a header says. Where key and headers alone are longer, the
+        headers are left out and the key is cut.
     """
-    taken = with_values(letter.headers)
-    room = max(0, max_bytes - len(letter.key) - sum(len(value) + 64 for _, value in taken) - 1024)
-    value = letter.value[:room]
+    taken, room = with_values(letter.headers), max(0, max_bytes - _WHY_BYTES)
+    key = letter.key[:room]
+    is_bare = len(key) + _size_of(taken) > room
+    kept = () if is_bare else taken
+    value = letter.value[: room - len(key) - _size_of(kept)]
     n_bytes = len(letter.value) if letter.n_bytes is None else letter.n_bytes
     why = [
         ("neuroloop_error", _utf8(letter.why)[:512]),
@@ -273,7 +278,13 @@ def dead_letter_message(topics: Topics, letter: DeadLetter, max_bytes: int) -> M
     ]
     if len(value) < n_bytes:
         why.append(("neuroloop_cut_from_bytes", str(n_bytes).encode()))
-    return Message(topics.dead, letter.key, value, (*taken, *why))
+    if is_bare:
+        why.append(("neuroloop_without_headers", str(len(taken)).encode()))
+    return Message(topics.dead, key, value, (*kept, *why))
+
+
+def _size_of(taken: Iterable[tuple[str, bytes]]) -> int:
+    return sum(len(_utf8(name)) + len(value) + 16 for name, value in taken)
 
 
 def with_values(taken: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:

@@ -8,6 +8,7 @@ more than `SYNC_S` of its own time, everything that the brokers hold of its mark
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ _log = logging.getLogger("neuroloop.worker")
 SYNC_S = 4.0
 """With a frame that is as long, still less than the ten seconds."""
 _MAX_WAITING = 10_000
+_NUMBERS = re.compile(r"-?[0-9]{1,18}/[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ def mark_of(record: Any) -> Mark:
     marker = marker_from_json(record.value or b"")
     identity = (dict(record.headers or ()).get("ce_id") or b"").decode("utf-8", "replace")
     parts = identity.rsplit("/", 3)
-    if len(parts) != 4 or parts[1] != "markers" or not parts[3].isdigit() or not parts[2].lstrip("-").isdigit():
-        raise WireError(f"ce_id must be STREAM/markers/SESSION/K, got {identity!r}")
+    if len(parts) != 4 or parts[1] != "markers" or not _NUMBERS.fullmatch("/".join(parts[2:])):
+        raise WireError(f"ce_id must be STREAM/markers/SESSION/K, got {identity[:200]!r}")
     return Mark(parts[0], int(parts[2]), int(parts[3]), marker, record.offset)
 
 

@@ -212,6 +212,19 @@ def test_a_dead_letter_with_a_header_without_a_value_is_passed_on_with_an_empty_
     assert message.value == b"x"
 
 
+@pytest.mark.parametrize("n_key", [10, 5000])
+def test_a_dead_letter_fits_whatever_its_key_and_headers_are(n_key: int) -> None:
+    headers = tuple((f"h{k}", b"x" * 400) for k in range(9))
+    letter = DeadLetter("t.samples", 2, 77, b"k" * n_key, b"v" * 9000, headers, "e" * 900)
+    message = dead_letter_message(TOPICS, letter, 4000)
+    said = dict(message.headers)
+    size = len(message.key) + len(message.value) + sum(len(name) + len(value) for name, value in message.headers)
+    assert size <= 4000
+    assert said["neuroloop_without_headers"] == b"9"
+    assert said["neuroloop_cut_from_bytes"] == b"9000"
+    assert message.key == letter.key[:2464]
+
+
 def test_a_dead_letter_that_was_cut_before_says_how_long_it_was() -> None:
     letter = DeadLetter("t.samples", 2, 77, b"k", b"x" * 100, (), "frame must be whole", n_bytes=9000)
     assert dict(dead_letter_message(TOPICS, letter, 100_000).headers)["neuroloop_cut_from_bytes"] == b"9000"
