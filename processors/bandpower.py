@@ -276,12 +276,20 @@ class BandPower:
 
     def get_state(self) -> StateDict:
         """Return the rows and blocks in hand, the held values and the position."""
-        return {
-            "rows": self._rows.copy(),
-            "blocks": self._blocks.copy(),
-            "held": self._held.copy(),
-            "position": self._counter.get(),
-        }
+        return {"rows": self._rows.copy(), "blocks": self._blocks.copy(), **self.other_state()}
+
+    @property
+    def refill_rows(self) -> int:
+        """Input rows after which rows and blocks depend on nothing before them."""
+        return self.grid.window + self.grid.hop
+
+    def window_arrays(self) -> StateDict:
+        """Return views of the rows and blocks in hand."""
+        return {"rows": self._rows, "blocks": self._blocks}
+
+    def other_state(self) -> StateDict:
+        """Return the held values and the position."""
+        return {"held": self._held.copy(), "position": self._counter.get()}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `get_state` returned.

@@ -136,7 +136,20 @@ class Window:
 
     def get_state(self) -> StateDict:
         """Return the ring of rows (row ``g`` at ``g % window``), the held values and the position."""
-        return {"ring": self._ring.copy(), "held": self._held.copy(), "position": self._rows.get()}
+        return {"ring": self._ring.copy(), **self.other_state()}
+
+    @property
+    def refill_rows(self) -> int:
+        """Input rows after which the ring depends on nothing before them."""
+        return self.grid.window + self.grid.hop
+
+    def window_arrays(self) -> StateDict:
+        """Return a view of the ring of rows."""
+        return {"ring": self._ring}
+
+    def other_state(self) -> StateDict:
+        """Return the held values and the position."""
+        return {"held": self._held.copy(), "position": self._rows.get()}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `get_state` returned.

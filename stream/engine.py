@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from config.source import TimingSettings
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock, StateDict
 from stream.contracts.events import Event, Marker, in_order
-from stream.pipeline import Pipeline
+from stream.contracts.seams import Windowed
+from stream.pipeline import NO_STAGES, Pipeline
 from stream.staleness import POLICIES, Skip
 from stream.tally import Tally
 from stream.timing import Sequencer
@@ -211,13 +212,19 @@ class Engine:
             quality=counters,
         )
 
-    def get_state(self) -> StateDict:
+    def get_state(self, *, without: Mapping[str, Windowed] = NO_STAGES) -> StateDict:
         """Return the whole state as one flat dict of new arrays: numbering, pipeline, books, tally.
 
         What ``on_chunk`` has seen is not part of it.
+
+        Parameters
+        ----------
+        without : mapping
+            As `Pipeline.get_state` takes it.
         """
         state = {f"sequencer/{key}": value for key, value in self.sequencer.get_state().items()}
-        state.update({f"pipeline/{key}": value for key, value in self.pipeline.get_state().items()})
+        pipeline = self.pipeline.get_state(without=without)
+        state.update({f"pipeline/{key}": value for key, value in pipeline.items()})
         state.update({f"tally/{key}": value for key, value in self.tally.get_state().items()})
         state["books"] = np.array([self._n_rows, self._n_skipped], np.int64)
         rows = [(skip.first_arrival, skip.n, POLICIES.index(skip.policy), first) for skip, first in self._stale]

@@ -106,12 +106,16 @@ class MarkerTrack:
     def get_state(self) -> StateDict:
         """Return everything as arrays."""
         stamps = [part for _, part in self._history]
-        lengths = np.array([len(part) for part in stamps], np.int64)
-        offsets = np.array([first for first, _ in self._history], np.int64) - (np.cumsum(lengths) - lengths)
-        samples = np.repeat(offsets, lengths) + np.arange(self._kept)
+        runs: list[list[int]] = []
+        end: int | None = None
+        for first, part in self._history:
+            if first != end:
+                runs.append([first, 0])
+            runs[-1][1] += len(part)
+            end = first + len(part)
         return {
             "stamps": np.concatenate(stamps) if stamps else np.empty(0),
-            "samples": samples,
+            "runs": np.array(runs, np.int64).reshape(-1, 2),
             "highest": np.array([self._highest]),
             "n_taken": np.array([self._n_taken]),
             "used": np.array(list(self._used.items()), dtype=np.int64).reshape(-1, 2),
@@ -124,12 +128,11 @@ class MarkerTrack:
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from what `get_state` returned."""
         self._history.clear()
-        samples, stamps = state["samples"], state["stamps"]
+        stamps, begin = state["stamps"], 0
         self._kept = len(stamps)
-        breaks = np.flatnonzero(np.diff(samples) != 1) + 1 if len(samples) else np.empty(0, np.int64)
-        if len(samples):
-            for part, index in zip(np.split(stamps, breaks), np.split(samples, breaks), strict=True):
-                self._history.append((int(index[0]), part.copy()))
+        for first, length in state["runs"].tolist():
+            self._history.append((first, stamps[begin : begin + length].copy()))
+            begin += length
         self._highest = float(state["highest"][0])
         self._n_taken = int(state["n_taken"][0])
         self._used = {int(sample): int(k) for sample, k in state["used"]}

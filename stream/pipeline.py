@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from stream.contracts.chunks import Chunk, StateDict, StreamInfo
 from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding, Marker, in_order
-from stream.contracts.seams import Monitor, Policy, Processor, Reporter
+from stream.contracts.seams import Monitor, Policy, Processor, Reporter, Windowed
 from stream.markers import MarkerTrack
 from stream.watching import LAST_POSITION, Watcher, drift_score, restore, states_of
 
 INPUT_TAP = "input"
+NO_STAGES: Mapping[str, Windowed] = MappingProxyType({})
 _STAGE_POSITION = 10
 
 
@@ -299,10 +301,19 @@ class Pipeline:
         time = float(chunk.timestamps[0])
         return Event("stream", self.info.name, chunk.first_sample, 0, time, 0.0, values)
 
-    def get_state(self) -> StateDict:
-        """Return the state of all stages, the policy and the markers as one flat dict."""
+    def get_state(self, *, without: Mapping[str, Windowed] = NO_STAGES) -> StateDict:
+        """Return the state of all stages, the policy and the markers as one flat dict.
+
+        Parameters
+        ----------
+        without : mapping
+            Stages by name whose `Windowed.window_arrays` are left out.
+        """
         state: StateDict = {}
-        parts: list[tuple[str, StateDict]] = [(f"stage/{stage.name}", stage.get_state()) for stage in self.stages]
+        parts: list[tuple[str, StateDict]] = [
+            (f"stage/{stage.name}", without[stage.name].other_state() if stage.name in without else stage.get_state())
+            for stage in self.stages
+        ]
         parts.append(("markers", self._markers.get_state()))
         if self._policy is not None:
             parts.append(("policy", self._policy.get_state()))

@@ -121,6 +121,24 @@ class Reporter(Protocol):
 
 
 @runtime_checkable
+class Windowed(Protocol):
+    """What a `Processor` has besides when it keeps a window's rows in hand: many bytes, and all of them input again."""
+
+    @property
+    def refill_rows(self) -> int:
+        """Input rows after which what is in hand depends on nothing before them."""
+        ...
+
+    def window_arrays(self) -> StateDict:
+        """Return views of what is in hand, under the names that it has in the state."""
+        ...
+
+    def other_state(self) -> StateDict:
+        """Return the state without it, as new arrays."""
+        ...
+
+
+@runtime_checkable
 class Monitor(Protocol):
     """Watches the rows of one tap and changes none; what it finds becomes ``drift`` events.
 

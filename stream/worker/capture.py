@@ -21,11 +21,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.bandpower import BandPower
-from processors.logvar import LogVariance
-from processors.window import Window
 from stream.contracts.chunks import RawBlock, StateDict
-from stream.contracts.seams import Processor, Reporter
+from stream.contracts.seams import Processor, Reporter, Windowed
 from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.worker.errors import WorkerError
@@ -33,11 +30,6 @@ from stream.worker.snapshot import Snapshot
 
 LARGE_BYTES = 128 * 1024
 """Windows that hold more than this are filled again."""
-_WINDOW_ARRAYS: dict[type, tuple[str, ...]] = {
-    Window: ("ring",),
-    LogVariance: ("ring",),
-    BandPower: ("rows", "blocks"),
-}
 _SEQUENCER = "sequencer/"
 _NEXT_SAMPLE = "pipeline/pipeline/next_sample"
 
@@ -58,25 +50,27 @@ class Capture:
     """
 
     def __init__(self, pipeline: Pipeline, large_bytes: int = LARGE_BYTES) -> None:
-        self._omitted: set[str] = set()
-        self._n_upstream = 0
-        rows = 0.0
+        self._large: dict[str, Windowed] = {}
+        n_upstream, rows = 0, 0.0
         for index, stage in enumerate(pipeline.stages):
-            keys = _WINDOW_ARRAYS.get(type(stage), ())
-            state = stage.get_state() if keys else {}
-            if sum(state[key].nbytes for key in keys) > large_bytes:
-                self._omitted |= {f"pipeline/stage/{stage.name}/{key}" for key in keys}
-                self._n_upstream = index + 1
-                rows += _window_rows(stage) * pipeline.info.sfreq / stage.info_in.sfreq
+            if isinstance(stage, Windowed) and sum(map(_n_bytes, stage.window_arrays().values())) > large_bytes:
+                self._large[stage.name] = stage
+                n_upstream = index + 1
+                rows += stage.refill_rows * pipeline.info.sfreq / stage.info_in.sfreq
         self.refill_rows = 2 * math.ceil(rows)
-        names = [stage.name for stage in pipeline.stages[: self._n_upstream]]
-        self._prefixes = (_SEQUENCER, *(f"pipeline/stage/{name}/" for name in names)) if names else ()
+        self.upstream: tuple[Processor, ...] = pipeline.stages[:n_upstream]
+        names = (f"pipeline/stage/{stage.name}/" for stage in self.upstream)
+        self._prefixes = (_SEQUENCER, *names) if n_upstream else ()
+
+    def state(self, engine: Engine) -> StateDict:
+        """Return the state of an engine without what is filled again."""
+        return engine.get_state(without=self._large)
 
     def early(self, state: Mapping[str, NDArray[np.generic]]) -> StateDict:
         """Return what a snapshot keeps of the earlier moment."""
         if not self._prefixes:
             return {}
-        kept = {key: value for key, value in state.items() if self._is_upstream(key) and key not in self._omitted}
+        kept = {key: value for key, value in state.items() if self._is_upstream(key)}
         return {**kept, _NEXT_SAMPLE: state[_NEXT_SAMPLE]}
 
     def late(self, state: Mapping[str, NDArray[np.generic]]) -> StateDict:
@@ -86,18 +80,27 @@ class Capture:
     def checksum(self, state: Mapping[str, NDArray[np.generic]]) -> int:
         """Return 64 bits that depend on every bit of the first part, windows included; 0 where there is none.
 
-        Sum and exclusive or of the words of each array, bound to its name and shape by a CRC; a CRC of all bytes would
-        take five times as long.
+        The sum of the words of each array, bound to its name and shape by a CRC; a CRC of all bytes would take ten
+        times as long.
+
+        Parameters
+        ----------
+        state : mapping
+            As `state` returns it; the windows are those of the pipeline now.
         """
+        if not self._prefixes:
+            return 0
+        parts = {key: value for key, value in state.items() if self._is_upstream(key)}
+        for name, stage in self._large.items():
+            parts |= {f"pipeline/stage/{name}/{key}": value for key, value in stage.window_arrays().items()}
         total = 0
-        for key in sorted(key for key in state if self._is_upstream(key)):
-            array = np.ascontiguousarray(state[key])
-            salt = zlib.crc32(f"{key}{array.shape}{array.dtype}".encode())
+        for key in sorted(parts):
+            array = np.ascontiguousarray(parts[key])
+            salt = zlib.crc32(f"{key}{array.shape}{array.dtype.str}".encode())  # .str: 3 us less than the type itself
             if array.nbytes % 8:
                 words = zlib.crc32(array.tobytes())
             else:
-                view = array.reshape(-1).view(np.uint64)
-                words = int(np.add.reduce(view)) ^ (int(np.bitwise_xor.reduce(view)) << 1)
+                words = int(np.add.reduce(array.reshape(-1).view(np.uint64)))
             total = (total * 31 + (salt ^ words) * 0x9E3779B97F4A7C15) & 0x7FFFFFFFFFFFFFFF
         return total
 
@@ -114,10 +117,8 @@ class Capture:
 
         The stamps of the last seconds, which markers need, are counted as if they were all there.
         """
-        state = engine.get_state()
-        kept = {key: value for key, value in state.items() if key not in self._omitted}
         stamps = engine.pipeline.marker_history_samples * 8
-        return sum(value.nbytes + len(key) + 100 for key, value in kept.items()) + stamps + 2048
+        return sum(value.nbytes + len(key) + 100 for key, value in self.state(engine).items()) + stamps + 2048
 
 
 class Resume:
@@ -142,7 +143,6 @@ class Resume:
         self._engine = engine
         self._capture = capture
         self._checksum = checksum
-        self._stages: tuple[Processor, ...] = engine.pipeline.stages[: capture._n_upstream]
         self._next_sample: int | None = None
         if early:
             self._next_sample = int(early[_NEXT_SAMPLE][0])
@@ -152,11 +152,11 @@ class Resume:
         """Run the first part alone over rows between the two moments."""
         for chunk in self._engine.sequencer.push(block.data, block.timestamps, block.sample_numbers, block.valid):
             if chunk.first_sample != self._next_sample:
-                for stage in self._stages:
+                for stage in self._capture.upstream:
                     stage.reset()
             self._next_sample = chunk.next_sample
             rows = chunk
-            for stage in self._stages:
+            for stage in self._capture.upstream:
                 rows = stage.process(rows)
                 if isinstance(stage, Reporter):
                     stage.take_findings()
@@ -191,8 +191,5 @@ def without_state(snapshot: Snapshot) -> Snapshot:
     )  # fmt: skip
 
 
-def _window_rows(stage: Processor) -> int:
-    """Return the input rows that a window and the hop behind it cover."""
-    if isinstance(stage, (Window, LogVariance, BandPower)):
-        return stage.grid.window + stage.grid.hop
-    raise TypeError(f"stage must cut windows, got {type(stage).__name__}")
+def _n_bytes(array: NDArray[np.generic]) -> int:
+    return array.nbytes

@@ -100,10 +100,10 @@ class Checkpoints:
         for _, snapshot in taken.written:
             begin = time.thread_time()
             payload = encode_snapshot(snapshot)
-            waiting.append(await self._links.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
             self.counts.snapshots += 1
             self.counts.snapshot_bytes += len(payload)
-            self.counts.snapshot_s += time.thread_time() - begin
+            self.counts.snapshot_s += time.thread_time() - begin  # behind the next await others run, too
+            waiting.append(await self._links.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
         for (place, snapshot), record in zip(taken.written, await arrived(waiting), strict=True):
             place.stored, place.stored_at = without_arrays(snapshot), int(record.offset)
         if taken.markers_offset is not None:

@@ -349,7 +349,7 @@ class Lane:
             return make(self.next_row, covered_offset, 0, {})
         if self._resume is not None or self._order is None:
             return None
-        state = self._engine.get_state()
+        state = self._capture.state(self._engine)
         held = self.oldest_held
         resume_offset = covered_offset if held is None else held
         if not self.needs_refill:

@@ -1,6 +1,6 @@
 """The snapshot of one stream: its state as flat arrays in safetensors, no pickle, version and plan hash inside.
 
-Text arrays travel in the metadata, runs of consecutive integers as their ends.
+Text arrays travel in the metadata.
 """
 
 from __future__ import annotations
@@ -10,18 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from stream.contracts.chunks import StateDict
 from stream.worker.errors import SnapshotError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEY = "neuroloop.snapshot"
-_RUNS = "#runs"
-_MIN_RUN = 64
-_MAX_RUNS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +87,8 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     for name, array in snapshot.arrays.items():
         if array.dtype.kind == "U":
             texts[name] = array.tolist()
-            continue
-        runs = _runs(array)
-        if runs is None:
-            tensors[name] = np.ascontiguousarray(array)
         else:
-            tensors[name + _RUNS] = runs
+            tensors[name] = np.ascontiguousarray(array)
     header["texts"] = texts
     return bytes(save(tensors, {_KEY: json.dumps(header, allow_nan=False)}))
 
@@ -124,12 +116,7 @@ def decode_snapshot(payload: bytes) -> Snapshot:
     try:
         tensors = load(payload)
         arrays: StateDict = {name: np.array(texts, np.str_) for name, texts in header["texts"].items()}
-        for name, array in tensors.items():
-            if name.endswith(_RUNS):
-                parts = [np.arange(first, first + n) for first, n in array.tolist()]
-                arrays[name.removesuffix(_RUNS)] = np.concatenate(parts)
-            else:
-                arrays[name] = array
+        arrays |= tensors
         seen = tuple(int(k) for k in header["seen_markers"])
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SnapshotError(f"snapshot must be whole, got {type(error).__name__}: {error}") from error
@@ -148,14 +135,3 @@ def _header(payload: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise SnapshotError(f"snapshot header must be an object, got {type(header).__name__}")
     return header
-
-
-def _runs(array: NDArray[Any]) -> NDArray[np.int64] | None:
-    """Return first values and lengths of a few runs of consecutive numbers; nothing where that saves nothing."""
-    if array.dtype != np.int64 or array.ndim != 1 or len(array) < _MIN_RUN:
-        return None
-    cuts = np.flatnonzero(array[1:] - array[:-1] != 1) + 1
-    if len(cuts) >= _MAX_RUNS:
-        return None
-    begins = np.concatenate(([0], cuts))
-    return np.stack((array[begins], np.diff(np.append(begins, len(array)))), axis=1)

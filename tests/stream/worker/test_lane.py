@@ -138,9 +138,9 @@ def test_a_snapshot_cut_short_is_refused(cut: int) -> None:
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     payload = encode_snapshot(moved(demo_config()))
-    other = payload.replace(b'\\"schema_version\\": 1', b'\\"schema_version\\": 7')
+    other = payload.replace(b'\\"schema_version\\": 2', b'\\"schema_version\\": 7')
     assert other != payload
-    with pytest.raises(SnapshotError, match="snapshot version must be 1, got 7"):
+    with pytest.raises(SnapshotError, match="snapshot version must be 2, got 7"):
         decode_snapshot(other)
 
 
