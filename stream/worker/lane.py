@@ -260,7 +260,6 @@ class Lane:
             if piece.frame.last:
                 events += self.finish()
         self.counts.process_ns += perf_counter_ns() - begin
-        self._sum_up()
         return events
 
     def _push(self, piece: Piece) -> list[Event]:
@@ -299,15 +298,13 @@ class Lane:
     def take_counts(self) -> LaneCounts:
         """Return what was counted since the last call."""
         taken, self.counts = self.counts, LaneCounts()
-        return taken
-
-    def _sum_up(self) -> None:
-        if self._order is not None:
-            counts, order = self.counts, self._order
-            counts.duplicates += order.n_duplicates
-            counts.lost += order.n_lost
-            counts.reordered += order.n_reordered
+        order = self._order
+        if order is not None:
+            taken.duplicates += order.n_duplicates
+            taken.lost += order.n_lost
+            taken.reordered += order.n_reordered
             order.n_duplicates = order.n_lost = order.n_reordered = 0
+        return taken
 
     def close(self) -> list[Event]:
         """End a stream whose last frame never came, with the rows that wait for others; return what is left to say."""

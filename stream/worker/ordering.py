@@ -88,6 +88,9 @@ class RowOrder:
         """
         if self.next_row is None:
             self.next_row = frame.first_sample
+        if frame.first_sample == self.next_row and not self._held and len(frame):  # nearly always
+            self.next_row = frame.next_sample
+            return [Piece(frame, 0)]
         if frame.first_sample > self.next_row:
             other = self._held.get(frame.first_sample)
             if other is not None and _reach(other[1]) >= _reach(frame):
