@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,17 +22,28 @@ import yaml
 from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.measure import Row, middle
 from config.kafka import KafkaSettings, TopicSettings
+from config.loading import PRESET_FOLDER, parse
 from sinks.kafka.topics import ensure_topics
+from stream.app import build
 from stream.broker import EmbeddedBroker
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.messages import StreamDescription, description_message, frame_message
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, frames_of_block
+from stream.engine import Engine
 
 N_CHANNELS, SFREQ = 64, 1000.0
 ROOT = Path(__file__).resolve().parents[1]
+MONITOR: dict[str, Any] = {
+    **yaml.safe_load((PRESET_FOLDER / "monitor.yaml").read_text(encoding="utf-8")), "description": "",
+}  # fmt: skip
+DEMO: dict[str, Any] = {"name": "demo", "source": {"kind": "simulator"}, "classifier": {"bundle": "demo"}}
 PATIENCE_S = 240.0
+LOOK_S = 0.2
+"""Between two looks at the workers; a look costs each of them milliseconds."""
+SETTLED_S = 5.0
 APACHE = ROOT.parent / "shared" / "kafka" / "start"
 
 
@@ -41,6 +52,12 @@ def wide_stream(k: int) -> StreamInfo:
     names = tuple(f"E{i}" for i in range(N_CHANNELS))
     units, types = ("uV",) * N_CHANNELS, ("EEG",) * N_CHANNELS
     return StreamInfo(f"wide-{k}", "EEG", f"wide-{k}", SFREQ, names, types, units)
+
+
+def engine_of_wide_stream(k: int = 0) -> Engine:
+    """Return the preset's engine for such a stream."""
+    config = parse(dict(MONITOR))
+    return Engine(config.source, build(config, wide_stream(k)).pipeline)
 
 
 def wide_rows(seconds: float, seed: int) -> RawBlock:
@@ -75,12 +92,15 @@ class Bench:
         The configuration without its brokers.
     partitions : int
     worker : dict
+    session_s : float
+        Of the group.
     """
 
     bootstrap: str
     pipeline: dict[str, Any]
     partitions: int = 4
     worker: dict[str, Any] = field(default_factory=dict)
+    session_s: float = 6.0
 
     def __post_init__(self) -> None:
         self.prefix = f"bench-{secrets.token_hex(4)}"
@@ -114,21 +134,24 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             path = Path(folder) / "worker.yaml"
             kafka = {
-                "bootstrap": self.bootstrap, "prefix": self.prefix, "topics": {"partitions": self.partitions},
+                "bootstrap": self.bootstrap, "prefix": self.prefix, "session_s": self.session_s,
+                "topics": {"partitions": self.partitions},
             }  # fmt: skip
             values = {**self.pipeline, "kafka": kafka, "worker": {**self.worker, **settings}}
             path.write_text(yaml.safe_dump(values), encoding="utf-8")
             yield [stack.enter_context(Worker(path)) for _ in range(n)]
 
-    def bare(self, n_frames: int) -> float:
-        """Run the agent that does nothing over the frames; return its processor seconds."""
-        process = start_bare(self.bootstrap, self.topics.samples, f"{self.prefix}.bare{secrets.token_hex(2)}", n_frames)
+    def bare(self, n_frames: int, *options: object) -> Spent:
+        """Run the agent that does nothing over the frames, or what the options say."""
+        group = f"{self.prefix}.bare{secrets.token_hex(2)}"
+        process = start_bare(self.bootstrap, self.topics.samples, group, n_frames, *options)
         out, _ = process.communicate(timeout=PATIENCE_S)
-        return float(out.split()[-1])
+        quarter_s, end_s = map(float, out.split()[-2:])
+        return Spent.of((n_frames // 4, quarter_s), (n_frames, end_s))
 
 
 def start_bare(*arguments: object) -> subprocess.Popen[str]:
-    """Start the agent that does nothing."""
+    """Start the agent of `benchmarks.kafka_bare`."""
     command = [sys.executable, "-m", "benchmarks.kafka_bare", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
 
@@ -179,6 +202,15 @@ class Worker:
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep it from working for a while, shorter than the group's session."""
+        self.process.suspend()
+        try:
+            yield
+        finally:
+            self.process.resume()
+
     def __enter__(self) -> Worker:
         return self
 
@@ -191,20 +223,63 @@ class Worker:
             self.popen.wait()
 
 
-def work_off(workers: Sequence[Worker], n_frames: int) -> tuple[float, float]:
-    """Wait until the workers have taken so many frames; return processor seconds of all, and seconds since the first.
+@dataclass(frozen=True)
+class Spent:
+    """Processor seconds of processes that took frames.
 
-    The elapsed time begins when the first frame was taken, so that joining the group is not in it.
+    Parameters
+    ----------
+    frame_s : float
+        Of one frame more.
+    fixed_s : float
+        What is left without frames: imports, joining the group.
+    """
+
+    frame_s: float
+    fixed_s: float
+
+    @classmethod
+    def of(cls, early: tuple[int, float], late: tuple[int, float]) -> Spent:
+        """Draw the line through two moments, each the frames taken and the seconds spent so far."""
+        frame_s = (late[1] - early[1]) / (late[0] - early[0])
+        return cls(frame_s, late[1] - late[0] * frame_s)
+
+
+def settle(workers: Sequence[Worker]) -> None:
+    """Wait until all workers are in the group and no rebalance came for a while."""
+    end, since, before = time.monotonic() + PATIENCE_S, time.monotonic(), -1.0
+    while time.monotonic() < end:
+        numbers = [worker.numbers() for worker in workers]
+        n_rebalances = sum(one.get("neuroloop_worker_rebalances_total", 0.0) for one in numbers)
+        if n_rebalances != before or any(not one.get("neuroloop_worker_rebalances_total") for one in numbers):
+            since, before = time.monotonic(), n_rebalances
+        if time.monotonic() > since + SETTLED_S:
+            return
+        time.sleep(LOOK_S)
+    raise RuntimeError(f"workers must settle, got {before:g} rebalances and no end")
+
+
+def work_off(workers: Sequence[Worker], n_frames: int) -> tuple[Spent, float]:
+    """Wait until the workers have taken so many frames; return what all of them spent, and seconds since the first.
+
+    The line goes through the first look after a quarter of the frames and the last one. The elapsed time begins when
+    the first frame was taken, so that joining the group is not in it.
     """
     end = time.monotonic() + PATIENCE_S
-    first = None
+    first: float | None = None
+    early: tuple[int, float] | None = None
     while time.monotonic() < end:
-        taken = sum(worker.numbers().get("neuroloop_worker_frames_total", 0.0) for worker in workers)
+        taken = round(sum(worker.numbers().get("neuroloop_worker_frames_total", 0.0) for worker in workers))
+        spent_s, now = sum(worker.cpu_s for worker in workers), time.perf_counter()
         if taken and first is None:
-            first = time.perf_counter()
-        if taken >= n_frames and first is not None:
-            return sum(worker.cpu_s for worker in workers), time.perf_counter() - first
-        time.sleep(0.4)  # a scrape costs milliseconds
+            first = now
+        if early is None and n_frames // 4 <= taken < n_frames:
+            early = (taken, spent_s)
+        if taken >= n_frames:
+            if early is None or first is None:
+                raise RuntimeError(f"load must be long enough for two looks, got {n_frames} frames at once")
+            return Spent.of(early, (taken, spent_s)), now - first
+        time.sleep(LOOK_S)
     raise RuntimeError(f"workers must take {n_frames} frames, got {taken:g}")
 
 
@@ -258,3 +333,22 @@ def broker(kind: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > end:
+            raise RuntimeError("workers must come to it within minutes, got nothing")
+        time.sleep(0.1)
+
+
+def row_of(topic: str, case: str, ours: Sequence[float], peer: str, theirs: Sequence[float], note: str) -> Row:
+    """Return a row; times come in seconds."""
+    ratios = [b / a if a > 0 else float("nan") for a, b in zip(ours, theirs, strict=True)]
+    a, a_spread = middle([1e6 * one for one in ours])
+    b, b_spread = middle([1e6 * one for one in theirs])
+    ratio, ratio_spread = middle(ratios)
+    print(f"kafka: {topic}, {case}: {note}", file=sys.stderr, flush=True)
+    return Row(topic, case, a, a_spread, peer, b, b_spread, ratio, ratio_spread, note)
