@@ -194,10 +194,11 @@ def test_a_spool_dir_of_another_process_is_refused_before_the_run_begins(
     assert "kafka.spool_dir must be a folder to write in" in live.fails()
 
 
-@pytest.mark.parametrize("publish", ["[]", "[states]"])
+@pytest.mark.parametrize(("kind", "publish"), [("apache", "[]"), ("embedded", "[states]")])
 def test_what_a_run_cannot_read_goes_to_the_dead_letters_and_is_in_its_books(
-    start: Start, tmp_path: Path, broker: Broker, topic_prefix: str, publish: str
+    start: Start, tmp_path: Path, request: pytest.FixtureRequest, topic_prefix: str, kind: str, publish: str
 ) -> None:
+    broker: Broker = request.getfixturevalue(f"{kind}_broker")
     settings = KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix)
     topics = Topics(topic_prefix)
     producer = Producer(settings, ("samples", "markers"))
