@@ -308,11 +308,12 @@ class Lane:
 
     def close(self) -> list[Event]:
         """End a stream whose last frame never came, with the rows that wait for others; return what is left to say."""
+        if self.is_refilling:  # everything up to here was said by whoever made the snapshot
+            self.is_ended = self.is_dirty = True
+            return []
         events: list[Event] = []
         while self.is_waiting and not self.is_ended:
             events += self.give_up()
-        if self.is_refilling:  # everything up to here was said by whoever made the snapshot
-            self.is_ended = True
         return events + self.finish()
 
     def finish(self) -> list[Event]:

@@ -162,6 +162,20 @@ def test_windows_that_do_not_come_out_equal_are_refused() -> None:
         list(starmap(lane.take, again))
 
 
+def test_a_session_that_ends_while_windows_are_filled_again_says_nothing_more() -> None:
+    config, info = windowed_config(), stream_info()
+    made = moved(config, 120, large_bytes=0)
+    lane = make_lane(config, described(info), made, large_bytes=0)
+    missing = made.live_row // 25 - 2
+    for offset, frame in list(enumerate(frames(signal(4000, 1), info, rows=25)))[made.resume_offset : missing + 6]:
+        if offset != missing:
+            assert lane.take(offset, frame) == []
+    assert lane.is_refilling
+    assert lane.is_waiting
+    assert lane.close() == []
+    assert lane.is_ended
+
+
 def test_state_that_does_not_fit_is_refused() -> None:
     with pytest.raises(StreamRefused, match="state of 'eeg' must fit into 5000 bytes"):
         make_lane(demo_config(), described(stream_info()), snapshot_bytes=5000)
