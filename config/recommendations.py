@@ -11,7 +11,13 @@ from pydantic import Field, model_validator
 
 from config.loading import ConfigFaults, load_settings
 from config.settings import Settings
-from config.stimulation import UNKNOWN_STATE, RecommendationSettings, StimulationSettings, check_rows
+from config.stimulation import (
+    UNKNOWN_STATE,
+    RecommendationSettings,
+    StimulationSettings,
+    check_rows,
+    trigger_box_faults,
+)
 
 TABLE_FOLDER = Path(__file__).resolve().parent / "tables"
 
@@ -101,6 +107,11 @@ def rows_of(settings: StimulationSettings) -> tuple[RecommendationSettings, ...]
     Raises
     ------
     ConfigFaults
-        If the table file has faults.
+        If the table file has faults, or rows that the device cannot tell apart.
     """
-    return settings.table if settings.table is not None else load_table(str(settings.table_file)).states
+    if settings.table is not None:
+        return settings.table
+    rows = load_table(str(settings.table_file)).states
+    if faults := trigger_box_faults(settings, rows):
+        raise ConfigFaults([f"stimulation.{fault}" for fault in faults])
+    return rows

@@ -73,6 +73,33 @@ def check_rows(rows: Sequence[RecommendationSettings]) -> None:
                 raise ValueError(f"{index}.successors must name states of the table ({known}), got {successor!r}")
 
 
+def trigger_box_faults(settings: StimulationSettings, rows: Sequence[RecommendationSettings] | None) -> list[str]:
+    """Return what a trigger box (``serial``) cannot do of what is configured, one line each.
+
+    Its start code says nothing but *on*: every lease, whatever its amplitude, makes the box give the one train that it
+    is set up for. A second row, a ramp, a soft stop or a sham dose would be that train in full.
+
+    Parameters
+    ----------
+    settings : StimulationSettings
+    rows : sequence of RecommendationSettings or None
+        Of the table, wherever it stands; None where they have not been read yet.
+    """
+    if settings.device.kind != "serial":
+        return []
+    box, gate, faults = "for device.kind 'serial'", settings.gate, []
+    if settings.mode != "real":
+        faults.append(f"mode must be 'real' {box}, whose code always starts the whole train, got {settings.mode!r}")
+    if rows is not None and len(rows) != 1:
+        where = "table" if settings.table_file is None else "table_file"
+        faults.append(f"{where} must be one row {box}, which knows one train, got {len(rows)} rows")
+    if gate.ramp_s != 0:
+        faults.append(f"gate.ramp_s must be 0 {box}, which cannot ramp, got {gate.ramp_s!r}")
+    if gate.soft_stop_s != 0:
+        faults.append(f"gate.soft_stop_s must be 0 {box}, which can only be cut off, got {gate.soft_stop_s!r}")
+    return faults
+
+
 class LimitSettings(Settings):
     """Limits of a session. Each may only be tighter than the hard one; what is left out is the hard one."""
 
@@ -105,7 +132,8 @@ class GateSettings(Settings):
     arming_s: PositiveFloat = 600.0
     """Arming expires after so long unless it is renewed."""
     watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
-    """The output is off at the latest so long after the pipeline, the stream or this program fell silent."""
+    """The output is off at the latest so long after the pipeline, the stream or this program fell silent, and what the
+    device takes to act on a command."""
     heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)] = 0.1
     lease_s: Annotated[float, Field(gt=0, le=2.0)] | None = None
     """What the device is granted at a time; without it the watchdog time, never more."""
@@ -204,6 +232,8 @@ class StimulationSettings(Settings):
                 f"device.kind must be 'simulated' for mode 'simulate' (choose mode: real, sham or blinded), "
                 f"got {self.device.kind!r}"
             )
+        for fault in trigger_box_faults(self, self.table):
+            raise ValueError(fault)
         gate = self.gate
         if gate.lease_s is not None and gate.lease_s > gate.watchdog_s:
             raise ValueError(f"gate.lease_s must be at most gate.watchdog_s={gate.watchdog_s}, got {gate.lease_s!r}")

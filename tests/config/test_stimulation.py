@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.loading import ConfigFaults, load_config
+from config.recommendations import rows_of
+from config.stimulation import StimulationSettings
 
 HEAD = "name: s\nsource: {kind: simulator}\nclassifier: {bundle: demo}\n"
 ROW = "{state: rest, frequency_hz: 20, amplitude_ma: 1, pulse_width_us: 100, duration_s: 10}"
@@ -57,6 +60,41 @@ def test_what_does_not_fit_together_is_named(tmp_path: Path, values: dict[str, A
     found = faults_of(tmp_path, **values)
     assert len(found) == 1
     assert fault in found[0]
+
+
+BOX = {"mode": "real", "device": "{kind: serial, path: /dev/ttyS9}", "gate": "{ramp_s: 0, soft_stop_s: 0}"}
+OTHER = ROW.replace("rest", "other")
+
+
+def test_a_trigger_box_may_have_one_row_without_a_ramp_or_a_soft_stop(tmp_path: Path) -> None:
+    assert faults_of(tmp_path, **BOX) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"table": f"[{ROW}, {OTHER}]"}, r"table must be one row .*, which knows one train, got 2 rows"),
+        ({"gate": "{soft_stop_s: 0}"}, r"gate\.ramp_s must be 0 .*, which cannot ramp, got 1\.0"),
+        ({"gate": "{ramp_s: 0}"}, r"gate\.soft_stop_s must be 0 .*, which can only be cut off, got 0\.5"),
+        ({"mode": "sham"}, r"mode must be 'real' .*, whose code always starts the whole train, got 'sham'"),
+        ({"mode": "blinded"}, r"mode must be 'real' .*, whose code always starts the whole train, got 'blinded'"),
+    ],
+)
+def test_what_a_trigger_box_cannot_do_is_named_with_its_line(
+    tmp_path: Path, values: dict[str, Any], fault: str
+) -> None:
+    (found,) = faults_of(tmp_path, **(BOX | values))
+    assert re.fullmatch(rf":4: stimulation\.{fault}", found)
+    assert "for device.kind 'serial'" in found
+
+
+def test_a_trigger_box_may_have_one_row_in_a_table_file_too(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(f"states:\n  - {ROW}\n  - {OTHER}\n", "utf-8")
+    values = {"electrode_area_cm2": 0.06, "route": "implanted", "table_file": str(tmp_path / "two.yaml"),
+              "mode": "real", "device": {"kind": "serial"}, "gate": {"ramp_s": 0, "soft_stop_s": 0}}  # fmt: skip
+    settings = StimulationSettings.model_validate(values)
+    with pytest.raises(ConfigFaults, match=r"^stimulation\.table_file must be one row .* one train, got 2 rows$"):
+        rows_of(settings)
 
 
 def test_a_table_file_is_found_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pylsl
 import pytest
 
-from config.stimulation import DeviceSettings
+from config.loading import load_config
+from config.stimulation import DeviceSettings, StimulationSettings
 from sinks.stimulator.devices.lsl import LslDevice
 from sinks.stimulator.devices.messages import capabilities_message, encode_line
 from sinks.stimulator.devices.opening import open_device
 from sinks.stimulator.devices.serial_trigger import SerialTrigger
 from sinks.stimulator.devices.simulator_process import simulated_limits
 from sinks.stimulator.devices.tcp import JsonLinesDevice
-from sinks.stimulator.records import Device, DeviceError
+from sinks.stimulator.records import Device, DeviceError, Train
+from stream.contracts.errors import ConfigError
+from stream.runner.stimulating.equipment import StimulationPlan, equip
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 from tests.integration.stimulators import LslBox
@@ -193,6 +197,63 @@ def test_a_trigger_box_gets_one_byte_a_command_and_the_stop_code_first_and_last(
         codes = bytearray()
         wait_until(lambda: len(_take(far, codes)) >= 7, "all codes")
         assert codes == bytes([3, 3, 200, 200, 3, 3, 3])
+
+
+@pytest.mark.parametrize("command", ["start", "renew"])
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"start_ma": 0.0}, r"lease\.start_ma must be that of the train, 2\.5, for a box that cannot ramp, got 0\.0"),
+        ({"train": Train(20.0, 0.0, 200.0, "biphasic"), "start_ma": 2.5}, r"lease\.start_ma must be .*, 0\.0, .* 2\.5"),
+        (
+            {"train": Train(20.0, 1.0, 100.0, "biphasic")},
+            r"lease\.train must be the first one .*2\.5.*, got Train.*1\.0",
+        ),
+    ],
+)
+def test_a_trigger_box_sends_no_code_for_a_ramp_or_another_train(
+    command: str, change: dict[str, Any], rule: str
+) -> None:
+    with trigger_box() as (device, far):
+        device.arm()
+        device.start(make_lease(1, duration_s=2.0))
+        if command == "start":
+            device.stop()
+        lease = make_lease(2, **change)
+        fault = device.validate(lease)
+        assert fault is not None
+        assert re.match(rule, fault)
+        with pytest.raises(DeviceError, match=rule):
+            getattr(device, command)(lease)
+        device.stop()
+        codes, n_stops = bytearray(), 4 if command == "start" else 3
+        wait_until(lambda: len(_take(far, codes)) > n_stops, "all codes")
+        assert codes.count(1) == 1
+
+
+def test_a_box_that_cannot_do_what_is_configured_gets_no_code_at_all(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    row = {"state": "rest", "frequency_hz": 20, "amplitude_ma": 1, "pulse_width_us": 100, "duration_s": 10}
+    values = {"electrode_area_cm2": 0.06, "route": "implanted", "table": [row], "mode": "real",
+              "ledger": str(tmp_path), "gate": {"ramp_s": 0, "soft_stop_s": 0},
+              "device": {"kind": "serial", "path": os.ttyname(theirs)}}  # fmt: skip
+    config = load_config("stimulation").model_copy(
+        update={"stimulation": StimulationSettings.model_validate(values).model_copy(update={"mode": "sham"})}
+    )
+    plan = StimulationPlan(config, cast("Any", None), tmp_path, frozenset(), "run", "", "", None, 0.0, 0.1)
+    try:
+        with pytest.raises(ConfigError) as caught, ExitStack() as stack:
+            equip(plan, cast("Any", None), stack)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 1)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert [line.partition(" must be ")[0] for line in str(caught.value).splitlines()] == [
+        "stimulation.mode",
+        "stimulation.table.0.amplitude_ma",
+    ]
 
 
 def _take(far: int, codes: bytearray) -> bytearray:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
 from sinks.stimulator.devices.limits import why_not
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
+from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
 
 try:
     import termios
@@ -50,8 +50,10 @@ def open_port(path: str, baudrate: int) -> Any:
 class SerialTrigger:
     """Send code bytes to a trigger box; implements `sinks.stimulator.records.Device`.
 
-    What a code starts is set up in the box: amplitude, width and frequency do not travel. A port that takes no byte at
-    once raises, and a port that is gone is ``lost``. The stop code is sent at opening, arming, disarming and closing.
+    What a code starts is set up in the box: amplitude, width and frequency do not travel. So a lease that is a piece of
+    a ramp, or of another train than the first one, is refused: the box would give its whole train for either. A port
+    that takes no byte at once raises, and a port that is gone is ``lost``. The stop code is sent at opening, arming,
+    disarming and closing.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ class SerialTrigger:
         self._stop_code = bytes([stop_code])
         self._capabilities = one_way_capabilities(f"trigger box at {port.port}", limits_itself=limits_itself)
         self._guard = LeaseGuard(self._capabilities, time.monotonic_ns)
+        self._train: Train | None = None
         self._lost: str | None = None
         self._is_told = False
         try:
@@ -93,8 +96,17 @@ class SerialTrigger:
         return int(self._port.fileno()) if self._port.is_open else -1
 
     def validate(self, lease: Lease) -> str | None:
-        """Return what is wrong with the lease itself; the box's limits are not known."""
-        return why_not(lease, self._capabilities)
+        """Return what is wrong with the lease, or why a code cannot stand for it; the box's limits are not known."""
+        return why_not(lease, self._capabilities) or self._why_no_code(lease)
+
+    def _why_no_code(self, lease: Lease) -> str | None:
+        train = lease.train
+        if lease.start_ma != train.amplitude_ma:
+            rule = f"that of the train, {train.amplitude_ma!r}, for a box that cannot ramp"
+            return f"lease.start_ma must be {rule}, got {lease.start_ma!r}"
+        if self._train is not None and train != self._train:
+            return f"lease.train must be the first one for a box that knows one, {self._train}, got {train}"
+        return None
 
     def arm(self) -> None:
         """Make sure that the output is off, and let leases pass. Raises `DeviceError` where the port takes nothing."""
@@ -109,16 +121,24 @@ class SerialTrigger:
 
     def start(self, lease: Lease) -> None:
         """Send the start code. Raises `DeviceError` where the lease may not pass or the port takes nothing."""
+        self._refuse(lease)
         self._guard.start(lease)
+        self._train = lease.train
         self._write(self._start_code)
 
     def renew(self, lease: Lease) -> None:
         """Send the start code again. Raises `DeviceError` where the lease may not pass or the port takes nothing."""
+        self._refuse(lease)
         self._guard.renew(lease)
         self._write(self._start_code)
 
+    def _refuse(self, lease: Lease) -> None:
+        fault = self._why_no_code(lease)
+        if fault is not None:
+            raise DeviceError(fault)
+
     def stop(self) -> None:
-        """Send the stop code; where the port is full, throw away what waits in it first."""
+        """Send the stop code; where the port is full, throw away what waits in it first. A second failure is lost."""
         self._guard.stop()
         try:
             self._write(self._stop_code)

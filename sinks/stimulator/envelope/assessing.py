@@ -10,6 +10,7 @@ from config.stimulation import StimulationSettings
 from sinks.stimulator.envelope.envelope import Assessment, Envelope
 from sinks.stimulator.envelope.limits import session_limits
 from sinks.stimulator.envelope.profiles import load_hard_limits
+from sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 
 _COLUMNS = (
     ("Q uC", "charge_per_phase_uc"),
@@ -40,11 +41,13 @@ def assess_table(settings: StimulationSettings, classes: Sequence[str] | None = 
     Raises
     ------
     ConfigFaults
-        If the table or the limits have faults, or a limit is looser than the hard one.
+        If the table or the limits have faults, a limit is looser than the hard one, or the device is a trigger box and
+        something is configured that it cannot do.
     """
     hard, sha256 = load_hard_limits(settings.hard_limits_file)
     limits = session_limits(settings, hard)
     rows = rows_of(settings)
+    refuse_what_no_box_can(settings, rows, limits)
     found = Envelope(settings, limits, hard.shannon, None).assess_table(rows)
     return {
         "electrode_area_cm2": settings.electrode_area_cm2,

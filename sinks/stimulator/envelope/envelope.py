@@ -12,6 +12,9 @@ from sinks.stimulator.envelope.charge import Quantities, exact, on_grid, quantit
 from sinks.stimulator.envelope.profiles import ProfileLimits, ShannonLimits
 from sinks.stimulator.records import Capabilities, Train
 
+SHORTEST_RAMP_S = 1e-3
+"""A ramp, or the rest of one, that is shorter is left out."""
+
 
 @dataclass(frozen=True)
 class Check:

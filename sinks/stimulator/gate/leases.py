@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sinks.stimulator.envelope.charge import on_grid, train_charge_uc
-from sinks.stimulator.envelope.envelope import Assessment
+from sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S, Assessment
 from sinks.stimulator.records import Capabilities, Lease, Train
-
-_SHORTEST_S = 1e-3
-"""A rest of a ramp that is shorter is left out."""
 
 
 @dataclass
@@ -110,7 +107,7 @@ class LeaseLine:
         """Return the last lease, a ramp to nothing in a time, ``None`` where the output is to go off now."""
         level = self.level_ma(now_ns)
         seconds = min(seconds, self._lease_ns * 1e-9)
-        if seconds < _SHORTEST_S or on_grid(level, self._capabilities.step_ma) == 0:
+        if seconds < SHORTEST_RAMP_S or on_grid(level, self._capabilities.step_ma) == 0:
             return None
         return self._make(plan.train, level, 0.0, round(seconds * 1e9), now_ns, is_final=True)
 

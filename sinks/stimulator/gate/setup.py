@@ -13,6 +13,7 @@ from config.stimulation import RecommendationSettings, StimulationSettings
 from sinks.stimulator.envelope.envelope import Assessment, Envelope
 from sinks.stimulator.envelope.limits import session_limits
 from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
+from sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 from sinks.stimulator.gate.reading import flag, number, number_or_none, text
 from sinks.stimulator.records import Capabilities
 
@@ -118,7 +119,7 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
     Raises
     ------
     ConfigFaults
-        If something is missing, wrong or looser than the hard limits.
+        If something is missing, wrong, looser than the hard limits, or nothing that a trigger box can do.
     """
     try:
         settings = StimulationSettings.model_validate({**values["settings"], "table": values["table"]})
@@ -128,6 +129,7 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             **{**values["capabilities"], "waveforms": tuple(values["capabilities"]["waveforms"])}
         )
         rows = {row.state: row for row in settings.table or ()}
+        refuse_what_no_box_can(settings, tuple(rows.values()), limits)
         envelope = Envelope(settings, limits, hard.shannon, capabilities)
         ledger = values["ledger"]
         ages = ledger.get("start_ages_s", [])

@@ -1,8 +1,8 @@
 """The charge ledger: what an electrode of a subject has received, over all runs, and where their logs stood.
 
 One file per subject and electrode, chained lines that only grow. Charge is reserved before the lease that may deliver
-it leaves, and settled with what the device says it has delivered. What was never settled counts as delivered in full:
-a process that dies, a power cut or a lost answer can make the ledger say too much, never too little.
+it leaves, and settled with what the device says it has delivered, too little included. What was never settled counts as
+delivered in full: a process that dies, a power cut or a lost answer can make the ledger say too much, never too little.
 
 Entries carry the wall clock, which never goes back in the file, and the time since the machine's start. A wall clock
 behind the newest entry makes more entries count, not fewer.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.loading import ConfigFaults
 from config.places import ledger_folder
 from config.recommendations import rows_of
 from config.stimulation import StimulationSettings
@@ -15,7 +16,9 @@ from sinks.run_folder import CONFIG_FILE
 from sinks.stimulator.blinding import Assignment, draw_assignment
 from sinks.stimulator.devices.opening import open_device
 from sinks.stimulator.envelope.charge import on_grid
+from sinks.stimulator.envelope.limits import session_limits
 from sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
+from sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 from sinks.stimulator.gate.setup import make_setup
 from sinks.stimulator.log.ledger import Ledger
 from sinks.stimulator.log.scribe import Scribe
@@ -110,11 +113,15 @@ def equip(plan: StimulationPlan, scribe: Scribe, stack: ExitStack) -> Equipment:
     Raises
     ------
     NeuroloopError
-        If the device cannot be opened, the ledger is in use, or a setting is wrong.
+        If the device cannot be opened or cannot do what is configured, the ledger is in use, or a setting is wrong.
     """
     settings = plan.settings
     hard, limits_sha256 = load_hard_limits(settings.hard_limits_file)
     rows = rows_of(settings)
+    try:
+        refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
+    except ConfigFaults as error:
+        raise ConfigError(str(error)) from error
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)
     ledger = Ledger(
