@@ -1,10 +1,11 @@
 # make demo    install what the run needs, then 20 s of a trained LSTM on a simulated stream
 # make test    install everything, run the whole suite
 # make lint    formatter, linter, strict types, import law
-# make bench   speed figures, as a table and as JSON
+# make bench   speed figures, as a table and as JSON (BENCH=--quick: a walk through all of them in minutes)
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH ?= torch==2.13.0
+BENCH ?=
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
 .PHONY: demo test lint bench clean
@@ -23,7 +24,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 bench: .venv/.bench
-	$(BIN)/python -m benchmarks --out benchmarks/out
+	$(BIN)/python -m benchmarks --out benchmarks/out $(BENCH)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be version 3.11 or newer, got " + sys.version.split()[0])'

@@ -53,8 +53,9 @@ class LatencyRow:
     note: str = ""
 
     def __str__(self) -> str:
+        beside = f" | {self.peer} {self.theirs} us" if self.theirs else ""
         ratios = f" | p50 {self.ratio_p50} | p99 {self.ratio_p99}" if self.ratio_p50 else ""
-        return f"{self.topic} | {self.case} | {self.ours} | {self.peer} | {self.theirs}{ratios} | {self.note}"
+        return f"{self.topic} | {self.case} | {self.ours} us{beside}{ratios} | {self.note}"
 
 
 def percentiles(latencies_ns: Sequence[NDArray[np.int64]]) -> Percentiles:

@@ -8,7 +8,7 @@ A rolling mean needs the sum of a block at the least, a rolling standard deviati
 the two limits. The bare kernel reads each value once, tests it, subtracts the block's shift, squares and counts it. The
 whole call adds about a microsecond of Python and dispatch a chunk. A
 check (once per 7,500 rows) merges four blocks and scores 64 channels; it vanishes in the mean. A baseline that is taken
-from the stream freezes once, at its end: sorting and autocorrelation of 64 channels take the time that the last row
+from the stream freezes once, at its end: sorting and autocorrelation of 64 channels take the time that the last line
 says, which is why a live loop should rather be given a file of ``neuroloop baseline make``.
 """
 
@@ -17,13 +17,13 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numba import float64, int64, void
 
 from benchmarks.filter import SFREQ, chunks_of, stream
-from benchmarks.measure import Row, compare
+from benchmarks.measure import LeftOut, Row, compare
 from config.drift import DriftMonitorSettings
 from config.kernels import kernel
 from processors.drift.moments import RollingMoments
@@ -133,13 +133,9 @@ def _monitor(monitor: DriftMonitor, chunks: list[Chunk]) -> Callable[[], int]:
     return batch
 
 
-def _river(chunks: list[Chunk]) -> Callable[[], int] | None:
+def _river(chunks: list[Chunk]) -> Callable[[], int]:
     """Return a batch of river's rolling mean and variance, value by value, over a few chunks of one channel in 16."""
-    try:
-        stats, utils = (importlib.import_module(f"river.{name}") for name in ("stats", "utils"))
-    except ImportError:
-        print("drift: river is not installed (extra 'bench'), its row is left out", file=sys.stderr)
-        return None
+    stats, utils = (importlib.import_module(f"river.{name}") for name in ("stats", "utils"))
     channels = range(0, N_CHANNELS, 16)
     rolling = {c: (utils.Rolling(stats.Mean(), 30_000), utils.Rolling(stats.Var(ddof=0), 30_000)) for c in channels}
 
@@ -160,7 +156,12 @@ def _note(ours_us: float, peer_us: float) -> str:
     return f"{ours_us * 1e3 / n:.2f} against {peer_us * 1e3 / n:.2f} ns per sample and channel"
 
 
-def rows(quick: bool) -> list[Row]:
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    return 2 * 2 + 1
+
+
+def rows(quick: bool) -> Iterator[Row | LeftOut]:
     """Measure the bare kernel and the whole call against the limit, and the whole call against river."""
     x = np.random.default_rng(3).standard_normal((N_CHUNKS * CHUNK, N_CHANNELS))
     chunks = chunks_of(x, CHUNK, stream(N_CHANNELS))
@@ -168,21 +169,18 @@ def rows(quick: bool) -> list[Row]:
     case = f"{N_CHANNELS} ch x {CHUNK} samples"
     whole = _monitor(monitor, chunks)
     limits = (("block sums of x", _limit(chunks)), ("block sums of x and x^2", _limit_of_both(chunks)))
-    table = [
-        compare("drift", f"{case}, {what}", ours, name, limit, quick=quick, note=_note)
-        for what, ours in (("kernel", _kernel(chunks)), ("observe", whole))
-        for name, limit in limits
-    ]
-    river = _river(chunks)
-    if river is not None:
-        table.append(
-            compare(
-                "drift", f"{case}, observe", whole, "river Rolling(Mean), Rolling(Var)", river, quick=quick, note=_note
-            )
-        )
+    for what, ours in (("kernel", _kernel(chunks)), ("observe", whole)):
+        for name, limit in limits:
+            yield compare("drift", f"{case}, {what}", ours, name, limit, quick=quick, note=_note)
+    name = "river Rolling(Mean), Rolling(Var)"
+    try:
+        river = _river(chunks)
+    except ImportError as error:
+        yield LeftOut("drift", f"{case}, observe | {name}", f"{error} (extra 'bench')")
+    else:
+        yield compare("drift", f"{case}, observe", whole, name, river, quick=quick, note=_note)
     freeze = f"freezing a stream's baseline takes one chunk of {slowest_s * 1e3:.0f} ms, once ({SFREQ:g} Hz)"
     print(f"drift: {freeze}", file=sys.stderr)
-    return table
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -64,7 +64,7 @@ from benchmarks.kafka_load import (
     wide_stream,
     work_off,
 )
-from benchmarks.measure import Row
+from benchmarks.measure import LeftOut, Row
 from config.source import SimulatorSettings
 from stream.contracts.chunks import RawBlock
 from stream.contracts.messages import StreamDescription, description_message, frame_message
@@ -74,23 +74,46 @@ FRAME_MS = (20.0, 50.0, 100.0)
 N_STREAMS = 4
 
 
-def rows(quick: bool) -> list[Row]:
-    """Return all rows; each begins with a broker of its own, for the embedded one keeps everything in memory."""
-    found: list[Row] = []
-    kinds = ["embedded"]
-    if APACHE.is_file() and not quick:
-        kinds.append("apache")
-    for kind in kinds:
-        for frame_ms in FRAME_MS[1:2] if quick else FRAME_MS:
+def _kinds(quick: bool) -> tuple[str, ...]:
+    return ("embedded",) if quick else ("embedded", "apache")
+
+
+def _frame_ms(quick: bool) -> tuple[float, ...]:
+    return FRAME_MS[1:2] if quick else FRAME_MS
+
+
+def _workers(quick: bool) -> tuple[int, ...]:
+    return (1, 2) if quick else (1, 2, 4)
+
+
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be; where there is no Apache Kafka all of its rows are one that is left out."""
+    each = len(_frame_ms(quick)) + len(_workers(quick)) - 1 + 3
+    return each * (len(_kinds(quick)) if APACHE.is_file() else 1) + 1
+
+
+def rows(quick: bool) -> Iterator[Row | LeftOut]:
+    """Measure everything; each row begins with a broker of its own, for the embedded one keeps everything in memory.
+
+    Parameters
+    ----------
+    quick : bool
+        One round, one length of frames, and the embedded broker but for its restart.
+    """
+    for kind in _kinds(quick) if APACHE.is_file() else ("embedded",):
+        for frame_ms in _frame_ms(quick):
             with broker(kind) as bootstrap:
-                found.append(cost(bootstrap, kind, frame_ms, quick))
+                yield cost(bootstrap, kind, frame_ms, quick)
         for one in (snapshots, latency, scaling, recovery):
             with broker(kind) as bootstrap:
                 made = one(bootstrap, kind, quick)
-                found += made if isinstance(made, list) else [made]
+            yield from made if isinstance(made, list) else [made]
     if APACHE.is_file():
-        found.append(restart(quick))
-    return found
+        yield restart(quick)
+    else:
+        yield LeftOut(
+            "kafka", "the same on Apache Kafka, and its restart", f"no {APACHE.name} of it beside the checkout"
+        )
 
 
 def pipeline_alone(frame_ms: float, seconds: float) -> float:
@@ -174,7 +197,7 @@ def scaling(bootstrap: str, kind: str, quick: bool) -> list[Row]:
     The workers share the partitions first and are held while the streams are sent, so that all begin at once.
     """
     found = []
-    counts = (1, 2) if quick else (1, 2, 4)
+    counts = _workers(quick)
     seconds, frame_ms, n_streams = 20.0 if quick else 40.0, 100.0, 16
     slopes: dict[int, list[float]] = {n: [] for n in counts}
     elapsed: dict[int, list[float]] = {n: [] for n in counts}

@@ -350,5 +350,4 @@ def row_of(topic: str, case: str, ours: Sequence[float], peer: str, theirs: Sequ
     a, a_spread = middle([1e6 * one for one in ours])
     b, b_spread = middle([1e6 * one for one in theirs])
     ratio, ratio_spread = middle(ratios)
-    print(f"kafka: {topic}, {case}: {note}", file=sys.stderr, flush=True)
     return Row(topic, case, a, a_spread, peer, b, b_spread, ratio, ratio_spread, note)

@@ -55,7 +55,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.distribution import LatencyRow, compare_latencies, percentiles
-from benchmarks.peers.running import peer_rows
+from benchmarks.measure import LeftOut
+from benchmarks.peers.running import PEERS, peer_rows
 from benchmarks.segments import Segment
 from benchmarks.session import Session, bench_stream, own_network, session
 from config.bundle import BundleInput
@@ -81,6 +82,7 @@ SHAPES = ((8, 250.0), (32, 1000.0))
 SETTLE_S = 0.2
 TOPIC = "live latency"
 BARE = "pull_chunk loop"
+QUIET, UNSCRAPED, PLAIN = "{}, readers beside it", "{}, scraped", "{} with artifacts and recorder"
 
 
 def untrained(folder: Path, info: StreamInfo) -> Path:
@@ -125,43 +127,45 @@ def take_pairs(run: Session, n_pairs: int, seconds: float) -> tuple[list[Segment
     return hot, bare
 
 
-def against_bare(config: Config, info: StreamInfo, name: str, n_pairs: int, seconds: float) -> list[LatencyRow]:
+def against_bare(
+    config: Config, info: StreamInfo, name: str, n_pairs: int, seconds: float
+) -> Iterator[LatencyRow | LeftOut]:
     """Compare the hot loop with the bare one; with decisions, one more row has the samples that events left with."""
     with session(config, info, settle_s=SETTLE_S) as run:
         hot, bare = take_pairs(run, n_pairs, seconds)
     case = _case(info, name)
     back = percentiles([one.back_ns for one in hot])
-    rows = [
-        compare_latencies(
-            TOPIC,
-            case,
-            _results(hot),
-            BARE,
-            _results(bare),
-            note=f"loop waits again after {back}; {run.reached['scheduler']}, {_load()}",
-        )
-    ]
+    yield compare_latencies(
+        TOPIC,
+        case,
+        _results(hot),
+        BARE,
+        _results(bare),
+        note=f"loop waits again after {back}; {run.reached['scheduler']}, {_load()}",
+    )
+    if config.classifier is None:
+        return
+    case = f"{case}, in to out"
     out = [one.back_ns[one.with_event] for one in hot]
     n_out = sum(map(len, out))
-    if config.classifier is not None and n_out:
+    if n_out:
         note = f"samples that a decision left with, events handed out; {_load()}"
-        rows.append(
-            LatencyRow(TOPIC, f"{case}, in to out", n_pairs, n_out, percentiles(out), "", None, None, None, note)
-        )
-    return rows
+        yield LatencyRow(TOPIC, case, n_pairs, n_out, percentiles(out), "", None, None, None, note)
+    else:
+        yield LeftOut(TOPIC, case, "no decision left the loop")
 
 
 def against_quiet(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
     """Compare the hot loop with recorder, console and scraper beside it with the hot loop alone."""
     beside, quiet = _with_and_without(config, info, n_pairs, seconds, "all")
-    case = _case(info, f"{config.name}, readers beside it")
+    case = _case(info, QUIET.format(config.name))
     return [compare_latencies(TOPIC, case, _results(beside), "hot loop alone", _results(quiet), note=_load())]
 
 
 def against_unscraped(config: Config, info: StreamInfo, n_pairs: int, seconds: float) -> list[LatencyRow]:
     """Compare the hot loop while somebody scrapes five times a second with the same when nobody does."""
     scraped, unscraped = _with_and_without(config, info, n_pairs, seconds, "scraper")
-    case = _case(info, f"{config.name}, scraped")
+    case = _case(info, UNSCRAPED.format(config.name))
     return [compare_latencies(TOPIC, case, _results(scraped), "not scraped", _results(unscraped), note=_load())]
 
 
@@ -207,41 +211,48 @@ def against_plain(config: Config, info: StreamInfo, n_pairs: int, seconds: float
         for pair in range(n_pairs):
             for is_fuller in (True, False) if pair % 2 == 0 else (False, True):
                 (fuller if is_fuller else plain).append(run.segment("fuller" if is_fuller else "hot", seconds))
-    case = _case(info, f"{config.name} with artifacts and recorder")
+    case = _case(info, PLAIN.format(config.name))
     return [compare_latencies(TOPIC, case, _results(fuller), "hot loop without", _results(plain), note=_load())]
 
 
-def rows(quick: bool, *, with_peers: bool | None = None) -> list[LatencyRow]:
+def _shapes(quick: bool) -> tuple[tuple[int, float], ...]:
+    return SHAPES[-1:] if quick else SHAPES
+
+
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    each = 3 + 3 + (0 if quick else len(PEERS))
+    return each * len(_shapes(quick))
+
+
+def rows(quick: bool) -> Iterator[LatencyRow | LeftOut]:
     """Measure every case.
 
     Parameters
     ----------
     quick : bool
-        Three pairs a case, for a check that the benchmark works.
-    with_peers : bool, optional
-        Whether to measure the peers that `benchmarks.peers` installed; by default where not quick.
+        Three pairs a case at one shape and without the peers of `benchmarks.peers`, to see that the benchmark works.
     """
     n_pairs = 3 if quick else 40
     monitor = load_config("monitor", [])
-    table: list[LatencyRow] = []
     with ExitStack() as stack:
         stack.enter_context(own_network())
         quiet_library()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuroloop-bench-")))
-        for n_channels, sfreq in SHAPES[-1:] if quick else SHAPES:
+        for n_channels, sfreq in _shapes(quick):
             seconds = 0.5 if quick else max(0.6, 250.0 / sfreq)
             info = bench_stream(n_channels, sfreq)
-            table += against_bare(monitor, info, "monitor", n_pairs, seconds)
+            yield from against_bare(monitor, info, "monitor", n_pairs, seconds)
             bundle = ClassifierSettings(bundle=str(untrained(folder / str(n_channels), info)))
             with_lstm = Config(name="lstm", source=monitor.source, classifier=bundle)
-            table += against_bare(with_lstm, info, "LSTM", n_pairs, seconds)
-            if (os.cpu_count() or 1) >= 2:
-                table += against_quiet(monitor, info, n_pairs, seconds)
-                table += against_unscraped(monitor, info, n_pairs, seconds)
-                table += against_plain(monitor, info, n_pairs, seconds)
-        if not quick if with_peers is None else with_peers:
-            table += peer_rows(SHAPES)
-    return table
+            yield from against_bare(with_lstm, info, "LSTM", n_pairs, seconds)
+            for against, name in ((against_quiet, QUIET), (against_unscraped, UNSCRAPED), (against_plain, PLAIN)):
+                if (os.cpu_count() or 1) >= 2:
+                    yield from against(monitor, info, n_pairs, seconds)
+                else:
+                    yield LeftOut(TOPIC, _case(info, name.format(monitor.name)), "one core only")
+        if not quick:
+            yield from peer_rows(SHAPES)
 
 
 def _case(info: StreamInfo, name: str) -> str:

@@ -25,14 +25,14 @@ What was tried
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import quantiles
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import Row
+from benchmarks.measure import LeftOut, Row
 from config.bundle import DenseLayer, LstmLayer, NetworkSettings
 from models.lstm import SlidingLstm
 from models.packing import pack_weights
@@ -42,33 +42,40 @@ from models.workspace import Mode
 Tensors = dict[str, NDArray[np.float32]]
 Call = Callable[[], NDArray[Any]]
 
+TOPIC = "lstm"
+STEP_UNITS = (32, 64)
+WINDOW_FEATURES = (1, 32)
 WINDOW = 178
 ONNX_GATES = (0, 3, 1, 2)
 """ONNX keeps input, output, forget, cell where torch keeps input, forget, cell, output."""
 WARM_UP_CALLS = 20
 
 
-def rows(quick: bool) -> list[Row]:
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    return (len(STEP_UNITS) + len(WINDOW_FEATURES)) * len(_PEERS)
+
+
+def rows(quick: bool) -> Iterator[Row | LeftOut]:
     """Measure everything; ``quick`` makes fewer repetitions.
 
     Parameters
     ----------
     quick : bool
 
-    Returns
-    -------
-    list of Row
+    Yields
+    ------
+    Row or LeftOut
+        One for each case and peer.
     """
     n_repeats, n_steps, n_windows = (7, 200, 10) if quick else (31, 2000, 100)
-    found = []
-    for hidden in (32, 64):
+    for hidden in STEP_UNITS:
         network = make_network(hidden, ((hidden, False),), ())
-        found += _compare(network, f"one step, {hidden} units, {hidden} features", 1, "carry", n_repeats, n_steps)
-    for n_features in (1, 32):
+        yield from _compare(network, f"one step, {hidden} units, {hidden} features", 1, "carry", n_repeats, n_steps)
+    for n_features in WINDOW_FEATURES:
         network = make_network(n_features, ((64, True), (32, True)), (16,))
         case = f"bidirectional 64 + 32 units, {WINDOW} steps, {n_features} features"
-        found += _compare(network, case, WINDOW, "window", n_repeats, n_windows)
-    return found
+        yield from _compare(network, case, WINDOW, "window", n_repeats, n_windows)
 
 
 def make_network(n_features: int, layers: tuple[tuple[int, bool], ...], head: tuple[int, ...]) -> NetworkSettings:
@@ -87,28 +94,27 @@ def random_tensors(network: NetworkSettings) -> Tensors:
     return {name: rng.uniform(-0.1, 0.1, shape).astype(np.float32) for name, shape in expected_tensors(network).items()}
 
 
-def _compare(network: NetworkSettings, case: str, n_rows: int, mode: Mode, n_repeats: int, n_calls: int) -> list[Row]:
-    """Time one case on all sides, in turns, and return one row per peer."""
+def _compare(
+    network: NetworkSettings, case: str, n_rows: int, mode: Mode, n_repeats: int, n_calls: int
+) -> Iterator[Row | LeftOut]:
+    """Time one case on all sides that are installed, in turns, and give one row per peer."""
     tensors = random_tensors(network)
     x = np.random.default_rng(2).standard_normal((n_rows, network.n_features))
-    calls = {
-        "ours": _ours(network, tensors, x, mode),
-        "torch": _torch(network, tensors, x.astype(np.float32)),
-        "onnxruntime": _onnxruntime(network, tensors, x.astype(np.float32)),
-    }
+    calls = {"ours": _ours(network, tensors, x, mode)}
+    for name, make in _PEERS.items():
+        try:
+            calls[name] = make(network, tensors, x.astype(np.float32))
+        except ImportError as error:
+            yield LeftOut(TOPIC, f"{case} | {name}", f"{error} (extras 'train' and 'bench')")
     answers = {name: call() for name, call in calls.items()}
     for name, answer in answers.items():
         if not np.allclose(answer, answers["ours"], atol=1e-5, rtol=0):
             raise RuntimeError(f"{name} must agree with ours within 1e-5 in {case!r}, got {answer!r}")
     times = _interleaved(calls, n_repeats, n_calls)
-    ours = times["ours"]
-    found = []
-    for peer in ("torch", "onnxruntime"):
-        ratios = [theirs / own for own, theirs in zip(ours, times[peer], strict=True)]
-        found.append(
-            Row("lstm", case, *_middle(ours), peer, *_middle(times[peer]), *_middle(ratios), "one thread, same weights")
-        )
-    return found
+    ours = times.pop("ours")
+    for peer, theirs in times.items():
+        ratios = [their / own for own, their in zip(ours, theirs, strict=True)]
+        yield Row(TOPIC, case, *_middle(ours), peer, *_middle(theirs), *_middle(ratios), "one thread, same weights")
 
 
 def _interleaved(calls: dict[str, Call], n_repeats: int, n_calls: int) -> dict[str, list[float]]:
@@ -260,6 +266,12 @@ def _onnx_graph(network: NetworkSettings, tensors: Tensors, n_rows: int, carried
 def _onnx_order(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
     """Reorder the gates from torch's to ONNX's order."""
     return tensor.reshape(4, -1, *tensor.shape[1:])[list(ONNX_GATES)].reshape(tensor.shape)
+
+
+_PEERS: dict[str, Callable[[NetworkSettings, Tensors, NDArray[np.float32]], Call]] = {
+    "torch": _torch,
+    "onnxruntime": _onnxruntime,
+}
 
 
 def _linear_names(network: NetworkSettings) -> list[str]:

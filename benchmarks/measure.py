@@ -33,9 +33,22 @@ class Row:
 
     def __str__(self) -> str:
         return (
-            f"{self.topic} | {self.case} | {self.ours_us:.3g} ({self.ours_spread:.2g}) | {self.peer} | "
-            f"{self.peer_us:.3g} ({self.peer_spread:.2g}) | {self.ratio:.3g} ({self.ratio_spread:.2g}) | {self.note}"
+            f"{self.topic} | {self.case} | {self.ours_us:.3g} ({self.ours_spread:.2g}) us | "
+            f"{self.peer} {self.peer_us:.3g} ({self.peer_spread:.2g}) us | "
+            f"ratio {self.ratio:.3g} ({self.ratio_spread:.2g}) | {self.note}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that cannot be measured here, and why; it takes the row's place."""
+
+    topic: str
+    case: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.topic} | {self.case} | left out: {self.reason}"
 
 
 @contextmanager

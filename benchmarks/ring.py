@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from statistics import quantiles
 
@@ -24,6 +24,8 @@ from stream.ring.samples import SampleRing
 CAPACITY = 10_000
 ROLLED_ROWS = 2500
 PERIOD_NS = 1_000_000
+APPENDED = ((1, 32), (1, 64), (32, 64))
+"""(n_samples, n_channels) of what is appended."""
 
 
 def stream_info(n_channels: int) -> StreamInfo:
@@ -32,37 +34,38 @@ def stream_info(n_channels: int) -> StreamInfo:
     return StreamInfo("bench", "EEG", "bench", 1000.0, names, ("eeg",) * n_channels, ("uV",) * n_channels)
 
 
-def rows(quick: bool) -> list[Row]:
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    return len(APPENDED) + 6
+
+
+def rows(quick: bool) -> Iterator[Row]:
     """Measure everything; ``quick`` makes fewer repetitions.
 
     Parameters
     ----------
     quick : bool
 
-    Returns
-    -------
-    list of Row
+    Yields
+    ------
+    Row
     """
     n_calls, n_repeats, n_wakes = (300, 5, 300) if quick else (2000, 15, 3000)
-    found = []
-    for n_samples, n_channels in ((1, 32), (1, 64), (32, 64)):
+    for n_samples, n_channels in APPENDED:
         ours = _append_us(n_samples, n_channels, n_calls, n_repeats)
         peer = _roll_us(n_samples, n_channels, n_calls // 10, n_repeats)
-        found.append(
-            _row(f"append {n_samples} x {n_channels}", ours, "np.roll", peer, f"peer holds {ROLLED_ROWS} rows")
-        )
-    found.append(_row("window of 256 x 64", _window_us(n_calls, n_repeats), "copy of it", _copy_us(n_calls, n_repeats)))
+        yield _row(f"append {n_samples} x {n_channels}", ours, "np.roll", peer, f"peer holds {ROLLED_ROWS} rows")
+    yield _row("window of 256 x 64", _window_us(n_calls, n_repeats), "copy of it", _copy_us(n_calls, n_repeats))
     ours, peer = _event_us(n_calls, n_repeats), _pipe_write_us(b"x" * 300, 100, n_repeats)
-    found.append(_row("append a record of 300 bytes", ours, "os.write to a pipe", peer))
+    yield _row("append a record of 300 bytes", ours, "os.write to a pipe", peer)
     ours, peer = _notify_us(n_calls, n_repeats), _pipe_write_us(b"x", 1000, n_repeats)
-    found.append(_row("notify, nobody sleeps", ours, "os.write to a pipe", peer))
+    yield _row("notify, nobody sleeps", ours, "os.write to a pipe", peer)
     (ours, notify_us), (peer, send_us) = _wake_by_ring(n_wakes), _wake_by_pipe(n_wakes)
-    found.append(_row("notify, a reader sleeps", notify_us, "multiprocessing.Pipe", send_us, "peer's rows are in it"))
+    yield _row("notify, a reader sleeps", notify_us, "multiprocessing.Pipe", send_us, "peer's rows are in it")
     for label, k in (("p50", 49), ("p99", 98)):
-        found.append(
-            _row(f"wake another process, {label}", _parts(ours, k), "multiprocessing.Pipe", _parts(peer, k), "5 parts")
+        yield _row(
+            f"wake another process, {label}", _parts(ours, k), "multiprocessing.Pipe", _parts(peer, k), "5 parts"
         )
-    return found
 
 
 def _parts(us: list[float], k: int) -> list[float]:
@@ -173,7 +176,7 @@ def _wake_by_ring(n_wakes: int) -> tuple[list[float], list[float]]:
     notify_us = []
     row = _ones(info, 1)
     with Bell() as bell, SampleRing.shared(info, CAPACITY, bell=bell, readers=("r",)) as ring:
-        other = spawn.Process(target=_follow_ring, args=(ring, there))
+        other = spawn.Process(target=_follow_ring, args=(ring, there), daemon=True)
         other.start()
         here.recv()
         with ring.writer() as writer:
@@ -209,7 +212,7 @@ def _wake_by_pipe(n_wakes: int) -> tuple[list[float], list[float]]:
     here, there = spawn.Pipe()
     row = np.ones(65)
     send_us = []
-    other = spawn.Process(target=_follow_pipe, args=(there, n_wakes))
+    other = spawn.Process(target=_follow_pipe, args=(there, n_wakes), daemon=True)
     other.start()
     here.recv()
     due = time.perf_counter_ns()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import statistics
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -110,8 +110,13 @@ def _over_http_ms(collector: RunCollector) -> float:
     return statistics.median(times) * 1e3
 
 
-def rows(quick: bool) -> list[Row]:
-    """Return the row."""
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    return 1
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure the row."""
     shared = _shared()
     collector = _collector(shared)
     ours = CollectorRegistry()
@@ -119,9 +124,8 @@ def rows(quick: bool) -> list[Row]:
     theirs = _client_objects(collector)
     n_series = sum(len(family.samples) for family in ours.collect())
     over_http_ms = _over_http_ms(collector)
-    row = compare(
+    yield compare(
         "scrape", f"{n_series} series, text format", _scraping(ours), "the client's own objects", _scraping(theirs),
         quick=quick, note=f"{over_http_ms:.1f} ms over HTTP on loopback",
     )  # fmt: skip
     shared.close()
-    return [row]

@@ -39,7 +39,11 @@ _END_S = 5.0
 
 @contextmanager
 def own_network() -> Iterator[None]:
-    """Keep LSL on this machine and out of everybody's sight, in this process and all that it starts."""
+    """Keep LSL on this machine and out of everybody's sight, in this process and all that it starts.
+
+    Once in a process: liblsl reads its settings at first use and keeps them, while processes started later read the new
+    ones, so that in a second network parent and children would not see each other.
+    """
     before = os.environ.get("LSLAPICFG")
     if before is not None:  # isolated already, by the tests
         yield

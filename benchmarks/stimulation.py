@@ -8,6 +8,7 @@ The null pipeline has the same sender, gate, log and device, and a network of on
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.distribution import LatencyRow, Percentiles, percentiles
+from benchmarks.measure import LeftOut
 from benchmarks.session import own_network
 from config.loading import load_config
 from stream.loopback.measure import Measured, measure
@@ -35,17 +37,22 @@ def _figures(values: NDArray[np.int64]) -> Percentiles | None:
     return percentiles([values]) if len(values) else None
 
 
-def _row(case: str, full: NDArray[np.int64], null: NDArray[np.int64] | None, note: str) -> LatencyRow | None:
+def _row(case: str, full: NDArray[np.int64], null: NDArray[np.int64] | None, note: str) -> LatencyRow | LeftOut:
     ours = _figures(full)
     if ours is None:
-        return None
+        return LeftOut(TOPIC, case, "nothing was answered")
     theirs = None if null is None else _figures(null)
     peer = NULL if theirs is not None else ""
     return LatencyRow(TOPIC, case, 1, len(full), ours, peer, theirs, None, None, note)
 
 
-def rows(quick: bool) -> list[LatencyRow]:
-    """Measure both.
+def n_rows(quick: bool) -> int:
+    """Return how many rows there will be."""
+    return len(_CASES) + 1
+
+
+def rows(quick: bool) -> Iterator[LatencyRow | LeftOut]:
+    """Measure both: the operator's stops in the first run, the rest when the second is over.
 
     Parameters
     ----------
@@ -59,12 +66,12 @@ def rows(quick: bool) -> list[LatencyRow]:
         quiet_library()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neuroloop-bench-")))
         full = measure(config, folder / "full", kind="pipeline", n_events=n_events, n_stops=n_stops, seed=11)
+        ours, note = full.series(), _note(full)
+        yield _row("operator's stop to output off", ours["stop"], None, "request on the socket to the edge")
         null = measure(config, folder / "null", kind="null", n_events=n_events, n_stops=0, seed=12)
-    note = _note(full)
-    ours, theirs = full.series(), null.series()
-    table = [_row(case, ours[key], theirs[key], note) for key, case in _CASES]
-    table.append(_row("operator's stop to output off", ours["stop"], None, "request on the socket to the edge"))
-    return [row for row in table if row is not None]
+    theirs = null.series()
+    for key, case in _CASES:
+        yield _row(case, ours[key], theirs[key], note)
 
 
 def _note(full: Measured) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.distribution import LatencyRow, percentiles
+from benchmarks.measure import LeftOut
 from benchmarks.session import bench_stream, sending
 from config.live import ProcessSettings
 from stream.runner.placement import plan_placement
@@ -61,8 +61,8 @@ PEERS = (
 )
 
 
-def _read(peer: Peer, source_id: str, n_samples: int, base_ns: int) -> NDArray[np.int64] | None:
-    """Return one segment of latencies in nanoseconds, nothing if the peer fails."""
+def _read(peer: Peer, source_id: str, n_samples: int, base_ns: int) -> NDArray[np.int64] | str:
+    """Return one segment of latencies in nanoseconds, or why there is none."""
     with tempfile.TemporaryDirectory(prefix="neuroloop-peer-") as folder:
         path = Path(folder) / "latency.npy"
         script = Path(__file__).with_name(peer.script)
@@ -73,28 +73,27 @@ def _read(peer: Peer, source_id: str, n_samples: int, base_ns: int) -> NDArray[n
         except subprocess.TimeoutExpired:
             failure = [f"no end within {_LIMIT_S:g} s"]
         if not path.exists():
-            print(f"{peer.title}: left out, {' '.join(failure) or 'no result'}", file=sys.stderr)
-            return None
+            return " ".join(failure) or "no result"
         latencies: NDArray[np.int64] = np.load(path)
         return latencies
 
 
-def peer_rows(shapes: Sequence[tuple[int, float]]) -> list[LatencyRow]:
-    """Measure every installed peer as it comes: on all cores, with ordinary priority, receipt only."""
-    rows: list[LatencyRow] = []
+def peer_rows(shapes: Sequence[tuple[int, float]]) -> Iterator[LatencyRow | LeftOut]:
+    """Measure every peer as it comes: on all cores, with ordinary priority, receipt only; a row for each and shape."""
     cores = plan_placement(ProcessSettings()).others
     for n_channels, sfreq in shapes:
         info = bench_stream(n_channels, sfreq)
         with sending(info, cores) as base_ns:
             for peer in PEERS:
+                case = f"{peer.title}, {n_channels} ch, {sfreq:g} Hz, chunk 1"
                 if not peer.python.exists():
-                    print(f"{peer.title}: not installed (python -m benchmarks.peers), left out", file=sys.stderr)
+                    yield LeftOut(TOPIC, case, "not installed (python -m benchmarks.peers)")
                     continue
                 found = [_read(peer, info.source_id, round(_SECONDS * sfreq), base_ns) for _ in range(_N_SEGMENTS)]
-                parts = [one for one in found if one is not None]
-                if parts:
-                    case = f"{peer.title}, {n_channels} ch, {sfreq:g} Hz, chunk 1"
-                    n = sum(map(len, parts))
-                    rows.append(LatencyRow(TOPIC, case, len(parts), n, percentiles(parts), "", None, None, None,
-                                           f"receipt only; load {os.getloadavg()[0]:.1f}"))  # fmt: skip
-    return rows
+                parts = [one for one in found if not isinstance(one, str)]
+                if not parts:
+                    yield LeftOut(TOPIC, case, next(one for one in found if isinstance(one, str)))
+                    continue
+                n = sum(map(len, parts))
+                yield LatencyRow(TOPIC, case, len(parts), n, percentiles(parts), "", None, None, None,
+                                 f"receipt only; load {os.getloadavg()[0]:.1f}")  # fmt: skip

@@ -56,6 +56,8 @@ def test_every_sample_of_both_loops_is_counted_and_decisions_leave(tmp_path) -> 
     bundle = ClassifierSettings(bundle=str(untrained(tmp_path / "bundle", info)))
     with_lstm = Config(name="lstm", source=load_config("monitor", []).source, classifier=bundle)
     both, out = against_bare(with_lstm, info, "LSTM", 3, 0.4)
+    assert isinstance(both, LatencyRow)
+    assert isinstance(out, LatencyRow)
     check_sane(both, 3)
     assert both.n_samples >= 3 * 100
     assert both.theirs is not None
