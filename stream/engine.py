@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 
 from config.source import TimingSettings
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock, StateDict
-from stream.contracts.events import Event, Marker, in_order
+from stream.contracts.events import Event, Marker, Position, in_order
 from stream.contracts.seams import Windowed
 from stream.pipeline import NO_STAGES, Pipeline
 from stream.staleness import POLICIES, Skip
 from stream.tally import Tally
 from stream.timing import Sequencer
-
-_SKIP_POSITION = 2
-"""After gaps and markers of the same sample, before what the stages say."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,7 @@ class Engine:
                     "first_arrival": skip.first_arrival,
                     "first_skipped": first_skipped,
                 },
-                _SKIP_POSITION,
+                Position.SKIP,
             )
             for k, (skip, first_skipped) in enumerate(stale)
         ]

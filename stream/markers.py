@@ -11,12 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
-from stream.contracts.events import Event, Marker
-
-POSITION = 1
-"""Markers come before what the stages say of the same sample."""
-LAST_POSITION = 1000
-"""Those later than the last sample come after everything else; nobody knew of them when it was decided."""
+from stream.contracts.events import Event, Marker, Position
 
 
 class MarkerTrack:
@@ -91,7 +86,7 @@ class MarkerTrack:
         if len(self._used) > 1024:
             del self._used[next(iter(self._used))]
         values = {"label": item[2], "marker_stream": item[3], "marker_time": item[0]}
-        position = POSITION if item[0] <= self._highest else LAST_POSITION
+        position = Position.MARKER if item[0] <= self._highest else Position.LATE_MARKER
         return Event("marker", self._stream, sample, k, time, 0.0, values, position)
 
     def finish(self) -> list[Event]:

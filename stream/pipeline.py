@@ -11,14 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.contracts.chunks import Chunk, StateDict, StreamInfo
-from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding, Marker, in_order
+from stream.contracts.errors import ConfigError
+from stream.contracts.events import (
+    FINDINGS_PER_ROW,
+    MAX_STAGES,
+    Event,
+    Finding,
+    Marker,
+    end_position,
+    in_order,
+    monitor_position,
+    stage_position,
+)
 from stream.contracts.seams import Monitor, Policy, Processor, Reporter, Windowed
 from stream.markers import MarkerTrack
-from stream.watching import LAST_POSITION, Watcher, drift_score, restore, states_of
+from stream.watching import Watcher, drift_score, restore, states_of
 
 INPUT_TAP = "input"
 NO_STAGES: Mapping[str, Windowed] = MappingProxyType({})
-_STAGE_POSITION = 10
 
 
 class StatefulPolicy(Policy, Protocol):
@@ -39,11 +49,6 @@ class StageTimer(Protocol):
     def add(self, stage: int, nanoseconds: int) -> None:
         """Count one call of the stage with this index."""
         ...
-
-
-def stage_position(index: int) -> int:
-    """Return the place in the order of events of the stage with this index."""
-    return _STAGE_POSITION + 2 * index
 
 
 def newest_sample(stages: Sequence[Processor], k: int) -> int:
@@ -90,7 +95,7 @@ class _Findings:
     def finish(self) -> list[Event]:
         """Return the events of what is open after the last sample."""
         return [
-            self._event(one, newest_sample(self._stages, one.row), one.time, LAST_POSITION + self._position)
+            self._event(one, newest_sample(self._stages, one.row), one.time, end_position(self._position))
             for one in self._open()
         ]
 
@@ -123,6 +128,11 @@ class Pipeline:
     timer : StageTimer, optional
     monitors : sequence of Monitor
         Each sees the rows of its tap right behind that stage, and changes none.
+
+    Raises
+    ------
+    ConfigError
+        If there are more stages than the order of events has places for.
     """
 
     def __init__(
@@ -140,6 +150,8 @@ class Pipeline:
         unknown = sorted(set(taps) - {INPUT_TAP, *names})
         if unknown:
             raise ValueError(f"tap must be one of {[INPUT_TAP, *names]!r}, got {unknown[0]!r}")
+        if len(stages) > MAX_STAGES:
+            raise ConfigError(f"stages must be at most {MAX_STAGES}, with the classifier's, got {len(stages)}")
         self.info = info
         self.stages = tuple(stages)
         self._policy = policy
@@ -168,7 +180,7 @@ class Pipeline:
             stream=self.info.name,
             newest_sample=lambda k: newest_sample(before, k),
             delay_s=total_delay_s(before),
-            position=stage_position(len(before) - 1) + 1,
+            position=monitor_position(len(before)),
         )
 
     def _find_reporters(self) -> dict[int, _Findings]:

@@ -9,11 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from stream.contracts.chunks import Chunk, StateDict
-from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding
+from stream.contracts.events import FINDINGS_PER_ROW, Event, Finding, end_position
 from stream.contracts.seams import Monitor
-
-LAST_POSITION = 1_000_000
-"""What is said after the last sample stands behind all that was said at it."""
 
 
 class Watcher:
@@ -58,7 +55,7 @@ class Watcher:
 
     def finish(self) -> list[Event]:
         """Return the ends of what is still going on after the last sample."""
-        return [self._event(one, LAST_POSITION + self._position) for one in self.monitor.open_findings()]
+        return [self._event(one, end_position(self._position)) for one in self.monitor.open_findings()]
 
     def _event(self, finding: Finding, position: int) -> Event:
         values = {

@@ -8,9 +8,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from stream.contracts.errors import NeuroloopError
 
-GATE_POSITION = 500_000
-"""Commands and refusals stand behind all else that is said at a sample, before what is said after the last one."""
-
 
 class DeviceError(NeuroloopError):
     """A stimulator cannot be opened or reached, or cannot be handed a command."""

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +35,63 @@ EventType = Literal[
 ]
 
 
+class Position(IntEnum):
+    """Where an event stands among those of one sample; the one place that says it.
+
+    Events are ordered by (newest raw sample, position, k), live, in replay and on a worker. Each name below is the
+    first of a range (see `position_ranges`); no two ranges meet, so that what two parts of the program say of one
+    sample has one order however they run beside each other. A number here is never changed: it is what the order of
+    every ``events.jsonl`` so far rests on.
+    """
+
+    STREAM = 0
+    """The stream itself: its start, a gap, a jump. All else that is said of the sample presumes it."""
+    MARKER = 1
+    """Markers: what is known of the sample from outside, before anything is computed from it."""
+    SKIP = 2
+    """Rows before this one that waited too long: behind gaps and markers, before what the stages say."""
+    INPUT_MONITOR = 9
+    """Monitors of the raw input, right before the first stage."""
+    STAGE = 10
+    """Stages in their order, two places each: its findings, then the monitors of its output; the policy last."""
+    TOLD = 99
+    """What the source alone knew of the sample, lost or found again, behind all that was computed from it."""
+    LATE_MARKER = 1_000
+    """Markers later than the last sample: nobody knew of them when the rest was decided."""
+    GATE = 500_000
+    """Commands and refusals: behind all that they may rest on."""
+    END = 1_000_000
+    """What was still open after the last sample, added to the place of the stage or monitor that found it."""
+
+
+MAX_STAGES = (Position.TOLD - Position.STAGE - 1) // 2
+"""Stages that a pipeline may have: with the policy behind them all stay before `Position.TOLD`."""
+
+
+def stage_position(index: int) -> int:
+    """Return the position of the stage with this index; that of the policy is one index behind the last stage."""
+    return Position.STAGE + 2 * index
+
+
+def monitor_position(n_stages: int) -> int:
+    """Return the position of the monitors behind so many stages; 0 of them is the raw input."""
+    return stage_position(n_stages - 1) + 1
+
+
+def end_position(position: int) -> int:
+    """Return where the stage or monitor of this position says after the last sample what is still open."""
+    return Position.END + position
+
+
+def position_ranges() -> dict[Position, range]:
+    """Return the positions that belong to each name, in order."""
+    within = range(Position.INPUT_MONITOR, stage_position(MAX_STAGES) + 1)
+    ranges = {one: range(one, one + 1) for one in Position}
+    ranges[Position.STAGE] = range(Position.STAGE, within.stop)
+    ranges[Position.END] = range(end_position(within.start), end_position(within.stop))
+    return ranges
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, with its identity.
@@ -55,7 +113,7 @@ class Event:
     values : mapping
         The type's own numbers; JSON values only.
     position : int
-        Position in the pipeline of what emitted it; orders events of one sample, is not written.
+        Place among the events of one sample (`Position`); is not written.
     """
 
     type: EventType
@@ -65,7 +123,7 @@ class Event:
     time: float
     delay_s: float
     values: Mapping[str, Any] = field(default_factory=dict)
-    position: int = 0
+    position: int = Position.STREAM
 
     @property
     def id(self) -> str:

@@ -16,7 +16,7 @@ from sinks.lsl import LslOutlets
 from stream.app import Built, build, load_classifier
 from stream.contracts.chunks import Chunk, StreamInfo
 from stream.contracts.errors import NeuroloopError, StreamEnded, StreamLost, StreamMismatch
-from stream.contracts.events import Event, Marker
+from stream.contracts.events import Event, Marker, Position
 from stream.engine import Engine
 from stream.latency import DurationLog
 from stream.logs import set_up_logs
@@ -308,7 +308,8 @@ class HotLoop:
         time_s = float(self._newest_stamp[0])
         k = self._told[1] + 1 if self._told[0] == sample else 1  # 0 is the start of the stream
         self._told = (sample, k)
-        self._emit([Event("stream", self._plan.source.info.name, sample, k, time_s, 0.0, {"what": what}, 99)])
+        name = self._plan.source.info.name
+        self._emit([Event("stream", name, sample, k, time_s, 0.0, {"what": what}, Position.TOLD)])
         self._samples.notify()
 
     def _finish(self, markers: LiveMarkers | None) -> None:

@@ -8,8 +8,8 @@ from typing import Literal, cast
 
 from sinks.stimulator.gate.gate import Gate
 from sinks.stimulator.log.audit import LogFile
-from sinks.stimulator.records import GATE_POSITION, GateInput, GateOutput
-from stream.contracts.events import Event
+from sinks.stimulator.records import GateInput, GateOutput
+from stream.contracts.events import Event, Position
 
 
 def event_of(output: GateOutput) -> Event:
@@ -24,7 +24,7 @@ def event_of(output: GateOutput) -> Event:
         math.nan if time is None else time,
         place["delay_s"],
         output.values,
-        GATE_POSITION,
+        Position.GATE,
     )
 
 

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stream.contracts.events import Event, Marker
+from stream.contracts.events import Event, Marker, Position
 from stream.staleness import Skip, skips_of
 
 _TOLD = frozenset({"lost", "found"})
-_TOLD_POSITION = 99
 
 
 class Arrival(NamedTuple):
@@ -92,7 +91,7 @@ def script_of(stream: str, arrivals: Iterable[Arrival], records: Sequence[Mappin
     """
     told = [
         Event("stream", stream, record["sample"], _last_number(record["id"]), _time(record), 0.0,
-              {"what": record["what"]}, _TOLD_POSITION)
+              {"what": record["what"]}, Position.TOLD)
         for record in records
         if record.get("type") == "stream" and record.get("what") in _TOLD and record.get("stream") == stream
     ]  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sinks.stimulator.gate.machine import STATES
-from sinks.stimulator.records import GATE_POSITION, GateOutput
-from stream.contracts.events import Event, encode
+from sinks.stimulator.records import GateOutput
+from stream.contracts.events import Event, Position, encode
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, row, settings, setup_of
 from tests.sinks.stimulator.test_gate import QUICK, interlocked
 from tests.sinks.stimulator.test_machine import INPUTS, feed, in_state
@@ -27,7 +27,7 @@ def event_of(one: GateOutput) -> dict[str, Any]:
     place = one.event
     time = float("nan") if place["time"] is None else place["time"]
     kind: Any = one.kind
-    made = Event(kind, place["stream"], place["sample"], place["k"], time, place["delay_s"], one.values, GATE_POSITION)
+    made = Event(kind, place["stream"], place["sample"], place["k"], time, place["delay_s"], one.values, Position.GATE)
     return dict(json.loads(encode({**made.identity(), **DELIVERY})))
 
 
