@@ -74,7 +74,7 @@ def frames_of(info: StreamInfo, block: RawBlock, frame_ms: float) -> list[Frame]
     rows = max(1, round(frame_ms * 1e-3 * info.sfreq))
     made: list[Frame] = []
     for start in range(0, len(block.timestamps), rows):
-        part = RawBlock(block.data[start : start + rows], block.timestamps[start : start + rows])
+        part = block.rows(start, start + rows)
         made += frames_of_block(
             part, stream=info.source_id, first_sample=start, counts="received", sfreq=info.sfreq, session=1
         )

@@ -26,8 +26,9 @@ from config.live import MetricsSettings
 from sinks.metrics import RunCollector
 from sinks.metrics_server import Health, serve
 from stream.contracts.chunks import StreamInfo
+from stream.contracts.sharing import LATENCY_BOUNDS_S
 from stream.runner.processes import ProcessUse
-from stream.runner.shared import LATENCY_BOUNDS_S, Shared
+from stream.runner.shared import Shared
 
 N_SCRAPES = 20
 CLASSES = ("rest", "alpha", "seizure")

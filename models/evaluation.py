@@ -15,10 +15,10 @@ from models.classifier import LstmClassifier
 from models.datasets.epileptic import INFO, Recordings, read_epileptic
 from models.metrics import report_figures
 from models.training.split import ids_hash
-from models.training.streams import StageBuilder, newest_raw, plain_chunk, run_stages
+from models.training.streams import StageBuilder, plain_chunk, run_stages
 from stream.contracts.chunks import Chunk, FloatArray
 from stream.contracts.errors import BundleError, RecordingError
-from stream.contracts.seams import Processor
+from stream.contracts.seams import Processor, newest_sample
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"
 
@@ -38,7 +38,7 @@ class BundleChain:
 
     def end(self, decision: int) -> int:
         """Return the newest raw sample of a decision."""
-        return newest_raw(self._chain, decision)
+        return newest_sample(self._chain, decision)
 
 
 def evaluate(bundle_dir: Path, data: Path, out: Path, *, build_stages: StageBuilder) -> dict[str, Any]:

@@ -17,12 +17,11 @@ import numpy as np
 import pylsl
 
 from sinks.run_folder import event_line
-from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.chunks import MONITORING_ID, Chunk, StreamInfo
 from stream.contracts.events import Event
 
 logger = logging.getLogger("neuroloop.lsl")
 
-MONITORING_ID = "neuroloop-monitoring-"
 STATES = "states"
 DEFAULT_EVENTS = frozenset({"state", "command", "refusal", "drift", "gap", "artifact", "stream", "skip"})
 # liblsl takes a stamp of 0 for "now" and of -1 for "the one after the last"

@@ -27,9 +27,8 @@ import numpy as np
 from config.live import RecorderSettings
 from sinks.xdf_stream import ChannelFormat, XdfStream
 from sinks.xdf_writer import XdfWriter
-from stream.contracts.chunks import Chunk, FloatArray, StreamInfo
+from stream.contracts.chunks import MONITORING_ID, Chunk, FloatArray, StreamInfo
 
-MONITORING_ID = "neuroloop-monitoring-"
 COUNTER_CHANNEL, VALID_CHANNEL = "sample_number", "valid"
 RETRY_S = 5.0
 RESERVE_BYTES = 1 << 20

@@ -22,9 +22,9 @@ from processors.registry import build_stage
 from stream.contracts.chunks import Chunk, StreamInfo
 from stream.contracts.errors import ConfigError
 from stream.contracts.events import stage_position
-from stream.contracts.seams import Processor
+from stream.contracts.seams import Processor, newest_sample
 from stream.monitors import build_monitors, describe, tap_of
-from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, newest_sample, total_delay_s
+from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, total_delay_s
 
 _SAME_CHANNELS = (FilterSettings, ReferenceSettings, ZScoreSettings, ArtifactSettings)
 """Stages that hand on the channels they get, whatever their settings."""

@@ -113,17 +113,8 @@ class Engine:
 
     def push_late(self, block: RawBlock, skip: Skip) -> list[Event]:
         """Process what a source handed over, whose first rows ``skip`` is about."""
-        numbers, valid = block.sample_numbers, block.valid
-        stale, rest = slice(0, skip.n), slice(skip.n, None)
-        events: list[Event] = []
-        for part, push in ((stale, lambda one: self.push_stale(one, skip)), (rest, self.push_block)):
-            piece = RawBlock(
-                block.data[part],
-                block.timestamps[part],
-                None if numbers is None else numbers[part],
-                None if valid is None else valid[part],
-            )
-            events.extend(push(piece))
+        events = self.push_stale(block.rows(0, skip.n), skip)
+        events.extend(self.push_block(block.rows(skip.n)))
         return events
 
     def push_stale(self, block: RawBlock, skip: Skip) -> list[Event]:

@@ -23,7 +23,7 @@ from stream.contracts.events import (
     monitor_position,
     stage_position,
 )
-from stream.contracts.seams import Monitor, Policy, Processor, Reporter, Windowed
+from stream.contracts.seams import Monitor, Policy, Processor, Reporter, Windowed, newest_sample
 from stream.markers import MarkerTrack
 from stream.watching import Watcher, drift_score, restore, states_of
 
@@ -49,13 +49,6 @@ class StageTimer(Protocol):
     def add(self, stage: int, nanoseconds: int) -> None:
         """Count one call of the stage with this index."""
         ...
-
-
-def newest_sample(stages: Sequence[Processor], k: int) -> int:
-    """Return the index of the newest raw sample that row ``k`` behind these stages used."""
-    for stage in reversed(stages):
-        k = stage.newest_input(k)
-    return k
 
 
 def total_delay_s(stages: Sequence[Processor]) -> float:

@@ -40,7 +40,7 @@ class ScriptedEngine:
         while start < n_rows:
             self._take_markers()
             n_piece = min(n_rows - start, self._next_cut() - self._n_rows)
-            piece = _rows(block, start, start + n_piece)
+            piece = block.rows(start, start + n_piece)
             skip = self._skip()
             self._hold(self._engine.push_block(piece) if skip is None else self._engine.push_stale(piece, skip))
             start += n_piece
@@ -106,10 +106,3 @@ class ScriptedEngine:
         due = [event for _, _, event in self._held[:n_due]]
         del self._held[:n_due]
         return due
-
-
-def _rows(block: RawBlock, start: int, stop: int) -> RawBlock:
-    part = slice(start, stop)
-    numbers = None if block.sample_numbers is None else block.sample_numbers[part]
-    valid = None if block.valid is None else block.valid[part]
-    return RawBlock(block.data[part], block.timestamps[part], numbers, valid)

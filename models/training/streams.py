@@ -11,7 +11,7 @@ from config.stages import StageSettings
 from models.training.windows import Float32Array, IntArray, TrainingWindows
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
 from stream.contracts.errors import RecordingError
-from stream.contracts.seams import Processor
+from stream.contracts.seams import Processor, newest_sample
 
 StageBuilder = Callable[[tuple[StageSettings, ...], StreamInfo], list[Processor]]
 """Makes the stages of a chain for a stream; handed in by whoever may import them."""
@@ -74,13 +74,6 @@ def run_stages(stages: Sequence[Processor], chunk: Chunk) -> Chunk:
     return chunk
 
 
-def newest_raw(stages: Sequence[Processor], row: int) -> int:
-    """Return the newest raw sample that a feature row used."""
-    for stage in reversed(stages):
-        row = stage.newest_input(row)
-    return row
-
-
 def cut_windows(
     streams: Sequence[LabelledStream],
     stage_settings: tuple[StageSettings, ...],
@@ -127,8 +120,8 @@ def cut_windows(
         n_starts = len(output) - window_samples + 1
         if n_starts <= 0:
             continue
-        newest = np.array([newest_raw(chain, first + row) for row in range(len(output))], np.int64)
-        kept = _kept(stream.labels, output.valid, newest, newest_raw(chain, 0), window_samples)
+        newest = np.array([newest_sample(chain, first + row) for row in range(len(output))], np.int64)
+        kept = _kept(stream.labels, output.valid, newest, newest_sample(chain, 0), window_samples)
         earliest, latest = _constant_stretch(kept)
         starts = np.arange(-first % hop_samples, n_starts, hop_samples, dtype=np.int64)
         starts = starts[kept[starts] >= 0]

@@ -24,7 +24,7 @@ import pylsl
 from config.kafka import KafkaSettings
 from stream.bridge.books import BridgeBooks
 from stream.bridge.letters import LetterBox
-from stream.contracts.chunks import RawBlock
+from stream.contracts.chunks import MONITORING_ID, RawBlock
 from stream.contracts.errors import BrokerError, StreamEnded
 from stream.contracts.events import Marker
 from stream.sources.kafka.link import NO_MARKER
@@ -32,7 +32,6 @@ from stream.sources.kafka.markers import KafkaMarkers
 from stream.sources.kafka.source import KafkaSource
 from stream.sources.lsl.description import make_lsl_info, make_marker_info
 from stream.sources.lsl.stamps import sendable
-from stream.sources.stream_description import MONITORING_ID
 
 _log = logging.getLogger("neuroloop.bridge")
 RELAY_ID = f"{MONITORING_ID}relay-"

@@ -18,6 +18,10 @@ BoolArray = NDArray[np.bool_]
 StateDict = dict[str, NDArray[Any]]
 
 
+MONITORING_ID = "neuroloop-monitoring-"
+"""How the ``source_id`` of every stream begins that only tells what a pipeline does; none is taken for an input."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
     """Describe one stream of one rate.
@@ -147,3 +151,13 @@ class RawBlock(NamedTuple):
     timestamps: FloatArray
     sample_numbers: NDArray[np.int64] | None = None
     valid: BoolArray | None = None
+
+    def rows(self, start: int, stop: int | None = None) -> RawBlock:
+        """Return rows ``start:stop`` (local indices, to the end without ``stop``) as views."""
+        part = slice(start, stop)
+        return RawBlock(
+            self.data[part],
+            self.timestamps[part],
+            None if self.sample_numbers is None else self.sample_numbers[part],
+            None if self.valid is None else self.valid[part],
+        )

@@ -107,6 +107,13 @@ class Processor(Protocol):
         ...
 
 
+def newest_sample(stages: Sequence[Processor], k: int) -> int:
+    """Return the index of the newest raw sample that row ``k`` behind these stages used."""
+    for stage in reversed(stages):
+        k = stage.newest_input(k)
+    return k
+
+
 @runtime_checkable
 class Reporter(Protocol):
     """What a `Processor` has besides when it has something to say; the pipeline makes events of it."""

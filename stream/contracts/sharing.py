@@ -114,6 +114,10 @@ class EventReader(Protocol):
         ...
 
 
+LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
+"""Upper bounds of the buckets of every latency: 10 us to 0.66 s; one more bucket takes what lies above."""
+
+
 @dataclass(frozen=True, slots=True)
 class CounterSpec:
     """One named array of a counter block.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sinks.kafka.counters import COUNTER_SPECS
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.events import Event, encode
-from stream.contracts.sharing import CounterSpec
+from stream.contracts.sharing import LATENCY_BOUNDS_S, CounterSpec
 from stream.latency import N_BUCKETS, LatencyTable
 from stream.ring.bell import Bell
 from stream.ring.counters import CounterBlock
@@ -25,8 +25,6 @@ from stream.runner.stimulating.link import StimulationLink
 
 READER = "cold"
 PUBLISHER = "publisher"
-LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
-"""10 us to 0.66 s, then infinity."""
 _EVENT_BYTES_PER_S = 64 * 1024
 _HEADER = struct.Struct("<qiiqqd")
 _IDENTITY = frozenset({"id", "type", "stream", "sample", "time", "delay_s"})

@@ -33,6 +33,7 @@ class RecordingSource:
 
     def __init__(self, stream: RecordedStream, *, chunking: str | None = None) -> None:
         self._stream = stream
+        self._rows = RawBlock(stream.data, stream.timestamps, stream.sample_numbers, stream.valid)
         self._next = 0
         self._block, self._random = _parse_chunking(chunking)
 
@@ -63,11 +64,8 @@ class RecordingSource:
         if self._next >= stream.n_samples:
             raise StreamEnded(f"recorded stream {stream.info.name!r} is over after {stream.n_samples} samples")
         size = self._block if self._random is None else int(self._random.integers(0, _LARGEST_RANDOM + 1))
-        part = slice(self._next, min(self._next + size, stream.n_samples))
-        self._next = part.stop
-        numbers = None if stream.sample_numbers is None else stream.sample_numbers[part]
-        valid = None if stream.valid is None else stream.valid[part]
-        return RawBlock(stream.data[part], stream.timestamps[part], numbers, valid)
+        start, self._next = self._next, min(self._next + size, stream.n_samples)
+        return self._rows.rows(start, self._next)
 
     def close(self) -> None:
         """Release nothing: the recording is in memory."""

@@ -12,8 +12,6 @@ from stream.contracts.chunks import StreamInfo
 from stream.sources.channel_types import normal_channel_type
 from stream.sources.units import normal_unit
 
-MONITORING_ID = "neuroloop-monitoring-"
-"""How the ``source_id`` of every stream begins that only tells what a pipeline does."""
 _NAME_TAGS = ("label", "name", "id")
 _UNIT_TAGS = ("unit", "units", "scale")
 _TYPE_TAGS = ("type", "kind")

@@ -6,8 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))
-"""10 us to 0.65 s; the last bucket takes what lies above."""
+from stream.contracts.sharing import LATENCY_BOUNDS_S
 
 
 class Durations:

@@ -247,9 +247,8 @@ def _send(producer: Producer, topics: Topics, streams: Sequence[Stream], stop: t
         wait_s = min(start + rows, n_total) / sfreq - (time.perf_counter() - begin)
         if wait_s > 0 and stop.wait(wait_s):
             return
-        part = slice(start, start + rows)
         for one in streams:
-            block = RawBlock(one.block.data[part], one.block.timestamps[part])
+            block = one.block.rows(start, start + rows)
             for frame in frames_of_block(
                 block, stream=one.key, first_sample=start, counts="received", sfreq=sfreq, session=_SESSION
             ):

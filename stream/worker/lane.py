@@ -367,16 +367,16 @@ class Lane:
 
 def _rows(frame: Frame, start: int, stop: int) -> RawBlock:
     """Return some rows of a frame; float64 data are a view, which the sequencer copies anyway."""
-    data, timestamps, numbers, valid = frame.data, frame.timestamps, frame.sample_numbers, frame.valid
+    numbers = frame.sample_numbers
     if frame.counts == "samples":
         numbers = np.arange(frame.first_sample, frame.next_sample, dtype=np.int64)
-    if start > 0 or stop < len(timestamps):
-        part = slice(start, stop)
-        data, timestamps = data[part], timestamps[part]
-        numbers, valid = None if numbers is None else numbers[part], None if valid is None else valid[part]
+    block = RawBlock(frame.data, frame.timestamps, numbers, frame.valid)
+    if start > 0 or stop < len(frame.timestamps):
+        block = block.rows(start, stop)
+    data = block.data
     if data.dtype != np.float64 or not (data.flags.c_contiguous and data.flags.aligned):
-        data = np.require(data, np.float64, ["C", "A"])
-    return RawBlock(data, timestamps, numbers, valid)
+        block = block._replace(data=np.require(data, np.float64, ["C", "A"]))
+    return block
 
 
 Factory = Callable[[StreamDescription, int, Snapshot | None], Lane]

@@ -23,10 +23,11 @@ from stream.app import load_classifier
 from stream.contracts.brokers import why_away
 from stream.contracts.chunks import StreamInfo
 from stream.contracts.errors import BrokerError, ConfigError, NeuroloopError
+from stream.contracts.sharing import LATENCY_BOUNDS_S
 from stream.runner.warming import warm_up
 from stream.sources.simulator import Simulator
 from stream.worker.changelog import prepare_topics
-from stream.worker.counts import LATENCY_BOUNDS_S, WorkerCounts
+from stream.worker.counts import WorkerCounts
 from stream.worker.errors import words
 from stream.worker.group import Group
 from stream.worker.runtime import WorkerRuntime

@@ -69,11 +69,8 @@ class Sent:
         made: list[Frame] = []
         n = len(block.timestamps)
         for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            numbers = None if block.sample_numbers is None else block.sample_numbers[part]
-            valid = None if block.valid is None else block.valid[part]
             made += frames_of_block(
-                RawBlock(block.data[part], block.timestamps[part], numbers, valid),
+                block.rows(start, start + rows),
                 stream=self.key, first_sample=start, counts="received", sfreq=self.info.sfreq, session=SESSION,
             )  # fmt: skip
         made.append(

@@ -11,13 +11,11 @@ import numpy as np
 import pylsl
 import pytest
 
-from sinks import lsl as sink_module
 from sinks.lsl import LslOutlets
 from sinks.run_folder import event_line
 from stream.contracts.chunks import StreamInfo, make_chunk
 from stream.contracts.events import Event
 from stream.contracts.seams import Sink
-from stream.sources.lsl import network
 from stream.sources.lsl.description import describe
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 
@@ -169,7 +167,3 @@ def test_names_that_would_collide_are_refused() -> None:
         LslOutlets("collide", stream="cap", taps={"states": FILTERED})
     with pytest.raises(ValueError, match=r"classifier must be one of the taps \(filter\), got 'lstm'"):
         LslOutlets("collide", stream="cap", taps={"filter": FILTERED}, classifier="lstm")
-
-
-def test_sender_and_reader_agree_on_what_marks_a_monitoring_outlet() -> None:
-    assert sink_module.MONITORING_ID == network.MONITORING_ID

@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.worker_metrics import WorkerCollector
-from stream.worker.counts import LATENCY_BOUNDS_S, WorkerCounts
+from stream.contracts.sharing import LATENCY_BOUNDS_S
+from stream.worker.counts import WorkerCounts
 
 
 def scraped(counts: WorkerCounts, score: float | None = None) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -55,10 +55,6 @@ def signal(n: int = 900, seed: int = 5) -> RawBlock:
     return RawBlock(data, 10.0 + cells / 100.0)
 
 
-def cut(block: RawBlock, start: int, stop: int) -> RawBlock:
-    return RawBlock(block.data[start:stop], block.timestamps[start:stop])
-
-
 @pytest.mark.parametrize("policy", ["skip_to_newest", "refuse"])
 def test_only_what_is_beyond_the_limit_is_too_old(policy: Policy) -> None:
     staleness = Staleness(SourceSettings(staleness=policy, max_backlog_s=0.5), 100.0)
@@ -75,8 +71,8 @@ def test_nothing_is_too_old_by_default_or_without_a_rate() -> None:
 def test_skipped_samples_are_numbered_and_counted_but_not_processed() -> None:
     rows, block = Rows(), signal(300)
     subject = engine(rows)
-    subject.push_block(cut(block, 0, 50))
-    events = subject.push_late(cut(block, 50, 180), Skip(50, 100, "skip_to_newest"))
+    subject.push_block(block.rows(0, 50))
+    events = subject.push_late(block.rows(50, 180), Skip(50, 100, "skip_to_newest"))
     assert [line[0] for line in rows.lines] == [*range(50), *range(150, 180)]
     assert [event.id for event in events] == ["amp/skip/150/0"]
     assert events[0].values == {"policy": "skip_to_newest", "n": 100, "first_arrival": 50, "first_skipped": 50}
@@ -85,16 +81,16 @@ def test_skipped_samples_are_numbered_and_counted_but_not_processed() -> None:
     assert (books.received, books.processed, books.counted["skipped"]) == (180, 80, 100)
     fresh = Rows()
     anew = engine(fresh)
-    anew.push_block(cut(block, 150, 180))
+    anew.push_block(block.rows(150, 180))
     assert [line[1] for line in fresh.lines] == [line[1] for line in rows.lines[50:]]  # stages began anew
 
 
 def test_refused_samples_are_processed_and_flagged() -> None:
     rows, plain, block = Rows(), Rows(), signal(190)
     subject = engine(rows, "input")
-    subject.push_block(cut(block, 0, 50))
-    events = subject.push_late(cut(block, 50, 180), Skip(50, 100, "refuse"))
-    engine(plain, "input").push_block(cut(block, 0, 180))
+    subject.push_block(block.rows(0, 50))
+    events = subject.push_late(block.rows(50, 180), Skip(50, 100, "refuse"))
+    engine(plain, "input").push_block(block.rows(0, 180))
     assert [line[:2] for line in rows.lines] == [line[:2] for line in plain.lines]
     assert not any(line[2] for line in rows.lines[50:150])
     assert all(line[2] for line in plain.lines)
@@ -133,7 +129,7 @@ def test_a_replay_that_is_told_the_same_gives_the_same_events(
         taken += len(due)
         subject.add_markers([one.marker for one in due])
         skip = next((one for one in decisions if one.first_arrival == begin), None)
-        piece = cut(block, begin, end)
+        piece = block.rows(begin, end)
         live += subject.push_block(piece) if skip is None else subject.push_late(piece, skip)
     arrivals[taken:] = [one._replace(n_before=900) for one in arrivals[taken:]]
     subject.add_markers([one.marker for one in arrivals[taken:]])
@@ -145,7 +141,7 @@ def test_a_replay_that_is_told_the_same_gives_the_same_events(
     told: list[Event] = []
     at = k = 0
     while at < 900:
-        told += replay.push(cut(block, at, at + cuts[k % len(cuts)]))
+        told += replay.push(block.rows(at, at + cuts[k % len(cuts)]))
         at, k = at + cuts[k % len(cuts)], k + 1
     told += replay.finish()
     assert replay_rows.lines == live_rows.lines

@@ -11,12 +11,11 @@ from typing import Any
 import pylsl
 from pylsl.lib import fmt2string
 
+from stream.contracts.chunks import MONITORING_ID
 from stream.contracts.errors import StreamLost, StreamMismatch
-from stream.sources import stream_description
 
 SETTLE_S = 0.75
 """After the first answer others are waited for this long: a little more than the half second between two questions."""
-MONITORING_ID = stream_description.MONITORING_ID
 _POLL_S = 0.01
 _MARKER_TYPE = re.compile(r"marker|event|trigger|stim|annotation", re.IGNORECASE)
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
+from stream.contracts.chunks import MONITORING_ID, BoolArray, FloatArray, StreamInfo
 from stream.contracts.errors import RecordingError, StreamMismatch
 from stream.contracts.events import Marker
 from stream.sources.channel_types import is_eeg_like, preference
 from stream.sources.recordings.run_script import RunScript
-from stream.sources.stream_description import MONITORING_ID
 
 
 @dataclass(frozen=True, eq=False)

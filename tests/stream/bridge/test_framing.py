@@ -24,11 +24,6 @@ def rows(n: int, *, seed: int = 3, numbered: bool = False) -> RawBlock:
     return RawBlock(data, stamps, np.arange(100, 100 + n) if numbered else None)
 
 
-def part(block: RawBlock, begin: int, end: int) -> RawBlock:
-    numbers = block.sample_numbers
-    return RawBlock(block.data[begin:end], block.timestamps[begin:end], None if numbers is None else numbers[begin:end])
-
-
 def over_the_wire(frames: list[Frame]) -> RawBlock:
     """Return the rows of frames that were written and read again; their indices must join."""
     read = [decode_frame(encode_frame(frame)) for frame in frames]
@@ -53,7 +48,7 @@ def test_rows_survive_to_the_bit_however_they_come_and_go(cuts: list[int], takes
     frames: list[Frame] = []
     for index, (begin, end) in enumerate(zip([0, *cuts], [*cuts, 300], strict=True)):
         if begin < end:
-            one.add(part(block, begin, end), now=0.0)
+            one.add(block.rows(begin, end), now=0.0)
         if index in takes:
             frames += one.take()
     frames += one.take()

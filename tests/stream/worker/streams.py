@@ -76,7 +76,7 @@ def frames(block: RawBlock, info: StreamInfo, *, rows: int, session: int = 1) ->
     n = len(block.timestamps)
     made = []
     for start in range(0, n, rows):
-        part = RawBlock(block.data[start : start + rows], block.timestamps[start : start + rows])
+        part = block.rows(start, start + rows)
         made += list(
             frames_of_block(
                 part, stream=info.source_id, first_sample=start, counts="received", sfreq=info.sfreq, session=session
