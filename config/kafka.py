@@ -132,7 +132,7 @@ class KafkaSettings(Settings):
 
         Raises
         ------
-        ConfigFaults
+        ConfigError
             If it is not there.
         """
         return read_secret("kafka.password", file=self.password_file, env=self.password_env)
@@ -142,7 +142,7 @@ class KafkaSettings(Settings):
 
         Raises
         ------
-        ConfigFaults
+        ConfigError
             If it is not there.
         """
         return read_secret("kafka.tls_key_password", file=self.tls_key_password_file, env=self.tls_key_password_env)

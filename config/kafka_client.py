@@ -7,6 +7,7 @@ import ssl
 from functools import lru_cache
 from typing import Any
 
+from config.errors import ConfigError
 from config.kafka import KafkaSettings
 from config.secrets import Masked, read_secret
 
@@ -21,7 +22,7 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If a password is not where the settings say, or a file for TLS does not serve.
     """
     arguments: dict[str, Any] = {
@@ -98,7 +99,7 @@ def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If a file cannot be read, or does not hold what it should.
     """
     if not settings.security.endswith("SSL"):
@@ -122,8 +123,6 @@ def _load(
     password_file: str | None,
     password_env: str | None,
 ) -> ssl.SSLContext:
-    from config.loading import ConfigFaults  # which imports the settings that this uses
-
     for name, file in (("tls_ca", ca), ("tls_certificate", certificate), ("tls_key", key)):
         _check_file(name, file)
     context = ssl.create_default_context(cafile=_path(ca))
@@ -150,14 +149,12 @@ def _load(
         else:
             kind = "file" if password_env is None else "env"
             fault = f"tls_key_password_{kind} must open kafka.tls_key {key!r}, got another password"
-        raise ConfigFaults([f"kafka.{fault}"]) from error
+        raise ConfigError(f"kafka.{fault}") from error
     return context
 
 
 def _check_file(name: str, file: str | None) -> None:
     """Refuse a file that cannot be read, or has no certificate where there should be one."""
-    from config.loading import ConfigFaults
-
     path = _path(file)
     if path is None:
         return
@@ -167,10 +164,10 @@ def _check_file(name: str, file: str | None) -> None:
         if name != "tls_key":
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError as error:
-        raise ConfigFaults([f"kafka.{name} must be a file with certificates in PEM, got {file!r}"]) from error
+        raise ConfigError(f"kafka.{name} must be a file with certificates in PEM, got {file!r}") from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigFaults([f"kafka.{name} must be a file that can be read, got {file!r}: {why}"]) from error
+        raise ConfigError(f"kafka.{name} must be a file that can be read, got {file!r}: {why}") from error
 
 
 def _path(file: str | None) -> str | None:

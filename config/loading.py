@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from config.errors import ConfigError
 from config.settings import Settings
 from config.source import KIND_KEYS
 from config.tree import Config
@@ -38,14 +39,6 @@ _Position = tuple[str | int, ...]
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
-class ConfigFaults(ValueError):
-    """A configuration is wrong; ``faults`` has one line per fault."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(faults))
-
-
 @dataclass(frozen=True)
 class _Document:
     """A YAML file as plain values, with the line of every key."""
@@ -66,7 +59,7 @@ def find_config(name_or_path: str) -> Path:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If it is neither.
     """
     if name_or_path in preset_names():
@@ -75,7 +68,7 @@ def find_config(name_or_path: str) -> Path:
     if path.is_file():
         return path
     presets = ", ".join(preset_names())
-    raise ConfigFaults([f"config must be a preset ({presets}) or the path of a YAML file, got {name_or_path!r}"])
+    raise ConfigError(f"config must be a preset ({presets}) or the path of a YAML file, got {name_or_path!r}")
 
 
 def _walk(node: yaml.Node, at: _Position, lines: dict[_Position, int], faults: list[str], label: str) -> None:
@@ -113,33 +106,33 @@ def _read(path: Path) -> _Document:
     try:
         raw = path.read_bytes()
         if len(raw) > _MAX_BYTES:
-            raise ConfigFaults([f"{label} must be at most {_MAX_BYTES} bytes, got {len(raw)}"])
+            raise ConfigError(f"{label} must be at most {_MAX_BYTES} bytes, got {len(raw)}")
         text = raw.decode("utf-8")
         if path.suffix == ".json":
             text = text.replace("\t", " ")  # JSON has tabs between tokens only, where YAML has none
         if _has_alias(text):
-            raise ConfigFaults([f"{label} must be without YAML aliases, got one"])
+            raise ConfigError(f"{label} must be without YAML aliases, got one")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except OSError as error:
-        raise ConfigFaults([f"{label} must be a readable file, got {error.strerror}"]) from error
+        raise ConfigError(f"{label} must be a readable file, got {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigFaults([f"{label} must be UTF-8 text, got byte {error.object[error.start]:#x}"]) from error
+        raise ConfigError(f"{label} must be UTF-8 text, got byte {error.object[error.start]:#x}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigFaults([f"{label}:{line}: file must be valid YAML, got: {error.problem}"]) from error
+        raise ConfigError(f"{label}:{line}: file must be valid YAML, got: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, ConfigFaults):
+        if isinstance(error, ConfigError):
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigFaults([f"{label}: file must be valid YAML, got: {first}"]) from error
+        raise ConfigError(f"{label}: file must be valid YAML, got: {first}") from error
     if not isinstance(values, dict) or node is None:
-        raise ConfigFaults([f"{label}:1: file must be a mapping of settings, got {type(values).__name__}"])
+        raise ConfigError(f"{label}:1: file must be a mapping of settings, got {type(values).__name__}")
     lines: dict[_Position, int] = {}
     faults: list[str] = []
     _walk(node, (), lines, faults, label)
     if faults:
-        raise ConfigFaults(faults)
+        raise ConfigError(*faults)
     return _Document(label, values, lines, path.resolve().parent)
 
 
@@ -153,7 +146,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_P
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If one is not of that form or names a place that cannot exist.
     """
     origin: dict[_Position, str] = {}
@@ -161,11 +154,11 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_P
         key, found, text = override.partition("=")
         parts = key.strip().split(".")
         if not found or not all(parts):
-            raise ConfigFaults([f"--set must be KEY=VALUE with a dotted key, got {override!r}"])
+            raise ConfigError(f"--set must be KEY=VALUE with a dotted key, got {override!r}")
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigFaults([f"--set {key} must have a YAML value, got {text!r}"]) from error
+            raise ConfigError(f"--set {key} must have a YAML value, got {text!r}") from error
         position: list[str | int] = []
         here: Any = values
         for depth, part in enumerate(parts):
@@ -174,10 +167,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_P
             if isinstance(here, list):
                 if not part.isdigit() or int(part) >= len(here):
                     rule = f"an index below {len(here)} in {_dotted(position)}"
-                    raise ConfigFaults([f"--set {key} must name {rule}, got {part!r}"])
+                    raise ConfigError(f"--set {key} must name {rule}, got {part!r}")
                 step = int(part)
             elif not isinstance(here, dict):
-                raise ConfigFaults([f"--set {key} must name a setting, got {_dotted(position)!r}, which is a value"])
+                raise ConfigError(f"--set {key} must name a setting, got {_dotted(position)!r}, which is a value")
             position.append(step)
             if last:
                 here[step] = value
@@ -255,7 +248,7 @@ def parse(
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With every fault, each with its place.
     """
     return _validate(Config, values, label=label, lines=lines or {}, origin=origin or {})
@@ -266,7 +259,7 @@ def load_settings(path: Path, model: type[_Settings]) -> _Settings:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With every fault, each with its file and line.
     """
     document = _read(path)
@@ -296,7 +289,7 @@ def _validate(
                 continue  # its entries are at fault, each named by itself
             place = _place(position, label, lines, origin)
             faults.append(place + _sentence(finding, _dotted(position)))
-        raise ConfigFaults(faults) from error
+        raise ConfigError(*faults) from error
 
 
 def _drop_other_kinds(values: dict[str, Any], origin: Mapping[_Position, str]) -> None:
@@ -355,7 +348,7 @@ def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With every fault, each with its file and line.
     """
     document = _read(find_config(name_or_path))

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from config.loading import ConfigFaults, load_settings
+from config.errors import ConfigError
+from config.loading import load_settings
 from config.settings import Settings
 from config.stimulation import (
     UNKNOWN_STATE,
@@ -47,7 +48,7 @@ def find_table(name_or_path: str) -> Path:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If it is neither.
     """
     if name_or_path in table_names():
@@ -56,7 +57,7 @@ def find_table(name_or_path: str) -> Path:
     if path.is_file():
         return path
     rule = f"a shipped table ({', '.join(table_names())}) or the path of a YAML or JSON file"
-    raise ConfigFaults([f"stimulation.table_file must be {rule}, got {name_or_path!r}"])
+    raise ConfigError(f"stimulation.table_file must be {rule}, got {name_or_path!r}")
 
 
 def load_table(name_or_path: str) -> TableSettings:
@@ -64,7 +65,7 @@ def load_table(name_or_path: str) -> TableSettings:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With every fault, each with its file and line.
     """
     return load_settings(find_table(name_or_path), TableSettings)
@@ -106,12 +107,12 @@ def rows_of(settings: StimulationSettings) -> tuple[RecommendationSettings, ...]
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If the table file has faults, or rows that the device cannot tell apart.
     """
     if settings.table is not None:
         return settings.table
     rows = load_table(str(settings.table_file)).states
     if faults := trigger_box_faults(settings, rows):
-        raise ConfigFaults([f"stimulation.{fault}" for fault in faults])
+        raise ConfigError([f"stimulation.{fault}" for fault in faults])
     return rows

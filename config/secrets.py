@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from config.errors import ConfigError
+
 
 class Masked(str):
     """A text that is used like any other and shows asterisks where a structure that holds it is printed."""
@@ -36,23 +38,21 @@ def read_secret(setting: str, *, file: str | None, env: str | None) -> SecretStr
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If it is not there or empty.
     """
-    from config.loading import ConfigFaults  # which imports the settings that use this
-
     if file is not None:
         try:
             lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-            raise ConfigFaults([f"{setting}_file must be a readable text file, got {file!r}: {why}"]) from error
+            raise ConfigError(f"{setting}_file must be a readable text file, got {file!r}: {why}") from error
         if not lines or not lines[0]:
-            raise ConfigFaults([f"{setting}_file must have the secret in its first line, got an empty one in {file!r}"])
+            raise ConfigError(f"{setting}_file must have the secret in its first line, got an empty one in {file!r}")
         return SecretStr(lines[0])
     if env is not None:
         value = os.environ.get(env)
         if not value:
-            raise ConfigFaults([f"{setting}_env must name a variable of the environment that is set, got {env!r}"])
+            raise ConfigError(f"{setting}_env must name a variable of the environment that is set, got {env!r}")
         return SecretStr(value)
     return None

@@ -31,9 +31,9 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from config.bundle import BundleSettings
+from config.errors import BundleError, StreamMismatch
 from models.weights import check_tensors
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import BundleError, StreamMismatch
 
 WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE = "model.safetensors", "model.json", "MODEL_CARD.md"
 BASELINE_FILE = "baseline.json"

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError, StreamMismatch
 from models.bundle import Bundle
 from models.lstm import SlidingLstm
 from models.packing import pack_weights
 from models.workspace import Mode
 from stream.contracts.chunks import Chunk, StateDict, StreamInfo, empty_chunk, make_chunk
-from stream.contracts.errors import ConfigError, StreamMismatch
 
 
 class LstmClassifier:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import BundleError, RecordingError
 from models.bundle import Bundle, check_stream, load_bundle
 from models.classifier import LstmClassifier
 from models.datasets.epileptic import INFO, Recordings, read_epileptic
@@ -17,7 +18,6 @@ from models.metrics import report_figures
 from models.training.split import ids_hash
 from models.training.streams import StageBuilder, plain_chunk, run_stages
 from stream.contracts.chunks import Chunk, FloatArray
-from stream.contracts.errors import BundleError, RecordingError
 from stream.contracts.seams import Processor, newest_sample
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"

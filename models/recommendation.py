@@ -79,7 +79,7 @@ class Recommender:
 
         Raises
         ------
-        ConfigFaults
+        ConfigError
             If the table file has faults.
         """
         return cls(rows_of(settings))
@@ -90,7 +90,7 @@ class Recommender:
 
         Raises
         ------
-        ConfigFaults
+        ConfigError
             With every fault, each with its file and line.
         """
         return cls(load_table(name_or_path).states)

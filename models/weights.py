@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.bundle import NetworkSettings
-from stream.contracts.errors import BundleError
+from config.errors import BundleError
 
 FORWARD, BACKWARD = "forward", "backward"
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.stages import ArtifactSettings, BandpassDesign, MuscleLimit
 from processors import faults
 from processors.design import HARMONIC_LIMIT, design_cascade, rate_allows
 from processors.faults import KINDS, N_KINDS, mark_rows
 from processors.guard import Cursor, channel_indices, load_state, wrong_channels
 from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, make_chunk
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Finding
 
 _OUTPUT = {"keep": faults.KEEP, "hold": faults.HOLD, "zero": faults.ZERO}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.kernels import direct
 from config.stages import BandPowerSettings
 from processors.design import periodic_hann
@@ -19,7 +20,6 @@ from processors.lanes import aligned_zeros, padded
 from processors.spectrum import finish_block, finish_window, push_rows, transform_window
 from processors.windows import RowCounter, WindowGrid, no_rows
 from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, empty_chunk, make_chunk
-from stream.contracts.errors import ConfigError
 
 MIN_BLOCK = 4
 """Shorter hops transform every window anew: summing many tiny blocks would cost more."""
@@ -59,7 +59,7 @@ def _bins_of(settings: BandPowerSettings, window: int, sfreq: float) -> list[lis
             )
         chosen.append(bins)
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     return chosen
 
 

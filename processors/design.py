@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from config.errors import ConfigError
 from config.stages import WHEN_PATTERN, BandpassDesign, FilterDesign, HighpassDesign, LowpassDesign, NotchDesign
 from processors.elementary import PI, cos, log, sin, tan
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import ConfigError
 
 Section = tuple[float, float, float, float, float]
 """``b0, b1, b2, a1, a2`` of one second-order section, ``a0 = 1``."""
@@ -337,13 +337,13 @@ def design_cascade(designs: Sequence[FilterDesign], sfreq: float) -> Cascade:
             else:
                 left_out.append(f"{_title(design)}: sfreq={sfreq:g} fails {str(design.when).strip()}")
         except ConfigError as error:
-            faults.append(str(error))
+            faults.extend(error.faults)
         if own:
             kept.append(design)
             sections.extend(own)
             settle += settle_samples(own)
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     delay = group_delay_samples(sections, delay_frequency(kept, sfreq), sfreq) / sfreq
     sos = np.array([(b0, b1, b2, 1.0, a1, a2) for b0, b1, b2, a1, a2 in sections]).reshape(-1, 6)
     zi = np.array([_unit_state(section) for section in sections]).reshape(-1, 2)

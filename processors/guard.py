@@ -13,9 +13,9 @@ import numpy as np
 from numba import boolean, float64, int64, types
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.kernels import kernel
 from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
-from stream.contracts.errors import ConfigError
 
 LIMIT = 1e100
 """Magnitudes beyond it count as not finite: their squares and filter states would overflow."""
@@ -128,7 +128,7 @@ def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[
         else:
             indices.append(places[name])
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     return indices
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numba import boolean, float64, void
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.kernels import kernel
 from config.stages import PickSettings
 from processors.guard import FLAGS, INDICES, ROWS, Cursor, channel_indices, hold_chunk, load_state, wrong_channels
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
-from stream.contracts.errors import ConfigError
 
 
 @kernel(void(ROWS, FLAGS, INDICES, float64[::1], float64[:, ::1], boolean[::1]))

@@ -9,6 +9,7 @@ import numpy as np
 from numba import boolean, float64, void
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.kernels import direct, kernel
 from config.stages import ReferenceSettings
 from processors.guard import (
@@ -23,7 +24,6 @@ from processors.guard import (
     wrong_channels,
 )
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
-from stream.contracts.errors import ConfigError
 
 
 @kernel(inline=True)

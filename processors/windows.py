@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.stages import Windowed
 from processors.guard import FIRST_ROW, LAST_BAD, Cursor
 from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, empty_chunk
-from stream.contracts.errors import ConfigError
 
 LONGEST = 1 << 24
 """Samples of a window or hop: over two hours at 2 kHz; more is a mistake, and its tables would fill the memory."""

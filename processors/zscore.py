@@ -10,11 +10,11 @@ import numpy as np
 from numba import boolean, float64, void
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.kernels import kernel
 from config.stages import ZScoreSettings
 from processors.guard import FLAGS, ROWS, VALUES, Cursor, hold_chunk, load_state, wrong_channels
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
-from stream.contracts.errors import ConfigError
 
 
 @kernel(inline=True)

@@ -22,12 +22,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from config.errors import NeuroloopError
 from config.loading import load_config
 from config.recommendations import rows_of
 from config.tree import Config
 from sinks.bids_rows import COLUMNS, EventRows, describe_columns, stimulation_kind
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, put_json
-from stream.contracts.errors import NeuroloopError
 
 BIDS_VERSION = "1.10.0"
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
@@ -101,7 +101,7 @@ def default_name(run: Path) -> BidsName:
 
     Raises
     ------
-    ExportError, ConfigFaults
+    ExportError, ConfigError
         If it is no run folder.
     """
     config = _read_config(run)

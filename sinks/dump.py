@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from config.errors import NeuroloopError
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import NeuroloopError
 
 
 class DumpError(NeuroloopError):

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from config.errors import NeuroloopError
 from stream.contracts.chunks import Chunk
-from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import DELIVERY_FIELDS, Event, encode
 
 CONFIG_FILE = "config.yaml"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.decision import DecisionSettings
+from config.errors import ConfigError
 from config.source import TimingSettings
 from config.stages import ArtifactSettings, FilterSettings, ReferenceSettings, StageSettings, ZScoreSettings
 from config.tree import Config
@@ -20,7 +21,6 @@ from processors.drift.monitor import DriftMonitor
 from processors.filters import SosFilter
 from processors.registry import build_stage
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import stage_position
 from stream.contracts.seams import Processor, newest_sample
 from stream.monitors import build_monitors, describe, tap_of
@@ -117,7 +117,7 @@ def load_classifier(config: Config) -> Bundle | None:
                 rule = f"decision.{key} must agree with the bundle's own ({owned}) or be left out"
                 faults.append(f"{rule}, got {wanted!r}")
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     return bundle
 
 
@@ -135,13 +135,13 @@ def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Pr
         try:
             stages.append(build_stage(stage, info))
         except ConfigError as error:
-            faults.extend(f"stages.{index} ({stage.name}): {line}" for line in str(error).splitlines())
+            faults.extend(f"stages.{index} ({stage.name}): {fault}" for fault in error.faults)
             if not isinstance(stage, _SAME_CHANNELS):
                 break
         else:
             info = stages[-1].info_out
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     return stages
 
 

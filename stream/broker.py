@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
-from stream.contracts.errors import BrokerError
+from config.errors import BrokerError
 
 HOST = "127.0.0.1"
 _START_S = 20.0

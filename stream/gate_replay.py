@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from config.errors import RecordingError
 from config.loading import dump_config
 from config.tree import Config
 from sinks.run_folder import PROVENANCE_FILE, SUMMARY_FILE, RunFolder
 from sinks.stimulator.log.audit import AUDIT_FILE, read_log
 from sinks.stimulator.log.said import events_of, replayed
-from stream.contracts.errors import RecordingError
 from stream.contracts.events import Event, in_order
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from config.drift import DriftMonitorSettings
+from config.errors import ConfigError, NeuroloopError
 from config.tree import Config
 from models.bundle import BASELINE_FILE, Bundle
 from processors.drift.baseline import Baseline, BaselineError, read_baselines
 from processors.drift.monitor import DriftMonitor
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import ConfigError, NeuroloopError
 from stream.contracts.seams import Processor
 from stream.pipeline import INPUT_TAP
 
@@ -50,7 +50,7 @@ def build_monitors(
         except NeuroloopError as error:
             faults.extend(f"drift.{index} ({settings.name}): {line}" for line in str(error).splitlines())
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
     return monitors
 
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from stream.contracts.chunks import Chunk, StateDict, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import (
     FINDINGS_PER_ROW,
     MAX_STAGES,

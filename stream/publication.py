@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import ConfigError, WireError
 from config.kafka import KafkaSettings
 from sinks.kafka.sink import published_kinds, stream_id
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import ConfigError, WireError
 from stream.contracts.messages import StreamDescription
 from stream.contracts.topics import Topics
 from stream.contracts.wire import encode_frame, frames_of_block

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from config.errors import ConfigError, StreamEnded, StreamMismatch
 from config.loading import dump_config
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
@@ -15,7 +16,6 @@ from sinks.drift_log import DRIFT_FILE, DriftLog
 from sinks.dump import StageDump
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from stream.app import Built, build, load_classifier
-from stream.contracts.errors import ConfigError, StreamEnded, StreamMismatch
 from stream.contracts.events import Event, Marker
 from stream.engine import Engine
 from stream.gate_replay import EventMerge

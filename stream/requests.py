@@ -33,7 +33,7 @@ def write_requests(run: Path, settings: StimulationSettings) -> int:
     ------
     RunFolderError
         If the file cannot be written.
-    ConfigFaults
+    ConfigError
         If the table cannot be read.
     """
     recommender = Recommender.from_settings(settings)

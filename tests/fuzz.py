@@ -18,7 +18,7 @@ from types import FrameType
 
 import numpy as np
 
-from stream.contracts.errors import RecordingError
+from config.errors import RecordingError
 from stream.sources.recordings.opening import open_recording
 from tests.stream.recordings.test_damaged_files import _FILES, _WORDS, _read_or_refuse
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from config.bundle import NetworkSettings
+from config.errors import RecordingError
 from config.training import TrainSettings
 from models.training.network import build_network
 from models.training.split import Fold, block_folds, final_fold
@@ -26,7 +27,6 @@ from models.training.trainer import (
 )
 from models.training.windows import GainRule, IntArray, Standardiser, TrainingWindows
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import RecordingError
 
 if TYPE_CHECKING:
     import torch

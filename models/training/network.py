@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.bundle import NetworkSettings
+from config.errors import NeuroloopError
 from models.weights import directions
-from stream.contracts.errors import NeuroloopError
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from config.errors import RecordingError
 from config.stages import StageSettings
 from models.training.windows import Float32Array, IntArray, TrainingWindows
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
-from stream.contracts.errors import RecordingError
 from stream.contracts.seams import Processor, newest_sample
 
 StageBuilder = Callable[[tuple[StageSettings, ...], StreamInfo], list[Processor]]

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from config.bundle import BundleInput, BundleSettings
+from config.errors import BundleError, NeuroloopError
 from config.stages import StageSettings, ZScoreSettings
 from config.training import TrainSettings
 from models.bundle import CARD_FILE, SETTINGS_FILE, WEIGHTS_FILE, save_bundle
@@ -39,7 +40,6 @@ from models.training.split import ids_hash
 from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows
 from models.training.trainer import Progress
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import BundleError, NeuroloopError
 
 TRAINING_FOLDER = "training"
 _REPORT, _CURVE, _PREDICTIONS = "report.json", "learning_curve.csv", "predictions.csv"

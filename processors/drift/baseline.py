@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import NeuroloopError
 from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.errors import NeuroloopError
 
 FORMAT = "neuroloop-baseline/1"
 _RATE_TOLERANCE = 1e-6

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.drift import DriftMonitorSettings
+from config.errors import ConfigError
 from processors.drift.baseline import FIELDS, Baseline, BaselineFor
 from processors.drift.collecting import BaselineCollector
 from processors.drift.episodes import EpisodeTracker
@@ -19,7 +20,6 @@ from processors.drift.moments import RollingMoments
 from processors.drift.river_detectors import RIVER_RULES, river_drift
 from processors.guard import load_state
 from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Finding
 
 MAX_COLUMNS = 2048

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from stream.contracts.chunks import FloatArray, StateDict
-from stream.contracts.errors import ConfigError
 
 RIVER_RULES = ("adwin", "page_hinkley")
 DETECTED = 2.0

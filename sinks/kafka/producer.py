@@ -22,13 +22,13 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from config.errors import BrokerError
 from config.kafka import KafkaSettings
 from config.kafka_client import producer_arguments
 from sinks.kafka.spool import Spool
 from sinks.kafka.topics import ensure_topic_named, ensure_topics
 from sinks.kafka.waiting import Dropped, MemoryQueue, Waiting, size_of
 from stream.contracts.brokers import connect, explain, quiet_client, why_away
-from stream.contracts.errors import BrokerError
 from stream.contracts.messages import Message
 from stream.contracts.topics import TopicKind
 
@@ -97,9 +97,7 @@ class Producer:
     Raises
     ------
     ConfigError
-        If the folder of the spool cannot be used.
-    ConfigFaults
-        If the password is not where the settings say.
+        If the folder of the spool cannot be used, or the password is not where the settings say.
     """
 
     def __init__(

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from config.errors import WireError
 from config.kafka import KafkaSettings
 from sinks.kafka.producer import Producer, SendBooks
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import WireError
 from stream.contracts.events import Event
 from stream.contracts.messages import (
     Message,
@@ -51,7 +51,7 @@ class KafkaSink:
 
     Raises
     ------
-    ConfigError, ConfigFaults
+    ConfigError
         As `Producer` raises them.
     """
 

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from config.errors import ConfigError
 from sinks.kafka.records import MAX_RECORD_BYTES, as_record, message_of, survey, whole_records
 from sinks.kafka.segments import Segment, force
 from sinks.kafka.waiting import Dropped, tell_nobody
-from stream.contracts.errors import ConfigError
 from stream.contracts.messages import Message
 
 _log = logging.getLogger("neuroloop.kafka")

@@ -10,10 +10,10 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from config.errors import BrokerError
 from config.kafka import KafkaSettings
 from config.kafka_client import client_arguments
 from stream.contracts.brokers import connect, explain
-from stream.contracts.errors import BrokerError
 from stream.contracts.topics import COMPACTED, TOPIC_KINDS, TopicKind, Topics
 
 _log = logging.getLogger("neuroloop.kafka")

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import NeuroloopError
 from sinks.drift_log import DRIFT_FILE
 from sinks.report.digest import EventDigest
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, LATENCY_FILE, PROVENANCE_FILE, SUMMARY_FILE
-from stream.contracts.errors import NeuroloopError
 
 _LARGEST_JSON = 32 << 20
 _LONGEST_LINE = 1 << 20

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stream.contracts.errors import NeuroloopError
+from config.errors import NeuroloopError
 
 SOCKET_FILE = "operator.sock"
 _MOST_BYTES = 4096

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
 
 POLICY = frozenset({"buffer full", "spool full", "damaged"})
 """Losses that ``overflow`` allows, and what the crash of an earlier process tore."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+from config.errors import WireError
 from stream.bridge.books import Ledger
-from stream.contracts.errors import WireError
 from stream.contracts.messages import Message
 from stream.contracts.topics import Topics
 from stream.contracts.wire import decode_frame

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from config.errors import WireError
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import WireError
 from stream.contracts.wire import DTYPES, DType, Frame, frames_of_block, last_frame
 
 

@@ -6,11 +6,10 @@ import logging
 import time
 from dataclasses import dataclass
 
+from config.errors import NeuroloopError
 from config.kafka import KafkaSettings
-from config.loading import ConfigFaults
 from sinks.kafka.dead_letters import DeadLetters
 from sinks.kafka.producer import Producer
-from stream.contracts.errors import NeuroloopError
 from stream.contracts.messages import DeadLetter
 from stream.contracts.topics import Topics
 from stream.sources.kafka.link import SourceLink, unpack_letter
@@ -79,7 +78,7 @@ class LetterBox:
     def _open(self) -> None:
         try:
             self._producer = Producer(self._settings, ("dead",))
-        except (NeuroloopError, ConfigFaults) as error:  # the password has gone from where the settings say
+        except NeuroloopError as error:  # the password has gone from where the settings say
             _log.error("kafka: what cannot be read is only counted: %s", error)
             return
         topics = Topics(self._settings.prefix)

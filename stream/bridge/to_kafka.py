@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from config.errors import StreamLost, StreamMismatch
 from config.kafka import KafkaSettings
 from config.live import MarkerSettings
 from sinks.kafka.producer import Producer
@@ -20,7 +21,6 @@ from stream.bridge.books import BridgeBooks
 from stream.bridge.epoch import EpochClock
 from stream.bridge.fates import Fates
 from stream.bridge.framing import Framer
-from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.contracts.events import Event, Marker
 from stream.contracts.messages import (
     StreamDescription,
@@ -90,7 +90,7 @@ class ToKafka:
     ------
     StreamLost, StreamMismatch
         If the stream is not there in time, or several are.
-    ConfigError, ConfigFaults
+    ConfigError
         As `Producer` raises them.
     """
 

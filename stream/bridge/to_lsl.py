@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import pylsl
 
+from config.errors import BrokerError, StreamEnded
 from config.kafka import KafkaSettings
 from stream.bridge.books import BridgeBooks
 from stream.bridge.letters import LetterBox
 from stream.contracts.chunks import MONITORING_ID, RawBlock
-from stream.contracts.errors import BrokerError, StreamEnded
 from stream.contracts.events import Marker
 from stream.sources.kafka.link import NO_MARKER
 from stream.sources.kafka.markers import KafkaMarkers

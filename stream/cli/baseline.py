@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from config.errors import ConfigError, RecordingError, StreamEnded
 from config.loading import load_config
 from config.tree import Config
 from processors.drift.baseline import (
@@ -27,7 +28,6 @@ from processors.drift.limits import MIN_BLOCKS
 from processors.drift.monitor import DriftMonitor
 from stream.app import build
 from stream.cli.recordings import add_recording_options, open_selected
-from stream.contracts.errors import ConfigError, RecordingError, StreamEnded
 from stream.engine import Engine
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.replay import RecordingSource

@@ -11,6 +11,7 @@ import logging
 import signal
 from pathlib import Path
 
+from config.errors import BrokerError, ConfigError, NeuroloopError
 from config.kafka import KafkaSettings
 from config.live import MarkerSettings
 from config.loading import load_config
@@ -18,7 +19,6 @@ from stream.bridge.books import BridgeBooks
 from stream.bridge.to_kafka import BridgeOptions, ToKafka
 from stream.bridge.to_lsl import RelayOptions, ToLsl
 from stream.cli.running import add_log_option
-from stream.contracts.errors import BrokerError, ConfigError, NeuroloopError
 from stream.logs import set_up_logs
 from stream.sources.lsl.library import quiet_library
 from stream.sources.lsl.network import StreamQuery

@@ -9,8 +9,8 @@ import argparse
 import signal
 import threading
 
+from config.errors import BrokerError, ConfigError
 from stream.broker import EmbeddedBroker
-from stream.contracts.errors import BrokerError, ConfigError
 
 _LOOK_S = 0.2
 

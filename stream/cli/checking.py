@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from config.loading import ConfigFaults, Places, dump_config, load_with_places
+from config.errors import ConfigError, NeuroloopError
+from config.loading import Places, dump_config, load_with_places
 from config.tree import Config
 from sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from stream.app import Plan, build, load_classifier
 from stream.cli.recordings import add_recording_options, open_selected
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import NeuroloopError
 from stream.publication import plan_publication, publication_lines
 from stream.sources.simulator import Simulator
 from stream.worker.fitting import plan_snapshot
@@ -67,12 +67,12 @@ def run_check(options: argparse.Namespace) -> int:
                 snapshot = plan_snapshot(config, built.pipeline)
             if config.kafka is not None and config.kafka.publish:
                 publication = plan_publication(config.kafka, info, stream=config.source.stream_id)
-    except (ConfigFaults, NeuroloopError) as error:
+    except NeuroloopError as error:
         faults = [places.locate(fault) if places is not None else fault for fault in str(error).splitlines()]
     if config is not None and places is not None and config.stimulation is not None:
         try:
             stimulation = assess_table(config.stimulation, classes)
-        except ConfigFaults as error:
+        except ConfigError as error:
             faults += [places.locate(fault) for fault in error.faults]
     if options.json:
         record: dict[str, Any] = {

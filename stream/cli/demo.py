@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from config.errors import ConfigError
 from config.loading import load_config
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
 from stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDemo
 from stream.cli.running import add_log_option, live_config
-from stream.contracts.errors import ConfigError
 from stream.logs import set_up_logs
 from stream.runner.amplifier import Amplifier
 from stream.runner.supervisor import RunOptions, Supervisor

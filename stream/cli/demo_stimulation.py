@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from config.errors import DemoFailed
 from config.places import ledger_folder
 from config.recommendations import rows_of
 from config.tree import Config
@@ -15,17 +16,12 @@ from sinks.stimulator.device_proof import prove_device
 from sinks.stimulator.envelope.limits import session_limits
 from sinks.stimulator.envelope.profiles import load_hard_limits
 from sinks.stimulator.log.verification import verify_run
-from stream.contracts.errors import NeuroloopError
 from stream.runner.stimulating.equipment import DEVICE_FILE
 from stream.runner.stimulating.scripted_operator import ScriptedOperator
 
 PRESET = "stimulation"
 SECONDS = 40.0
 _log = logging.getLogger("neuroloop.demo")
-
-
-class DemoFailed(NeuroloopError):
-    """What the demo shows did not happen, or its log does not prove it."""
 
 
 class StimulationDemo:

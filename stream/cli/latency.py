@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from config.errors import ConfigError
 from config.loading import load_config
 from config.tree import Config
 from sinks.run_folder import put_json
 from stream.cli.running import add_log_option, live_config
-from stream.contracts.errors import ConfigError
 from stream.logs import set_up_logs
 from stream.loopback.measure import Measured, check, measure
 from stream.loopback.picture import check_pictures, save_histogram

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from config.loading import ConfigFaults
+from config.errors import NeuroloopError
 from stream.cli import (
     baseline,
     bridging,
@@ -29,7 +29,6 @@ from stream.cli import (
     verifying,
     working,
 )
-from stream.contracts.errors import NeuroloopError
 from stream.logs import set_up_logs
 
 _COMMANDS = (
@@ -104,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
-    except (NeuroloopError, ConfigFaults) as error:
+    except NeuroloopError as error:
         for line in str(error).splitlines() or [type(error).__name__]:
             _say(options, line)
         return 1

@@ -10,8 +10,8 @@ import getpass
 import sys
 from pathlib import Path
 
+from config.errors import ConfigError
 from sinks.stimulator.control import ask
-from stream.contracts.errors import ConfigError
 
 _VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})

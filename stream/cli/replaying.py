@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from config.errors import ConfigError
 from config.loading import load_config
 from sinks.run_folder import CONFIG_FILE
 from sinks.stimulator.log.audit import AUDIT_FILE
 from sinks.terminal import TerminalView
 from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
-from stream.contracts.errors import ConfigError
 from stream.gate_replay import gate_events, replay_gate_alone
 from stream.monitors import with_stream_baselines
 from stream.replay import Listener, Replay

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from config.errors import ConfigError, RecordingError, StreamMismatch
 from sinks.report.digest import EventDigest
 from sinks.report.page import make_page, write_page
 from sinks.report.reading import RunFiles, read_run
 from sinks.report.signals import Signals
 from sinks.report.text import as_number
-from stream.contracts.errors import ConfigError, RecordingError, StreamMismatch
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, Recording, select_stream
 from stream.sources.recordings.run_parts import SIGNALS_FILE

@@ -8,10 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
+from config.errors import ConfigError
 from config.loading import load_config
 from config.tree import Config
 from stream.cli.recordings import add_recording_options, open_selected
-from stream.contracts.errors import ConfigError
 from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog
@@ -154,6 +154,8 @@ def run_play(options: argparse.Namespace) -> int:
             stamps="clock" if options.restamp else "recording",
             value_format="float32" if options.float32 else "double64",
         )
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(str(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from config.errors import ConfigError, NeuroloopError
 from config.loading import load_config
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, put_json
 from stream.cli.running import add_log_option, live_config
-from stream.contracts.errors import ConfigError, NeuroloopError
 from stream.logs import set_up_logs
 from stream.runner.amplifier import Amplifier
 from stream.runner.processes import use_of_run

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from config.errors import ConfigError
 from config.loading import load_config
 from config.tree import Config
 from models.evaluation import evaluate
 from stream.app import build_stages, find_bundle
 from stream.contracts.chunks import make_chunk
-from stream.contracts.errors import ConfigError
 from stream.sources.simulator import Simulator
 
 if TYPE_CHECKING:

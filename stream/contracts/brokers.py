@@ -23,8 +23,8 @@ from kafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from config.errors import BrokerError
 from stream.contracts.broker_probe import Probed, probe
-from stream.contracts.errors import BrokerError
 
 T = TypeVar("T")
 _ATTEMPT_S = 3.0

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from config.errors import WireError
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import WireError
 from stream.contracts.events import Event, Marker, canonical, encode
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, encode_frame

@@ -25,8 +25,8 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 from numpy.typing import NDArray
 
+from config.errors import WireError
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock
-from stream.contracts.errors import WireError
 
 Counts = Literal["samples", "received"]
 DType = Literal["float64", "float32", "int32", "int16", "int8", "uint32", "uint16", "uint8"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pylsl
 
+from config.errors import StreamLost, StreamMismatch
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.doctor.finding import Finding
 from stream.sources.lsl.clock_offset import ClockOffset
 from stream.sources.lsl.network import FoundStream, list_streams

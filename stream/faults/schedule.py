@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.faults.mix import random_mix
 from stream.faults.spec import ALTERING, SENDING, SILENT, STAMPING, Fault
 

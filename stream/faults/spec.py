@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn, cast
 
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
 
 Kind = Literal[
     "cut",

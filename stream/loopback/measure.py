@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.tree import ClassifierSettings, Config
 from sinks.stimulator.control import ControlError
 from stream.app import Plan, build
-from stream.contracts.errors import ConfigError
 from stream.loopback.detector import make_detector, make_threshold, stream_of
 from stream.loopback.figures import figures
 from stream.loopback.onsets import OnsetPlan, OnsetSignal
@@ -281,7 +281,7 @@ def check(config: Config) -> None:
     if config.stages:
         faults.append("stages must be left out, the network has its own, got some")
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
 
 
 def stop_latencies(asked_ns: list[int], on_ns: list[int], off_ns: list[int]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
 
 _COLOURS = ("#1b6ca8", "#c1440e", "#4f8a3d", "#7a4fa3", "#8a8a8a")
 _BINS = 160

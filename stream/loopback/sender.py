@@ -13,8 +13,8 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
+from config.errors import NeuroloopError
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import NeuroloopError
 from stream.loopback.onsets import OnsetSignal
 from stream.runner.child import signals_held
 from stream.runner.placement import follow_parent, quiet_memory, settle

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import NeuroloopError
 from sinks.stimulator.log.audit import AUDIT_FILE, read_log
-from stream.contracts.errors import NeuroloopError
 from stream.loopback.onsets import OnsetSignal
 from stream.loopback.sender import SentRows
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config.errors import ConfigError
 from config.tree import Config
 from sinks.run_folder import EVENTS_FILE
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import ConfigError
 from stream.loopback.figures import figures
 from stream.loopback.trace import LoopbackError
 from stream.runner.supervisor import RunOptions, Supervisor

@@ -10,9 +10,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
+from config.errors import NeuroloopError
 from config.source import SourceSettings, TimingSettings
 from config.tree import Config
-from stream.contracts.errors import NeuroloopError
 from stream.player import Player
 from stream.runner.child import signals_held
 from stream.runner.placement import follow_parent, plan_placement, settle

@@ -10,7 +10,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from stream.contracts.errors import NeuroloopError
+from config.errors import NeuroloopError
 
 _START_S = 180.0
 _POLL_S = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from stream.contracts.errors import StreamLost
+from config.errors import StreamLost
 from stream.runner.sourcing import SourcePlan
 
 _EVERY_S = 5.0

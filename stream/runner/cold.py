@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError, NeuroloopError
 from config.tree import Config
 from models.accuracy import OnlineAccuracy
 from sinks.drift_log import DRIFT_FILE, DriftLog
@@ -27,7 +27,6 @@ from sinks.metrics import Families, RunCollector
 from sinks.metrics_server import serve
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE, RunFolderError, put_json
 from sinks.terminal import TerminalView
-from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import Event
 from stream.logs import set_up_logs
 from stream.quality import QualityMeter
@@ -350,7 +349,7 @@ class Cold:
         if plan.config.stimulation is not None:
             try:
                 write_requests(plan.out, plan.config.stimulation)
-            except (RunFolderError, ConfigFaults) as error:
+            except (RunFolderError, ConfigError) as error:
                 _log.error("%s", error)
                 self._shared.numbers("files_unwritten")[0] += 1
         if self._journal.is_resumed:

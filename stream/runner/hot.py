@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from config.errors import NeuroloopError, StreamEnded, StreamLost, StreamMismatch
 from config.tree import Config
 from models.bundle import Bundle
 from sinks.lsl import LslOutlets
 from stream.app import Built, build, load_classifier
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import NeuroloopError, StreamEnded, StreamLost, StreamMismatch
 from stream.contracts.events import Event, Marker, Position
 from stream.engine import Engine
 from stream.latency import DurationLog

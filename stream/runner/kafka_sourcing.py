@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from config.errors import BrokerError, ConfigError, StreamLost
 from config.kafka import KafkaSettings
 from config.live import MarkerSettings
 from config.tree import Config
 from sinks.metrics_kafka import KafkaSourceMetrics
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import BrokerError, ConfigError, StreamLost
 from stream.contracts.messages import StreamDescription
 from stream.runner.sourcing import SourcePlan
 from stream.sources.kafka.finding import find_stream

@@ -6,10 +6,10 @@ import logging
 import time
 from dataclasses import dataclass
 
+from config.errors import StreamLost, StreamMismatch
 from config.live import MarkerSettings
 from config.source import SourceSettings
 from config.tree import Config
-from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.runner.sourcing import SourcePlan
 from stream.sources.lsl.clock_offset import ClockOffset
 from stream.sources.lsl.markers import LslMarkers

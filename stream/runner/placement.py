@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from config.errors import ConfigError
 from config.live import ProcessSettings
-from stream.contracts.errors import ConfigError
 
 _FIFO_PRIORITY = 10
 _PR_SET_PDEATHSIG = 1

@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from config.errors import NeuroloopError
 from config.kafka import KafkaSettings
 from sinks.kafka.producer import Producer
 from sinks.kafka.sink import KafkaSink, published_kinds
 from stream.bridge.fates import Fates
 from stream.bridge.letters import LetterCarrier
-from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import Event, Marker
 from stream.contracts.messages import StreamDescription, description_message, marker_message
 from stream.contracts.topics import TopicKind, Topics

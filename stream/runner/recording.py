@@ -19,10 +19,10 @@ from typing import Any
 
 import pylsl
 
+from config.errors import NeuroloopError
 from config.live import RecorderSettings
 from sinks.recorder import ReceivedMarker, RecordedRun, Recorder
 from sinks.stimulation_markers import marker_of
-from stream.contracts.errors import NeuroloopError
 from stream.logs import LogKind, set_up_logs
 from stream.ring.event_reader import EventRingReader
 from stream.ring.header import HEAD

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from config.errors import ConfigError
 from config.loading import dump_config
 from config.tree import Config
 from models.accuracy import reference_accuracy
@@ -23,7 +24,6 @@ from sinks.recorder import RecordedRun
 from sinks.run_folder import RunFolder, add_to_summary
 from stream.app import Plan, build, find_bundle, load_classifier
 from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.machine import machine_settings
 from stream.pipeline import INPUT_TAP
 from stream.provenance import provenance

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from config.errors import ConfigError, StreamEnded
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import ConfigError, StreamEnded
 from stream.sources.recordings.recording import RecordedStream
 
 DEFAULT_BLOCK_SAMPLES = 256

@@ -16,10 +16,10 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from config.errors import BrokerError
 from config.kafka import KafkaSettings
 from config.kafka_client import client_arguments
 from stream.contracts.brokers import connect, explain
-from stream.contracts.errors import BrokerError
 from stream.contracts.topics import Topics
 from stream.worker.errors import SnapshotError
 from stream.worker.readers import TopicReader

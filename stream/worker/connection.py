@@ -20,7 +20,7 @@ def credentials(settings: KafkaSettings) -> Any:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If a password is not where the settings say, or a file for TLS does not serve.
     """
     context = tls_context(settings)
@@ -42,7 +42,7 @@ def reader_arguments(settings: KafkaSettings) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         As `credentials`.
     """
     arguments: dict[str, Any] = {

@@ -21,6 +21,7 @@ import yaml
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from config.errors import ConfigError, DemoFailed
 from config.kafka import KafkaSettings, TopicSettings
 from config.kafka_client import client_arguments
 from config.loading import dump_config, load_config
@@ -32,7 +33,6 @@ from stream.app import build, load_classifier
 from stream.broker import EmbeddedBroker
 from stream.contracts.brokers import quiet_client
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import ConfigError, NeuroloopError
 from stream.contracts.events import Marker, canonical
 from stream.contracts.messages import StreamDescription, description_message, frame_message, marker_message
 from stream.contracts.topics import Topics
@@ -49,10 +49,6 @@ _REST_S = 60.0
 _LOOK_S = 0.25
 _STOP_S = 5.0
 _SESSION = 1
-
-
-class DemoFailed(NeuroloopError):
-    """The demo did not come to what it shows."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from stream.contracts.errors import WireError
+from config.errors import WireError
 from stream.contracts.messages import StreamDescription, description_from_json
 from stream.worker.readers import TopicReader
 

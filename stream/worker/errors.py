@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.contracts.errors import NeuroloopError
+from config.errors import NeuroloopError
 
 
 class WorkerError(NeuroloopError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from config.errors import ConfigError
 from config.tree import Config
 from config.worker import WorkerSettings
-from stream.contracts.errors import ConfigError
 from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.worker.capture import Capture

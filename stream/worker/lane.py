@@ -9,11 +9,11 @@ from time import perf_counter_ns
 
 import numpy as np
 
+from config.errors import NeuroloopError
 from config.tree import Config
 from models.bundle import Bundle
 from stream.app import Built, build
 from stream.contracts.chunks import RawBlock, StateDict
-from stream.contracts.errors import NeuroloopError
 from stream.contracts.events import Event, Marker
 from stream.contracts.messages import StreamDescription
 from stream.contracts.wire import Frame

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stream.contracts.errors import WireError
+from config.errors import WireError
 from stream.contracts.events import Marker
 from stream.contracts.messages import marker_from_json
 from stream.worker.counts import WorkerCounts

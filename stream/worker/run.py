@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from aiokafka.errors import KafkaError
 
+from config.errors import BrokerError, ConfigError, NeuroloopError
 from config.kafka_client import client_arguments
 from config.tree import Config
 from config.worker import WorkerSettings
@@ -22,7 +23,6 @@ from sinks.worker_metrics import WorkerCollector
 from stream.app import load_classifier
 from stream.contracts.brokers import why_away
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import BrokerError, ConfigError, NeuroloopError
 from stream.contracts.sharing import LATENCY_BOUNDS_S
 from stream.runner.warming import warm_up
 from stream.sources.simulator import Simulator

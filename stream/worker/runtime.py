@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from config.errors import WireError
 from config.tree import Config
 from config.worker import WorkerSettings
 from models.bundle import Bundle
-from stream.contracts.errors import WireError
 from stream.contracts.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, decode_frame

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from config.loading import ConfigFaults, dump_config, load_config, parse
+from config.errors import ConfigError
+from config.loading import dump_config, load_config, parse
 
 
 def faults(monitor: dict[str, Any], **more: Any) -> str:
-    with pytest.raises(ConfigFaults) as caught:
+    with pytest.raises(ConfigError) as caught:
         parse({"name": "some", "drift": [monitor], **more})
     return str(caught.value)
 
@@ -46,12 +47,12 @@ def test_a_contradiction_is_refused(monitor: dict[str, Any], message: str) -> No
 
 
 def test_names_are_distinct() -> None:
-    with pytest.raises(ConfigFaults, match=r"drift\.1\.name must be distinct, got 'drift'"):
+    with pytest.raises(ConfigError, match=r"drift\.1\.name must be distinct, got 'drift'"):
         parse({"name": "some", "drift": [{}, {}]})
 
 
 def test_accuracy_needs_a_classifier() -> None:
-    with pytest.raises(ConfigFaults, match=r"accuracy must be left out where there is no classifier"):
+    with pytest.raises(ConfigError, match=r"accuracy must be left out where there is no classifier"):
         parse({"name": "some", "accuracy": {"labels": {"L": "left"}}})
 
 

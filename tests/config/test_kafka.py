@@ -10,9 +10,10 @@ import pytest
 import yaml
 from kafka import KafkaConsumer
 
+from config.errors import ConfigError
 from config.kafka import KafkaSettings
 from config.kafka_client import client_arguments, consumer_arguments, producer_arguments, tls_context
-from config.loading import ConfigFaults, dump_config, load_config
+from config.loading import dump_config, load_config
 from stream.worker.connection import credentials, reader_arguments
 from tests.integration.certificates import Authority
 
@@ -47,12 +48,12 @@ def test_a_source_of_kind_kafka_can_be_set_on_the_command_line(tmp_path: Path) -
 def test_a_kafka_source_needs_brokers(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("name: lab\nsource: {kind: kafka}\n", encoding="utf-8")
-    with pytest.raises(ConfigFaults, match=r"kafka.bootstrap must be given for a source of kind 'kafka', got nothing"):
+    with pytest.raises(ConfigError, match=r"kafka.bootstrap must be given for a source of kind 'kafka', got nothing"):
         load_config(str(path))
 
 
 def test_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigFaults, match=r"source.stream_id must be left out for kind 'lsl', it belongs to kind"):
+    with pytest.raises(ConfigError, match=r"source.stream_id must be left out for kind 'lsl', it belongs to kind"):
         load_config(write(tmp_path, {"bootstrap": "a:1"}, {"stream_id": "x"}))
 
 
@@ -104,7 +105,7 @@ def test_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigFaults, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         load_config(write(tmp_path, settings))
     assert SECRET not in str(caught.value)
 
@@ -122,7 +123,7 @@ def test_the_longest_waits_suit_the_client() -> None:
 
 @pytest.mark.parametrize("start", ["now", "offset:", "sample:-1", "earliest:3"])
 def test_a_start_that_is_none_is_refused(tmp_path: Path, start: str) -> None:
-    with pytest.raises(ConfigFaults, match=r"source.start must "):
+    with pytest.raises(ConfigError, match=r"source.start must "):
         load_config(write(tmp_path, {"bootstrap": "a:1"}, {"kind": "kafka", "start": start}))
 
 
@@ -139,7 +140,7 @@ def test_the_password_is_read_from_the_environment(tmp_path: Path, monkeypatch: 
     assert producer_arguments(settings)["sasl_plain_password"] == SECRET
     assert consumer_arguments(settings)["sasl_plain_username"] == "lab"
     monkeypatch.delenv("LAB_KAFKA")
-    with pytest.raises(ConfigFaults, match=r"kafka.password_env must name a variable .* that is set, got 'LAB_KAFKA'"):
+    with pytest.raises(ConfigError, match=r"kafka.password_env must name a variable .* that is set, got 'LAB_KAFKA'"):
         settings.password()
 
 
@@ -155,7 +156,7 @@ def test_a_password_file_that_does_not_serve_is_said(tmp_path: Path, content: by
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigFaults, match=message):
+    with pytest.raises(ConfigError, match=message):
         KafkaSettings(**SASL, password_file=str(path)).password()
 
 
@@ -200,22 +201,20 @@ def test_a_tls_file_that_does_not_serve_is_named(authority: Authority, tmp_path:
     settings = tls(authority, **{name: str(path)})
     rule = "a file (with certificates|with a private key) in PEM" if kind == "nonsense" else "a file that can be read"
     for make in (client_arguments, producer_arguments, consumer_arguments, tls_context):
-        with pytest.raises(ConfigFaults, match=rf"^kafka.{name} must be {rule}, got '{path}'"):
+        with pytest.raises(ConfigError, match=rf"^kafka.{name} must be {rule}, got '{path}'"):
             make(settings)
 
 
 def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
     settings = tls(authority, tls_key=str(authority.identity("other@example.org").key))
     with pytest.raises(
-        ConfigFaults, match=r"^kafka.tls_key must be the key of kafka.tls_certificate '.*', got '.*other"
+        ConfigError, match=r"^kafka.tls_key must be the key of kafka.tls_certificate '.*', got '.*other"
     ):
         client_arguments(settings)
 
 
 def test_an_encrypted_key_without_a_password_asks_nobody(authority: Authority) -> None:
-    with pytest.raises(
-        ConfigFaults, match=r"^kafka.tls_key_password_file or _env must be given for an encrypted .*key"
-    ):
+    with pytest.raises(ConfigError, match=r"^kafka.tls_key_password_file or _env must be given for an encrypted .*key"):
         client_arguments(tls(authority))
 
 
@@ -224,7 +223,7 @@ def test_a_password_that_does_not_open_the_key_is_not_shown(
 ) -> None:
     monkeypatch.setenv("LAB_KEY", "not-the-right-one")
     with pytest.raises(
-        ConfigFaults, match=r"^kafka.tls_key_password_env must open kafka.tls_key '.*', got an"
+        ConfigError, match=r"^kafka.tls_key_password_env must open kafka.tls_key '.*', got an"
     ) as caught:
         client_arguments(tls(authority, tls_key_password_env="LAB_KEY"))
     assert "not-the-right-one" not in str(caught.value)

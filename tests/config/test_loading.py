@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.loading import ConfigFaults, dump_config, load_config, parse, preset_names
+from config.errors import ConfigError
+from config.loading import dump_config, load_config, parse, preset_names
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -15,7 +16,7 @@ def write(tmp_path: Path, text: str) -> str:
 
 
 def faults_of(path: str, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigFaults) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_config(path, overrides)
     return list(caught.value.faults)
 
@@ -87,7 +88,7 @@ def test_an_override_reaches_into_lists() -> None:
     ],
 )
 def test_a_wrong_override_is_refused(override: str, rule: str) -> None:
-    with pytest.raises(ConfigFaults, match=rule.replace("[", r"\[")):
+    with pytest.raises(ConfigError, match=rule.replace("[", r"\[")):
         load_config("monitor", [override])
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from config.loading import ConfigFaults, load_config
+from config.errors import ConfigError
+from config.loading import load_config
 from config.recommendations import rows_of
 from config.stimulation import StimulationSettings
 
@@ -23,7 +24,7 @@ def faults_of(tmp_path: Path, **values: Any) -> list[str]:
     path.write_text(f"{HEAD}stimulation:\n{lines}", "utf-8")
     try:
         load_config(str(path))
-    except ConfigFaults as error:
+    except ConfigError as error:
         return [fault.removeprefix(str(path)) for fault in error.faults]
     return []
 
@@ -93,7 +94,7 @@ def test_a_trigger_box_may_have_one_row_in_a_table_file_too(tmp_path: Path) -> N
     values = {"electrode_area_cm2": 0.06, "route": "implanted", "table_file": str(tmp_path / "two.yaml"),
               "mode": "real", "device": {"kind": "serial"}, "gate": {"ramp_s": 0, "soft_stop_s": 0}}  # fmt: skip
     settings = StimulationSettings.model_validate(values)
-    with pytest.raises(ConfigFaults, match=r"^stimulation\.table_file must be one row .* one train, got 2 rows$"):
+    with pytest.raises(ConfigError, match=r"^stimulation\.table_file must be one row .* one train, got 2 rows$"):
         rows_of(settings)
 
 

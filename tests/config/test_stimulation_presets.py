@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from config.loading import ConfigFaults, load_config
+from config.errors import ConfigError
+from config.loading import load_config
 from config.recommendations import load_table, rows_of
 from config.stimulation import StimulationSettings
 from sinks.stimulator.envelope.envelope import Envelope
@@ -58,7 +59,7 @@ def test_the_measurements_limits_are_refused_for_every_other_device(kind: str) -
     settings = settings_of("latency", "stimulation.mode=real", f"stimulation.device.kind={kind}",
                            "stimulation.device.port=9", "stimulation.device.path=/dev/ttyS9")  # fmt: skip
     hard, _ = load_hard_limits(settings.hard_limits_file)
-    with pytest.raises(ConfigFaults, match=rf"device\.kind must be one of those .*\(simulated\), got '{kind}'"):
+    with pytest.raises(ConfigError, match=rf"device\.kind must be one of those .*\(simulated\), got '{kind}'"):
         session_limits(settings, hard)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from config.errors import StreamEnded
 from config.kafka import KafkaSettings
 from config.loading import load_config
 from config.source import SimulatorSettings
@@ -17,7 +18,6 @@ from sinks.kafka.producer import Producer
 from stream.app import build
 from stream.cli.main import main
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import StreamEnded
 from stream.contracts.events import Marker, canonical
 from stream.contracts.messages import StreamDescription, description_message, frame_message, marker_message
 from stream.contracts.topics import Topics

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from config.errors import BrokerError
 from stream.broker import EmbeddedBroker
-from stream.contracts.errors import BrokerError
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker
 from tests.integration.live import CHECKOUT, PATIENCE_S, Program, Start
 from tests.integration.lsl import wait_until

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import StreamLost
 from config.source import TimingSettings
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import StreamLost
 from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
+from config.errors import BrokerError, StreamEnded
 from config.kafka import KafkaSettings
 from sinks.kafka.producer import Producer
 from sinks.kafka.sink import KafkaSink
 from sinks.kafka.topics import ensure_topics
 from stream.contracts.chunks import Chunk, RawBlock, StreamInfo, make_chunk
-from stream.contracts.errors import BrokerError, StreamEnded
 from stream.contracts.events import Event, canonical
 from stream.contracts.messages import Message
 from stream.contracts.seams import Sink

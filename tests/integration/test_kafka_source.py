@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch
 from config.kafka import KafkaSettings
 from config.kafka_client import producer_arguments
 from config.loading import load_config
@@ -23,7 +24,6 @@ from sinks.kafka.producer import Producer
 from sinks.kafka.topics import ensure_topics
 from stream.app import build
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch
 from stream.contracts.events import Event, Marker, canonical
 from stream.contracts.messages import (
     DeadLetter,

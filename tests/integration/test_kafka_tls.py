@@ -11,13 +11,13 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
 
+from config.errors import BrokerError, StreamEnded
 from config.kafka import KafkaSettings
 from config.kafka_client import client_arguments
 from sinks.kafka.producer import Producer
 from sinks.kafka.topics import ensure_topics
 from stream.contracts import broker_probe
 from stream.contracts.brokers import connect
-from stream.contracts.errors import BrokerError, StreamEnded
 from stream.contracts.messages import description_message, frame_message
 from stream.contracts.topics import Topics
 from stream.sources.kafka.finding import find_stream

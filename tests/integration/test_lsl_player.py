@@ -12,9 +12,9 @@ import numpy as np
 import pylsl
 import pytest
 
+from config.errors import StreamLost
 from config.source import SimulatorSettings
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import StreamLost
 from stream.contracts.events import Marker
 from stream.player import Player, PlayReport
 from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed

@@ -13,7 +13,7 @@ import numpy as np
 import pylsl
 import pytest
 
-from stream.contracts.errors import StreamLost, StreamMismatch
+from config.errors import StreamLost, StreamMismatch
 from stream.contracts.seams import Source
 from stream.sources.lsl.clock_offset import ClockOffset, measure_offset
 from stream.sources.lsl.network import Network, StreamQuery, find_stream, list_streams

@@ -17,6 +17,7 @@ from typing import Any, cast
 import pylsl
 import pytest
 
+from config.errors import ConfigError
 from config.loading import load_config
 from config.stimulation import DeviceSettings, StimulationSettings
 from sinks.stimulator.devices.lsl import LslDevice
@@ -26,7 +27,6 @@ from sinks.stimulator.devices.serial_trigger import SerialTrigger
 from sinks.stimulator.devices.simulator_process import simulated_limits
 from sinks.stimulator.devices.tcp import JsonLinesDevice
 from sinks.stimulator.records import Device, DeviceError, Train
-from stream.contracts.errors import ConfigError
 from stream.runner.stimulating.equipment import StimulationPlan, equip
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until

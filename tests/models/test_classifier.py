@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from config.errors import ConfigError, StreamMismatch
 from models.classifier import LstmClassifier
 from models.workspace import Mode
 from stream.contracts.chunks import Chunk, empty_chunk
-from stream.contracts.errors import ConfigError, StreamMismatch
 from stream.contracts.seams import Processor
 from tests.models.naive import (
     feature_chunk,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from config.bundle import BundleInput, BundleSettings, LstmLayer, NetworkSettings
+from config.errors import BundleError, RecordingError
 from config.stages import LogVarianceSettings
 from models.bundle import save_bundle
 from models.evaluation import evaluate
 from models.weights import expected_tensors
-from stream.contracts.errors import BundleError, RecordingError
 from tests.models.epileptic_files import HEADER, build_stages, write_rows, write_table
 
 CLASSES = ("seizure", "rest")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.recommendations import TableSettings, dump_table, load_table, table_names
 from config.stimulation import StimulationSettings
 from models.recommendation import Recommender
@@ -157,7 +157,7 @@ ROW = "  - {state: a, frequency_hz: 20, amplitude_ma: 1, pulse_width_us: 100, du
 def test_every_fault_of_a_table_has_its_place(tmp_path: Path, text: str, faults: list[str]) -> None:
     path = tmp_path / "t.yaml"
     path.write_text(text, "utf-8")
-    with pytest.raises(ConfigFaults) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_table(str(path))
     assert len(caught.value.faults) == len(faults)
     for found, expected in zip(caught.value.faults, faults, strict=True):
@@ -168,10 +168,10 @@ def test_every_fault_of_a_table_has_its_place(tmp_path: Path, text: str, faults:
 def test_a_json_table_names_its_lines_too(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text('{\n\t"states": [\n\t\t{"state": "a",\n     "amplitude_ma": "much"}\n  ]\n}\n', "utf-8")
-    with pytest.raises(ConfigFaults, match=r"t\.json:4: states\.0\.amplitude_ma must be a valid number"):
+    with pytest.raises(ConfigError, match=r"t\.json:4: states\.0\.amplitude_ma must be a valid number"):
         load_table(str(path))
 
 
 def test_a_table_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigFaults, match=r"stimulation\.table_file must be a shipped table \(adaptive_stimulation\)"):
+    with pytest.raises(ConfigError, match=r"stimulation\.table_file must be a shipped table \(adaptive_stimulation\)"):
         load_table("nowhere")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from config.bundle import DenseLayer, LstmLayer, NetworkSettings
+from config.errors import BundleError, NeuroloopError, RecordingError
 from config.training import TrainSettings
 from models.bundle import load_bundle
 from models.classifier import LstmClassifier
@@ -22,7 +23,6 @@ from models.training.streams import LabelledStream, plain_chunk
 from models.training.train import train, train_streams
 from models.training.trainer import fit_temperature, rate_factor, weighted_loss
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import BundleError, NeuroloopError, RecordingError
 from tests.models.epileptic_files import build_stages, made_up_signal, tiny_settings, write_map, write_rows
 from tests.models.naive import feature_chunk, feature_info, make_bundle
 
@@ -203,7 +203,7 @@ def test_missing_torch_is_one_clear_line(data: Path, tmp_path: Path) -> None:
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
         "from models.training.train import train\n"
-        "from stream.contracts.errors import NeuroloopError\n"
+        "from config.errors import NeuroloopError\n"
         "from tests.models.epileptic_files import build_stages, tiny_settings\n"
         "try: train(tiny_settings(), Path(sys.argv[1]), Path(sys.argv[2]), build_stages=build_stages)\n"
         "except NeuroloopError as error: print(error)\n"

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from config.errors import RecordingError
 from config.stages import BandPowerSettings, LogVarianceSettings, StageSettings, WindowSettings, ZScoreSettings
 from config.training import TrainSettings
 from models.datasets.epileptic import INFO
 from models.training.streams import LabelledStream, cut_windows, plain_chunk
 from models.training.windows import GainRule, Standardiser, TrainingWindows
-from stream.contracts.errors import RecordingError
 from tests.models.epileptic_files import build_stages
 
 BANDS = {"low": (1.0, 20.0), "high": (20.0, 60.0)}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import signal
 
+from config.errors import ConfigError
 from config.stages import (
     AmplitudeLimit,
     ArtifactSettings,
@@ -22,7 +23,6 @@ from config.stages import (
 )
 from processors.artifacts import Artifacts
 from stream.contracts.chunks import BoolArray, Chunk, FloatArray
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Finding
 from stream.contracts.seams import Reporter
 from tests.processors import naive

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
+from config.errors import ConfigError
 from config.stages import BandpassDesign, FilterSettings, HighpassDesign, LowpassDesign, NotchDesign
 from processors.filters import SosFilter
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 NOTCH = NotchDesign(freq_hz=50, q=30)

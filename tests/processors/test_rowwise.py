@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from config.stages import PickSettings, ReferenceSettings, ZScoreSettings
 from processors.pick import Pick
 from processors.reference import Reference
 from processors.zscore import ZScore
-from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 RNG = np.random.default_rng(3)

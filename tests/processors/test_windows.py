@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from config.stages import LogVarianceSettings, WindowSettings
 from processors.logvar import LogVariance
 from processors.window import Window
 from processors.windows import WindowGrid
-from stream.contracts.errors import ConfigError
 from tests.processors import naive
 
 RNG = np.random.default_rng(4)

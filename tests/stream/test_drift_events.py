@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.errors import ConfigError
 from config.loading import parse
 from config.source import SimulatorSettings
 from config.tree import Config
 from stream.app import build
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Event, canonical
 from stream.engine import Engine
 from stream.sources.simulator import Simulator

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from config.kafka import KafkaSettings
-from config.loading import ConfigFaults, load_config
+from config.loading import load_config
 from stream.cli.main import main
 from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.errors import ConfigError
 from stream.contracts.wire import encode_frame, frames_of_chunk
 from stream.publication import plan_publication, publication_lines
 
@@ -86,5 +86,5 @@ def test_check_refuses_what_is_larger_than_a_message(tmp_path: Path, capsys: pyt
 )
 def test_what_would_go_in_circles_or_lose_flags_is_refused(option: str, fault: str) -> None:
     overrides = ["kafka.bootstrap=h:1", "source.kind=kafka", option]
-    with pytest.raises(ConfigFaults, match=fault):
+    with pytest.raises(ConfigError, match=fault):
         load_config("monitor", overrides)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from config.errors import ConfigError, StreamEnded
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import ConfigError, StreamEnded
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.replay import DEFAULT_BLOCK_SAMPLES, RecordingSource
 

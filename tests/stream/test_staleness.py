@@ -186,7 +186,7 @@ def test_events_of_another_stream_are_not_taken() -> None:
 
 
 def test_a_run_folder_without_signals_is_refused_in_one_line(tmp_path: Path) -> None:
-    from stream.contracts.errors import RecordingError
+    from config.errors import RecordingError
     from stream.sources.recordings.opening import open_recording
 
     with pytest.raises(RecordingError, match=r"a folder without signals\.xdf"):

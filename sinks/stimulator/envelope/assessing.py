@@ -40,7 +40,7 @@ def assess_table(settings: StimulationSettings, classes: Sequence[str] | None = 
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If the table or the limits have faults, a limit is looser than the hard one, or the device is a trigger box and
         something is configured that it cannot do.
     """

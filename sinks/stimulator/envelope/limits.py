@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import LimitSettings, StimulationSettings
 from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 
@@ -24,12 +24,12 @@ def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLi
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With one line for every limit that is looser than the hard one, or if the hard ones are for other devices.
     """
     if hard.devices is not None and settings.device.kind not in hard.devices:
         rule = f"one of those that the hard limits are for ({', '.join(hard.devices)})"
-        raise ConfigFaults([f"stimulation.device.kind must be {rule}, got {settings.device.kind!r}"])
+        raise ConfigError(f"stimulation.device.kind must be {rule}, got {settings.device.kind!r}")
     base = hard.of(settings.profile, settings.route)
     held = base.model_dump()
     small = hard.microelectrode
@@ -50,5 +50,5 @@ def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLi
     if settings.limits.max_shannon_k is None and held["max_shannon_k"] is not None:
         held["max_shannon_k"] = min(held["max_shannon_k"], hard.shannon.default_k)
     if faults:
-        raise ConfigFaults(faults)
+        raise ConfigError(*faults)
     return ProfileLimits.model_validate(held)

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.loading import ConfigFaults, load_settings
+from config.errors import ConfigError
+from config.loading import load_settings
 from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 from config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
 
@@ -96,17 +97,17 @@ class HardLimits(Settings):
 
         Raises
         ------
-        ConfigFaults
+        ConfigError
             If there are none.
         """
         routes = self.profiles.get(profile)
         if routes is None:
             known = ", ".join(self.profiles)
-            raise ConfigFaults([f"stimulation.profile must be one of the hard limits' ({known}), got {profile!r}"])
+            raise ConfigError(f"stimulation.profile must be one of the hard limits' ({known}), got {profile!r}")
         found: ProfileLimits | None = getattr(routes, route)
         if found is None:
             allowed = " or ".join(repr(name) for name in RouteLimits.model_fields if getattr(routes, name) is not None)
-            raise ConfigFaults([f"stimulation.route must be {allowed} for profile {profile!r}, got {route!r}"])
+            raise ConfigError(f"stimulation.route must be {allowed} for profile {profile!r}, got {route!r}")
         return found
 
 
@@ -133,17 +134,17 @@ def load_hard_limits(named: str | None = None) -> tuple[HardLimits, str]:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If the file cannot be read, is not valid, or is not the shipped one.
     """
     path = hard_limits_path(named)
     try:
         sha256 = file_sha256(path)
     except OSError as error:
-        raise ConfigFaults(
-            [f"stimulation.hard_limits_file must be a readable file, got {str(path)!r}: {error.strerror}"]
+        raise ConfigError(
+            f"stimulation.hard_limits_file must be a readable file, got {str(path)!r}: {error.strerror}"
         ) from error
     if named is None and sha256 != HARD_LIMITS_SHA256:
         rule = f"the one that was shipped (sha256 {HARD_LIMITS_SHA256[:12]})"
-        raise ConfigFaults([f"{path.name} must be {rule}, got {sha256[:12]}: reinstall, or name a file of your own"])
+        raise ConfigError(f"{path.name} must be {rule}, got {sha256[:12]}: reinstall, or name a file of your own")
     return load_settings(path, HardLimits), sha256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import RecommendationSettings, StimulationSettings, trigger_box_faults
 from sinks.stimulator.envelope.charge import exact
 from sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S
@@ -29,7 +29,7 @@ def refuse_what_no_box_can(
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         With one line for everything that it cannot do.
     """
     if settings.device.kind != "serial":
@@ -44,4 +44,4 @@ def refuse_what_no_box_can(
         where = f"profile {settings.profile!r}, {settings.route}"
         faults.append(f"device.kind must be one that ramps, min_ramp_s={limits.min_ramp_s:g} ({where}), got 'serial'")
     if faults:
-        raise ConfigFaults([f"stimulation.{fault}" for fault in faults])
+        raise ConfigError([f"stimulation.{fault}" for fault in faults])

@@ -68,7 +68,7 @@ class Gate:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If it is not as agreed, or looser than the hard limits.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import RecommendationSettings, StimulationSettings
 from sinks.stimulator.envelope.envelope import Assessment, Envelope
 from sinks.stimulator.envelope.limits import session_limits
@@ -118,7 +118,7 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If something is missing, wrong, looser than the hard limits, or nothing that a trigger box can do.
     """
     try:
@@ -151,12 +151,12 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             last_state=ledger.get("last_state"),
         )
     except KeyError as error:
-        raise ConfigFaults([f"setup.{error.args[0]} must be given, got nothing"]) from error
-    except ConfigFaults:
+        raise ConfigError(f"setup.{error.args[0]} must be given, got nothing") from error
+    except ConfigError:
         raise
     except (ValidationError, TypeError, ValueError) as error:
-        raise ConfigFaults([f"setup must be as `make_setup` makes it, got: {error}"]) from error
+        raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
     mode = settings.mode
     if mode != "blinded" and setup.is_sham != (mode == "sham"):
-        raise ConfigFaults([f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}"])
+        raise ConfigError(f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}")
     return setup

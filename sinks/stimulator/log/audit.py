@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from config.errors import NeuroloopError
 from sinks.stimulator.log.chain import Chain, ChainFile, Link, read_chain
 from sinks.stimulator.log.scribe import AppendFile, Scribe
 from sinks.stimulator.records import GateInput, GateOutput, Lease, Train
-from stream.contracts.errors import NeuroloopError
 
 AUDIT_FILE = "stimulation.jsonl"
 

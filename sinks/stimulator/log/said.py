@@ -38,7 +38,7 @@ def replayed(log: LogFile) -> list[tuple[GateInput, list[GateOutput]]]:
 
     Raises
     ------
-    ConfigFaults
+    ConfigError
         If the first record is no setup that a gate can be made from.
     """
     inputs = log.inputs()

@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.loading import ConfigFaults
+from config.errors import RecordingError
 from config.places import ledger_folder
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
 from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
 from sinks.stimulator.log.ledger import LedgerError, ledger_path, read_books
 from sinks.stimulator.log.said import events_of, replayed
-from stream.contracts.errors import RecordingError
 from stream.contracts.events import canonical, encode
 
 _TYPES = ("command", "refusal")
@@ -210,7 +209,7 @@ def _gate_faults(log: LogFile) -> Iterator[str]:
             logged.setdefault(link.record["out"], []).append((link.seq, encode(link.record)))
     try:
         again = replayed(log)
-    except (ConfigFaults, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         yield f"{AUDIT_FILE}: seq 0 must be a setup that a gate can be made from, got: {str(error).splitlines()[0]}"
         return
     for one, outputs in again:

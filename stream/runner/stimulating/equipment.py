@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.places import ledger_folder
 from config.recommendations import rows_of
 from config.stimulation import StimulationSettings
@@ -25,7 +25,6 @@ from sinks.stimulator.log.scribe import Scribe
 from sinks.stimulator.records import Device
 from sinks.stimulator.sham import ShamDevice
 from stream.app import find_bundle
-from stream.contracts.errors import ConfigError
 from stream.runner.sourcing import SourcePlan
 from stream.runner.stimulating.file_watch import FileWatch
 
@@ -120,7 +119,7 @@ def equip(plan: StimulationPlan, scribe: Scribe, stack: ExitStack) -> Equipment:
     rows = rows_of(settings)
     try:
         refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
-    except ConfigFaults as error:
+    except ConfigError as error:
         raise ConfigError(str(error)) from error
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.errors import ConfigError
 from config.stimulation import StimulationSettings
 from config.tree import Config
 from sinks.run_folder import RunFolderError, add_to_summary
@@ -25,7 +26,6 @@ from sinks.stimulator.log.audit import AUDIT_FILE, AuditError, read_log
 from sinks.stimulator.log.books import books_of
 from sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, make_token
 from stream.app import Plan
-from stream.contracts.errors import ConfigError
 from stream.runner.child import Child, RunFailed
 from stream.runner.shared import Shared
 from stream.runner.sourcing import SourcePlan
@@ -45,7 +45,7 @@ def check_stimulation(config: Config, out: Path | None) -> None:
     ------
     ConfigError
         If there is no run folder for its log, or the mode does not fit the device.
-    ConfigFaults
+    ConfigError
         If the table or the limits have faults, or a limit is looser than the hard one.
     """
     settings = config.stimulation

@@ -19,9 +19,9 @@ import time
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 
+from config.errors import NeuroloopError
 from sinks.stimulator.control import ControlServer
 from sinks.stimulator.log.scribe import Scribe
-from stream.contracts.errors import NeuroloopError
 from stream.logs import set_up_logs
 from stream.runner.child import tell
 from stream.runner.placement import follow_parent, lock_memory, quiet_memory, settle

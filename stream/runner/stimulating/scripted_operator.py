@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from config.errors import ConfigError
 from config.tree import Config
 from sinks.stimulator.control import ControlError, ask
 from sinks.stimulator.token import hash_token
-from stream.contracts.errors import ConfigError
 
 _TRY_EVERY_S = 0.05
 _START_S = 60.0

@@ -10,10 +10,10 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from config.errors import BrokerError, StreamLost, StreamMismatch, WireError
 from config.kafka import KafkaSettings
 from config.kafka_client import consumer_arguments
 from stream.contracts.brokers import connect, explain
-from stream.contracts.errors import BrokerError, StreamLost, StreamMismatch, WireError
 from stream.contracts.messages import DeadLetter, StreamDescription, description_from_json
 from stream.contracts.topics import Topics
 

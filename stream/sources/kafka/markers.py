@@ -9,9 +9,9 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
+from config.errors import BrokerError, WireError
 from config.kafka import KafkaSettings
 from stream.contracts.brokers import explain
-from stream.contracts.errors import BrokerError, WireError
 from stream.contracts.events import Marker
 from stream.contracts.messages import DeadLetter, marker_from_json
 from stream.contracts.topics import Topics

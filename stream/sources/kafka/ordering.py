@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from stream.contracts.errors import WireError
+from config.errors import WireError
 from stream.contracts.wire import Frame
 
 COUNTS = ("duplicates", "late", "lost", "jumped", "earlier", "other_session", "restarts")

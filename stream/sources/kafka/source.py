@@ -13,10 +13,10 @@ import numpy as np
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
+from config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
 from config.kafka import KafkaSettings
 from stream.contracts.brokers import explain
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
 from stream.contracts.messages import DeadLetter
 from stream.contracts.topics import Topics
 from stream.contracts.wire import Frame, decode_frame
@@ -70,7 +70,7 @@ class KafkaSource:
         If several streams are there and none was named.
     BrokerError
         If the brokers cannot be reached or refuse, or a topic is missing.
-    ConfigError, ConfigFaults
+    ConfigError
         If ``start`` does not fit, or the password is not where the settings say.
     """
 

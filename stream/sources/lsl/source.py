@@ -15,8 +15,8 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
+from config.errors import StreamLost, StreamMismatch
 from stream.contracts.chunks import FloatArray, RawBlock, StreamInfo
-from stream.contracts.errors import StreamLost, StreamMismatch
 from stream.sources.lsl.description import Description, describe
 from stream.sources.lsl.network import FoundStream, Network
 from stream.sources.lsl.stamps import restore

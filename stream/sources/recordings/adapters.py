@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.contracts.errors import RecordingError
+from config.errors import RecordingError
 from stream.sources.recordings import npz_layouts
 from stream.sources.recordings.faults import unreadable
 from stream.sources.recordings.npz_arrays import Arrays, read_arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stream.contracts.errors import RecordingError
+from config.errors import RecordingError
 from stream.sources.recordings.adapters import read_npz, read_with_adapter
 from stream.sources.recordings.brainvision import read_brainvision
 from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ

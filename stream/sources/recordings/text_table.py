@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from config.errors import RecordingError
 from stream.contracts.chunks import FloatArray
-from stream.contracts.errors import RecordingError
 from stream.sources.recordings.faults import read_bytes, unreadable
 
 _NOT_A_NUMBER = frozenset({"", "nan", "na", "n/a", "null", "none"})

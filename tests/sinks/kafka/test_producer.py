@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaConfigurationError
 
+from config.errors import BrokerError, ConfigError
 from config.kafka import KafkaSettings
-from config.loading import ConfigFaults
 from sinks.kafka import producer as module
 from sinks.kafka.producer import Producer
-from stream.contracts.errors import BrokerError
 from stream.contracts.messages import Message
 
 PATIENCE_S = 30.0
@@ -38,7 +37,7 @@ class Taking:
     ("error", "words"),
     [
         (BrokerError("kafka.bootstrap must be a broker that answers"), "kafka.bootstrap must be a broker that answers"),
-        (ConfigFaults(["kafka.password_file must be readable"]), "kafka.password_file must be readable"),
+        (ConfigError("kafka.password_file must be readable"), "kafka.password_file must be readable"),
         (KafkaConfigurationError("no such codec"), "a:1, got: no such codec"),
         (UnicodeError("label too long"), "label too long"),
         (FileNotFoundError(2, "No such file or directory", "ca.pem"), "No such file or directory: 'ca.pem'"),

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.errors import ConfigError
 from sinks.kafka.records import whole_records
 from sinks.kafka.segments import Segment
 from sinks.kafka.spool import Spool
-from stream.contracts.errors import ConfigError
 from stream.contracts.messages import Message
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import LimitSettings
 from sinks.stimulator.envelope import profiles
 from sinks.stimulator.envelope.assessing import assess_table, assessment_text
@@ -142,7 +142,7 @@ def test_no_limit_can_be_loosened(key: str) -> None:
     hard = getattr(CUSTOM, key)
     looser = hard + 1 if isinstance(hard, int) else min(hard * 1.01, 1.0) if key == "max_duty" else hard * 1.01
     chosen = settings(limits={key: looser})
-    with pytest.raises(ConfigFaults, match=rf"^stimulation\.limits\.{key} must be at most .*, got {looser!r}$"):
+    with pytest.raises(ConfigError, match=rf"^stimulation\.limits\.{key} must be at most .*, got {looser!r}$"):
         session_limits(chosen, HARD)
     tighter = hard - 1 if isinstance(hard, int) else hard * 0.5
     assert getattr(session_limits(settings(limits={key: tighter}), HARD), key) == tighter
@@ -150,12 +150,12 @@ def test_no_limit_can_be_loosened(key: str) -> None:
 
 def test_a_shorter_ramp_than_the_hard_one_is_a_fault() -> None:
     place: dict[str, Any] = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tdcs"}
-    with pytest.raises(ConfigFaults, match=r"stimulation\.limits\.min_ramp_s must be at least 10, got 1\.0"):
+    with pytest.raises(ConfigError, match=r"stimulation\.limits\.min_ramp_s must be at least 10, got 1\.0"):
         session_limits(settings(limits={"min_ramp_s": 1.0}, **place), HARD)
 
 
 def test_all_loose_limits_are_named_at_once() -> None:
-    with pytest.raises(ConfigFaults) as caught:
+    with pytest.raises(ConfigError) as caught:
         session_limits(settings(limits={"max_amplitude_ma": 99.0, "max_shannon_k": 1.8}), HARD)
     assert len(caught.value.faults) == 2
 
@@ -170,7 +170,7 @@ def test_k_is_never_configurable_above_the_damage_threshold() -> None:
 
 
 def test_a_profile_has_only_its_routes() -> None:
-    with pytest.raises(ConfigFaults, match=r"stimulation\.route must be 'transcutaneous' for profile 'tdcs'"):
+    with pytest.raises(ConfigError, match=r"stimulation\.route must be 'transcutaneous' for profile 'tdcs'"):
         session_limits(settings(profile="tdcs"), HARD)
 
 
@@ -183,7 +183,7 @@ def test_altered_shipped_limits_are_not_taken(tmp_path: Path, monkeypatch: pytes
     altered = tmp_path / "hard.yaml"
     altered.write_text(HARD_LIMITS_FILE.read_text("utf-8").replace("30.0", "60.0"), "utf-8")
     monkeypatch.setattr(profiles, "HARD_LIMITS_FILE", altered)
-    with pytest.raises(ConfigFaults, match=r"hard\.yaml must be the one that was shipped"):
+    with pytest.raises(ConfigError, match=r"hard\.yaml must be the one that was shipped"):
         load_hard_limits()
     assert load_hard_limits(str(altered))[0].of("custom", "implanted").max_charge_density_uc_cm2 == 60.0
 
@@ -202,12 +202,12 @@ def test_a_file_of_ones_own_cannot_allow_everything(tmp_path: Path, old: str, ne
     text = HARD_LIMITS_FILE.read_text("utf-8")
     assert old in text
     own.write_text(text.replace(old, new), "utf-8")
-    with pytest.raises(ConfigFaults, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_hard_limits(str(own))
 
 
 def test_a_missing_file_of_limits_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigFaults, match=r"stimulation\.hard_limits_file must be a readable file"):
+    with pytest.raises(ConfigError, match=r"stimulation\.hard_limits_file must be a readable file"):
         load_hard_limits(str(tmp_path / "none.yaml"))
 
 

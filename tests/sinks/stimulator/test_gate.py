@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import RecommendationSettings
 from sinks.stimulator.gate.gate import Gate
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, line_of, row, settings, setup_of
@@ -643,7 +643,7 @@ def test_a_wrong_setup_makes_no_gate(change: dict[str, Any], message: str) -> No
         made["table"] = [{"state": "alpha"}]
     else:
         made |= change
-    with pytest.raises(ConfigFaults, match=message):
+    with pytest.raises(ConfigError, match=message):
         Gate(made)
 
 
@@ -651,7 +651,7 @@ def test_a_setup_without_area_or_route_makes_no_gate() -> None:
     for key in ("electrode_area_cm2", "route"):
         made = setup_of(settings((ALPHA,)))
         del made["settings"][key]
-        with pytest.raises(ConfigFaults, match=key):
+        with pytest.raises(ConfigError, match=key):
             Gate(made)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.loading import ConfigFaults
+from config.errors import ConfigError
 from config.stimulation import StimulationSettings
 from sinks.stimulator.devices.lease_guard import one_way_capabilities
 from sinks.stimulator.envelope.assessing import assess_table
@@ -51,7 +51,7 @@ def test_a_ramp_that_the_limits_ask_for_is_refused_when_checked_and_when_armed(
 ) -> None:
     one = box_settings(**values)
     for call in (lambda: assess_table(one), lambda: Gate(setup_of(one, capabilities=BOX))):
-        with pytest.raises(ConfigFaults) as caught:
+        with pytest.raises(ConfigError) as caught:
             call()
         assert len(caught.value.faults) == 1
         assert caught.match(fault)
@@ -69,14 +69,14 @@ def test_no_gate_is_made_from_a_setup_that_went_round_the_configuration(key: str
     setup = setup_of(box_settings(), capabilities=BOX)
     Gate(setup)
     setup["settings"][key] = value
-    with pytest.raises(ConfigFaults, match=fault):
+    with pytest.raises(ConfigError, match=fault):
         Gate(setup)
 
 
 def test_no_gate_is_made_from_a_table_of_two_rows() -> None:
     setup = setup_of(box_settings(), capabilities=BOX)
     setup["table"] = [*setup["table"], {**setup["table"][0], "state": "other"}]
-    with pytest.raises(ConfigFaults, match=r"table must be one row for device\.kind 'serial'.*, got 2 rows"):
+    with pytest.raises(ConfigError, match=r"table must be one row for device\.kind 'serial'.*, got 2 rows"):
         Gate(setup)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from config.errors import RecordingError
 from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, event_line
 from sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from sinks.stimulator.log.books import books_of
@@ -17,7 +18,6 @@ from sinks.stimulator.log.chain import Chain, read_chain
 from sinks.stimulator.log.ledger import Ledger
 from sinks.stimulator.log.said import events_of
 from sinks.stimulator.log.verification import Verdict, verify_run
-from stream.contracts.errors import RecordingError
 from stream.contracts.events import in_order
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
 from tests.sinks.stimulator.writing import HandClock, scribe

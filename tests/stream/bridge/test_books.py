@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import ConfigError
 from stream.bridge.books import BridgeBooks, Ledger
 from stream.bridge.fates import Fates
 from stream.contracts.chunks import RawBlock
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Marker
 from stream.contracts.messages import frame_message, marker_message
 from stream.contracts.topics import Topics

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from config.errors import ConfigError
 from config.kafka import KafkaSettings
 from sinks.kafka.producer import SendBooks
 from stream.bridge import letters as module
 from stream.bridge.letters import LetterBooks, LetterBox, LetterCarrier
-from stream.contracts.errors import ConfigError
 from stream.contracts.messages import DeadLetter, Message
 from stream.sources.kafka.link import SourceLink
 

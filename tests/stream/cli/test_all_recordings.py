@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.contracts.errors import RecordingError
+from config.errors import RecordingError
 from stream.sources.recordings.opening import open_recording
 from tests.conftest import CHECKOUT, SHARED_DATA
 from tests.stream.cli.conftest import Command

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from config.errors import ConfigError
 from config.stages import ZScoreSettings
 from processors.registry import build_stage
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import (
     MAX_STAGES,
     Event,

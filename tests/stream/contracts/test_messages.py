@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
+from config.errors import WireError
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import WireError
 from stream.contracts.events import Event, Marker, canonical
 from stream.contracts.messages import (
     DeadLetter,

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from config.errors import NeuroloopError, WireError
 from stream.contracts.chunks import RawBlock, StreamInfo, make_chunk
-from stream.contracts.errors import NeuroloopError, WireError
 from stream.contracts.wire import (
     DTYPES,
     FINGERPRINT,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.errors import ConfigError
 from config.source import SimulatorSettings
 from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Marker
 from stream.faults.feed import FaultyFeed, disturb_blocks, disturb_stream
 from stream.faults.spec import parse_faults

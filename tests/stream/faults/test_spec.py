@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
 from stream.faults.spec import Fault, parse_faults
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contracts.errors import WireError
+from config.errors import WireError
 from stream.contracts.wire import Frame
 from stream.sources.kafka.ordering import HOLD_FRAMES, HOLD_S, RowOrder
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.contracts.errors import RecordingError, StreamMismatch
+from config.errors import RecordingError, StreamMismatch
 from stream.contracts.events import Marker
 from stream.sources.recordings.adapters import ADAPTERS
 from stream.sources.recordings.opening import open_recording

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.contracts.errors import RecordingError
+from config.errors import RecordingError
 from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import Recording, select_stream

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import RecordingError, StreamMismatch
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import RecordingError, StreamMismatch
 from stream.contracts.events import Marker
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median, select_stream

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config.errors import NeuroloopError
 from stream.contracts.chunks import StreamInfo
-from stream.contracts.errors import NeuroloopError
 from stream.ring import segment as segment_module
 from stream.ring.bell import Bell
 from stream.ring.samples import SampleRing

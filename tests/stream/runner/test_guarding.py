@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import ConfigFaults, load_config
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
+from config.loading import load_config
 from stream.runner.stimulating.guard import check_stimulation
 
 
 def test_a_limit_that_is_looser_than_the_hard_one_is_refused_before_the_start(tmp_path: Path) -> None:
     config = load_config("stimulation", ["stimulation.limits.max_amplitude_ma=500"])
-    with pytest.raises(ConfigFaults, match=r"stimulation\.limits\.max_amplitude_ma must be at most 10, got 500\.0"):
+    with pytest.raises(ConfigError, match=r"stimulation\.limits\.max_amplitude_ma must be at most 10, got 500\.0"):
         check_stimulation(config, tmp_path)
 
 
@@ -28,5 +28,5 @@ def test_the_preset_may_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["electrode_area_cm2", "route"])
 def test_area_and_route_must_be_given(key: str) -> None:
-    with pytest.raises(ConfigFaults, match=rf"stimulation\.{key} must be .*, got None"):
+    with pytest.raises(ConfigError, match=rf"stimulation\.{key} must be .*, got None"):
         load_config("stimulation", [f"stimulation.{key}=null"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from config.errors import ConfigError
 from config.loading import parse
 from stream.app import build
 from stream.cli.main import main
-from stream.contracts.errors import ConfigError
 from stream.worker.fitting import plan_snapshot
 from tests.stream.worker.streams import stream_info
 
