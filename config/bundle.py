@@ -10,8 +10,6 @@ from config.decision import DecisionSettings
 from config.settings import Name, NonNegativeFloat, PositiveInt, Settings
 from config.stages import StageSettings
 
-BUNDLE_FORMAT = "neuroloop-bundle/1"
-
 
 class LstmLayer(Settings):
     """One LSTM layer; a bidirectional one hands on ``2 * hidden`` features (forward, then backward)."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field, model_validator
 
 from config.errors import ConfigError
@@ -69,14 +67,6 @@ def load_table(name_or_path: str) -> TableSettings:
         With every fault, each with its file and line.
     """
     return load_settings(find_table(name_or_path), TableSettings)
-
-
-def dump_table(table: TableSettings, *, as_json: bool = False) -> str:
-    """Return the text of a file that `load_table` reads back to an equal table."""
-    plain = json.loads(table.model_dump_json(exclude_none=True))
-    if as_json:
-        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 REQUEST_KEYS = ("frequency_hz", "amplitude_ma", "pulse_width_us", "duration_s", "waveform", "min_confidence")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types, void
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -30,9 +30,6 @@ from config.kernels import kernel
 from models.lanes import add, clamp, div, fma, mul
 
 Float32Array = NDArray[np.float32]
-
-_IN = types.Array(types.float32, 1, "C", readonly=True)
-_OUT = types.Array(types.float32, 1, "C")
 
 
 @intrinsic
@@ -86,24 +83,3 @@ def exp(x: Any) -> Any:
     p = fma(p, r, 1.0)
     low = clamp(n, -126.0, 127.0)
     return mul(mul(p, _power_of_two(low)), _power_of_two(add(n, mul(low, -1.0))))
-
-
-@kernel(void(_IN, _OUT))
-def tanh_into(x: Float32Array, out: Float32Array) -> None:
-    """Write `tanh` of every element."""
-    for i in range(x.shape[0]):
-        out[i] = tanh(x[i])
-
-
-@kernel(void(_IN, _OUT))
-def sigmoid_into(x: Float32Array, out: Float32Array) -> None:
-    """Write `sigmoid` of every element."""
-    for i in range(x.shape[0]):
-        out[i] = sigmoid(x[i])
-
-
-@kernel(void(_IN, _OUT))
-def exp_into(x: Float32Array, out: Float32Array) -> None:
-    """Write `exp` of every element."""
-    for i in range(x.shape[0]):
-        out[i] = exp(x[i])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from config.recommendations import TableSettings, load_table, request_values, rows_of
+from config.recommendations import request_values, rows_of
 from config.stimulation import RecommendationSettings, StimulationSettings
 from stream.contracts.events import Event, encode
 
@@ -83,30 +83,6 @@ class Recommender:
             If the table file has faults.
         """
         return cls(rows_of(settings))
-
-    @classmethod
-    def from_file(cls, name_or_path: str) -> Recommender:
-        """Make one from a shipped table's name or a YAML or JSON file.
-
-        Raises
-        ------
-        ConfigError
-            With every fault, each with its file and line.
-        """
-        return cls(load_table(name_or_path).states)
-
-    def table(self, description: str = "") -> TableSettings:
-        """Return the rows as they stand in a file; `config.recommendations.dump_table` writes it."""
-        return TableSettings(description=description, states=self.rows)
-
-    def recommend(self, state: str, confidence: float) -> Recommendation | None:
-        """Return what one decision alone supports, ``None`` for nothing.
-
-        Nothing is recommended for a state outside the table, for ``unknown``, and below the row's ``min_confidence``
-        (a confidence that is not a number is below everything).
-        """
-        row = self._rows.get(state)
-        return row if row is not None and confidence >= row.min_confidence else None
 
     def requests(self, events: Iterable[Event]) -> Iterator[Request]:
         """Turn ``state`` events into requests, one for one and in their order; other events say nothing here.

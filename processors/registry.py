@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from config.settings import Settings
 from config.stages import (
@@ -36,7 +34,7 @@ from processors.pick import Pick
 from processors.reference import Reference
 from processors.window import Window
 from processors.zscore import ZScore
-from stream.contracts.chunks import StreamInfo, make_chunk
+from stream.contracts.chunks import StreamInfo
 from stream.contracts.seams import Processor
 
 
@@ -91,23 +89,6 @@ def build_stage(settings: Settings, info: StreamInfo) -> Processor:
         if type(settings) is stage.settings:
             return stage.build(settings, info)
     raise TypeError(f"settings must be of a registered stage ({', '.join(STAGES)}), got {type(settings).__name__}")
-
-
-def warm_up(processors: Iterable[Processor]) -> None:
-    """Run every stage through its first output row and one row more, then give it its state back.
-
-    Kernels are compiled when their modules are imported; this touches their memory and NumPy's first-use paths, so that
-    the first sample of a stream is as fast as any other.
-    """
-    for processor in processors:
-        state = processor.get_state()
-        processor.reset()
-        n_rows = processor.newest_input(0) + 1
-        for first, n in ((0, n_rows), (n_rows, 1)):
-            rows = np.zeros((n, processor.info_in.n_channels))
-            processor.process(make_chunk(rows, np.zeros(n), first, np.ones(n, np.bool_), processor.info_in))
-        processor.reset()
-        processor.set_state(state)
 
 
 _BANDS = {"low": (1.0, 8.0), "alpha": (8.0, 13.0), "top": (30.0, 50.0)}

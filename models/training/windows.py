@@ -46,14 +46,6 @@ class TrainingWindows:
     def __len__(self) -> int:
         return len(self.starts)
 
-    @classmethod
-    def from_arrays(cls, x: NDArray[np.floating], labels: IntArray, groups: IntArray) -> TrainingWindows:
-        """Wrap separate windows of shape (n_windows, n_rows, n_features); they cannot be shifted."""
-        n_windows, n_rows, n_features = x.shape
-        starts = np.arange(n_windows, dtype=np.int64) * n_rows
-        rows = np.ascontiguousarray(x.reshape(-1, n_features), dtype=np.float32)
-        return cls(rows, starts, starts, starts, labels.astype(np.int64), groups.astype(np.int64), n_rows)
-
     def take(self, indices: IntArray, rng: np.random.Generator | None = None) -> Float32Array:
         """Return windows as a new array (n, window_samples, n_features); with ``rng`` each is shifted at random."""
         starts = self.starts[indices]

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import Chunk, StreamInfo
+from stream.contracts.chunks import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,71 +47,6 @@ class EventRecords:
     records: list[bytes]
     first_sequence: int
     n_lost: int
-
-
-@runtime_checkable
-class SampleReader(Protocol):
-    """One reader's end of a sample ring."""
-
-    @property
-    def info(self) -> StreamInfo:
-        """The stream whose rows the ring holds."""
-        ...
-
-    @property
-    def n_lost(self) -> int:
-        """Rows lost so far, by this reader and those of its name before a restart."""
-        ...
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether everything was read and the writer is gone, closed or dead."""
-        ...
-
-    def read(self, max_samples: int) -> SampleRows:
-        """Take at most ``max_samples`` rows, without waiting."""
-        ...
-
-    def commit(self) -> None:
-        """Say that all rows read so far are dealt with; after a restart, reading goes on from here."""
-        ...
-
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep until there are rows, the writer is gone or the time is over; say whether there are rows.
-
-        May return early, with False, when the writer has rung for another of its rings.
-        """
-        ...
-
-
-@runtime_checkable
-class EventReader(Protocol):
-    """One reader's end of an event ring."""
-
-    @property
-    def n_lost(self) -> int:
-        """Records lost so far, by this reader and those of its name before a restart."""
-        ...
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether everything was read and the writer is gone, closed or dead."""
-        ...
-
-    def read(self, max_records: int) -> EventRecords:
-        """Take at most ``max_records`` records, without waiting."""
-        ...
-
-    def commit(self) -> None:
-        """Say that all records read so far are dealt with; after a restart, reading goes on from here."""
-        ...
-
-    def wait(self, timeout_s: float) -> bool:
-        """Sleep until there are records, the writer is gone or the time is over; say whether there are records.
-
-        May return early, with False, when the writer has rung for another of its rings.
-        """
-        ...
 
 
 LATENCY_BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))

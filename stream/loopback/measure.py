@@ -133,7 +133,6 @@ class _Stopper:
         seed: int,
     ) -> None:
         self._operator, self._folder, self._sender, self._signal = operator, folder, sender, signal
-        self._first_stop = first_stop
         n_stops = len(signal.onsets) - first_stop
         held_s = np.random.default_rng(seed).uniform(*_HELD_S, n_stops)
         self._stop_rows = signal.onsets[first_stop:] + np.rint(held_s * signal.info.sfreq).astype(np.int64)

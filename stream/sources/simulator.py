@@ -12,7 +12,6 @@ episode to episode and overlap: some ``rest`` shows alpha, a weak ``seizure`` is
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
 
 import numpy as np
 
@@ -50,16 +49,6 @@ _MONTAGE = {
 # salts keep the random numbers of different things apart
 _S_EPISODE, _S_PLACE, _S_MIX, _S_SOURCES, _S_CHANNELS = 1, 2, 3, 100, 1000
 _BACKGROUND_UV, _LOCAL_UV, _SENSOR_UV = 9.0, 5.0, 0.8
-
-
-class SimulatedRecording(NamedTuple):
-    """A stretch of the simulator as arrays, with its truth."""
-
-    info: StreamInfo
-    data: FloatArray
-    """Shape (n_samples, n_channels), in uV."""
-    timestamps: FloatArray
-    markers: list[Marker]
 
 
 class Simulator:
@@ -177,21 +166,6 @@ class Simulator:
             raise ValueError(f"sample must be >= 0, got {sample!r}")
         self._extend_to(sample + 1)
         return STATES[self._kinds[bisect_right(self._starts, sample) - 1]]
-
-    def to_recorded(self, duration_s: float | None = None) -> SimulatedRecording:
-        """Return the first ``duration_s`` seconds (the whole stream, if it ends) with the state changes.
-
-        Raises
-        ------
-        ValueError
-            If no duration is given and the stream never ends.
-        """
-        duration_s = self.settings.duration_s if duration_s is None else duration_s
-        if duration_s is None:
-            raise ValueError("duration_s must be given for a stream without end, got None")
-        n = round(duration_s * self.settings.sfreq)
-        data, timestamps = self.generate(0, n)
-        return SimulatedRecording(self.info, data, timestamps, self.markers(0, n))
 
     def _marker(self, sample: int, label: str) -> Marker:
         return Marker(self.t0 + sample / self.settings.sfreq, label, self.info.name)

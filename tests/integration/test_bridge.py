@@ -36,6 +36,7 @@ from tests.integration.brokers import USER, ApacheBroker, Broker, records_of
 from tests.integration.live import PATIENCE_S, SHARING, Start, canonical_lines, summary_of
 from tests.integration.lsl import find, make_outlet, read_samples, wait_until
 from tests.integration.test_live_equality import bundle_for, write_config
+from tests.stream.simulated import simulated
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -134,7 +135,7 @@ def test_the_relay_gives_back_what_was_sent_and_is_taken_by_name_only(
     assert found.is_monitoring
     assert marks.is_monitoring
     assert (found.type, marks.type) == ("neuroloop-signal", "neuroloop-markers")
-    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0)
+    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
     config = load_config("demo")
     markers = LslMarkers((StreamQuery(name=marks.name),))
     source = LslSource(found)

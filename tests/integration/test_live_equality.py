@@ -22,6 +22,7 @@ from stream.sources.simulator import Simulator
 from tests.integration.live import SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
 from tests.models.naive import make_bundle, make_network
 from tests.stream.cli.conftest import write_npz
+from tests.stream.simulated import simulated
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -122,7 +123,7 @@ def test_the_simulator_in_chunks_of_any_length_in_single_precision_and_with_a_co
     wait_for_lines(killed.run, 20)
     killed.live.child("cold").kill()
     killed.live.says("the cold process died (exit code -9), starting it again")
-    made = Simulator(SimulatorSettings(seed=11, block_s=3.0)).to_recorded(24.0)
+    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=3.0)), 24.0)
     stream = RecordedStream(made.info, made.data, made.timestamps)
     for name, one in (("double", stream), ("float", as_float32(stream))):
         Replay(load_config("demo"), one, made.markers, tmp_path / f"{name}-again").run()
@@ -136,7 +137,7 @@ def test_the_simulator_in_chunks_of_any_length_in_single_precision_and_with_a_co
 
 
 def test_a_dump_with_gaps_filled_and_jumped_and_a_text_file(start: Start, tmp_path: Path) -> None:
-    made = Simulator(SimulatorSettings(seed=4)).to_recorded(20.0)
+    made = simulated(Simulator(SimulatorSettings(seed=4)), 20.0)
     kept = np.ones(5000, np.bool_)
     kept[1500:1520] = kept[2750:3400] = False  # 80 ms are filled, 2.6 s are jumped over
     dump = write_npz(tmp_path / "gaps.npz", made.data[kept], made.timestamps[kept], first_sample=4000)

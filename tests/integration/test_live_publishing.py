@@ -24,6 +24,7 @@ from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.live import PATIENCE_S, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
 from tests.integration.lsl import DEADLINE_S, wait_until
 from tests.integration.test_bridge import engine_lines
+from tests.stream.simulated import simulated
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -107,7 +108,7 @@ def test_events_and_samples_are_published_and_decide_the_same_again(
     assert books["messages"]["dropped"] == {}
     assert books["rings"] == {"samples_lost": 0, "events_lost": 0}
     assert_published(tmp_path / "run", broker.bootstrap, topic_prefix)
-    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0)
+    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
     stream = RecordedStream(made.info, made.data, made.timestamps)
     Replay(load_config("demo"), stream, made.markers, tmp_path / "again").run()
     expected = canonical_lines(tmp_path / "again")
@@ -142,7 +143,7 @@ def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_noti
     for record in records_of(embedded_broker.bootstrap, topics.markers):
         marks.setdefault(dict(record.headers)["ce_id"].rpartition(b"/")[2], record.value)
         assert marks[dict(record.headers)["ce_id"].rpartition(b"/")[2]] == record.value
-    made = Simulator(SimulatorSettings(seed=11, block_s=2.0)).to_recorded(12.0).markers
+    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0).markers
     assert {int(k): marker_from_json(value).time for k, value in marks.items()} == {
         k: marker.time for k, marker in enumerate(made)
     }

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from config.errors import StreamLost, StreamMismatch
 from stream.contracts.seams import Source
-from stream.sources.lsl.clock_offset import ClockOffset, measure_offset
+from stream.sources.lsl.clock_offset import ClockOffset
 from stream.sources.lsl.network import Network, StreamQuery, find_stream, list_streams
 from stream.sources.lsl.source import LslSource
 from tests.integration.lsl import DEADLINE_S, SESSION_ID, find, make_outlet, read_samples, reading, wait_until
@@ -234,7 +235,8 @@ def test_a_stream_that_comes_back_with_another_layout_is_refused() -> None:
 
 def test_the_clock_of_this_computer_is_not_off() -> None:
     outlet = make_outlet("clock")
-    offset_s = measure_offset(find("clock"))
+    with closing(ClockOffset(find("clock"))) as offset:
+        offset_s = offset.measure()
     assert offset_s is not None
     assert abs(offset_s) < 0.005
     del outlet
@@ -244,8 +246,8 @@ def test_no_offset_comes_from_a_sender_that_is_gone() -> None:
     outlet = make_outlet("clockless")
     found = find("clockless")
     del outlet
-    assert measure_offset(found, timeout_s=0.3) is None
     closed = ClockOffset(found)
+    assert closed.measure(timeout_s=0.3) is None
     closed.close()
     closed.close()
     assert closed.measure(0.1) is None

@@ -4,12 +4,37 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numba import types, void
 from numpy.typing import NDArray
 
-from models.activations import exp_into, sigmoid_into, tanh_into
+from config.kernels import kernel
+from models.activations import exp, sigmoid, tanh
 
 Float32Array = NDArray[np.float32]
 Kernel = Callable[[Float32Array, Float32Array], None]
+_IN = types.Array(types.float32, 1, "C", readonly=True)
+_OUT = types.Array(types.float32, 1, "C")
+
+
+@kernel(void(_IN, _OUT))
+def tanh_into(x: Float32Array, out: Float32Array) -> None:
+    """Write `tanh` of every element."""
+    for i in range(x.shape[0]):
+        out[i] = tanh(x[i])
+
+
+@kernel(void(_IN, _OUT))
+def sigmoid_into(x: Float32Array, out: Float32Array) -> None:
+    """Write `sigmoid` of every element."""
+    for i in range(x.shape[0]):
+        out[i] = sigmoid(x[i])
+
+
+@kernel(void(_IN, _OUT))
+def exp_into(x: Float32Array, out: Float32Array) -> None:
+    """Write `exp` of every element."""
+    for i in range(x.shape[0]):
+        out[i] = exp(x[i])
 
 
 def run(kernel: Kernel, x: Float32Array) -> Float32Array:

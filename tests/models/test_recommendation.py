@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import ConfigError
-from config.recommendations import TableSettings, dump_table, load_table, table_names
+from config.recommendations import load_table, table_names
 from config.stimulation import StimulationSettings
 from models.recommendation import Recommender
 from sinks.stimulator.gate.gate import Gate
@@ -34,23 +34,6 @@ def test_the_example_table_has_its_three_rows() -> None:
     assert [row.successors for row in rows] == [("medium",), ("low", "high"), ("medium",)]
     assert [row.requires_override for row in rows] == [False, False, True]
     assert table_names() == ["adaptive_stimulation"]
-
-
-@pytest.mark.parametrize(
-    ("name", "confidence", "found"),
-    [
-        ("medium", 0.9, "medium"),
-        ("medium", 0.8999999, None),
-        ("medium", float("nan"), None),
-        ("unknown", 1.0, None),
-        ("rest", 1.0, None),
-    ],
-)
-def test_a_decision_supports_its_row_from_the_least_confidence_on(
-    name: str, confidence: float, found: str | None
-) -> None:
-    row = Recommender(EXAMPLE).recommend(name, confidence)
-    assert (row.state if row is not None else None) == found
 
 
 def test_state_events_become_requests_one_for_one() -> None:
@@ -106,15 +89,6 @@ def test_the_gate_says_the_same_requests() -> None:
     expected = list(Recommender(EXAMPLE).requests(events))
     assert [one.values for one in said] == [one.values() for one in expected]
     assert [(one.event["sample"], one.event["k"]) for one in said] == [(one.sample, one.k) for one in expected]
-
-
-@pytest.mark.parametrize("suffix", [".yaml", ".json"])
-def test_a_table_survives_its_file(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"table{suffix}"
-    table = TableSettings(description="a copy: with 'quotes'", states=EXAMPLE)
-    path.write_text(dump_table(table, as_json=suffix == ".json"), "utf-8")
-    assert load_table(str(path)) == table
-    assert Recommender.from_file(str(path)).table(table.description) == table
 
 
 def test_a_configuration_names_a_table_or_has_one() -> None:

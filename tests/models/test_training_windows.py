@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from config.errors import RecordingError
 from config.stages import BandPowerSettings, LogVarianceSettings, StageSettings, WindowSettings, ZScoreSettings
@@ -13,6 +14,14 @@ from tests.models.epileptic_files import build_stages
 
 BANDS = {"low": (1.0, 20.0), "high": (20.0, 60.0)}
 PAIRS = (WindowSettings(kind="window", window_samples=2, hop_samples=2),)
+
+
+def separate(x: NDArray[np.floating], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> TrainingWindows:
+    """Wrap separate windows of shape (n_windows, n_rows, n_features); they cannot be shifted."""
+    n_windows, n_rows, n_features = x.shape
+    starts = np.arange(n_windows, dtype=np.int64) * n_rows
+    rows = np.ascontiguousarray(x.reshape(-1, n_features), dtype=np.float32)
+    return TrainingWindows(rows, starts, starts, starts, labels, groups, n_rows)
 
 
 def stream(labels: list[int], *, group: int = 0, number: int = 1) -> LabelledStream:
@@ -64,13 +73,13 @@ def test_a_shifted_window_stays_within_its_label_and_its_stream() -> None:
 
 def test_separate_arrays_become_windows_that_cannot_shift() -> None:
     x = np.random.default_rng(1).standard_normal((5, 4, 3))
-    windows = TrainingWindows.from_arrays(x, np.array([0, 1, 0, 1, 0]), np.arange(5))
+    windows = separate(x, np.array([0, 1, 0, 1, 0]), np.arange(5))
     np.testing.assert_array_equal(windows.take(np.arange(5), np.random.default_rng(2)), x.astype(np.float32))
 
 
 def test_mean_and_deviation_come_from_the_chosen_windows_only() -> None:
     x = np.random.default_rng(1).standard_normal((6, 4, 2)) + np.arange(6)[:, None, None]
-    windows = TrainingWindows.from_arrays(x, np.zeros(6, np.int64), np.arange(6))
+    windows = separate(x, np.zeros(6, np.int64), np.arange(6))
     chosen = np.array([True, False, True, False, False, False])
     fitted = Standardiser.fit(windows, chosen, GainRule(1, 0))
     rows = x[chosen].reshape(-1, 2).astype(np.float32).astype(np.float64)
@@ -78,15 +87,13 @@ def test_mean_and_deviation_come_from_the_chosen_windows_only() -> None:
     np.testing.assert_allclose(fitted.std, rows.std(axis=0), rtol=1e-12)
     changed = x.copy()
     changed[~chosen] += 1e6
-    again = Standardiser.fit(
-        TrainingWindows.from_arrays(changed, np.zeros(6, np.int64), np.arange(6)), chosen, GainRule(1, 0)
-    )
+    again = Standardiser.fit(separate(changed, np.zeros(6, np.int64), np.arange(6)), chosen, GainRule(1, 0))
     np.testing.assert_array_equal(again.mean, fitted.mean)
     np.testing.assert_array_equal(again.std, fitted.std)
 
 
 def test_a_constant_feature_is_only_centred() -> None:
-    windows = TrainingWindows.from_arrays(np.full((3, 2, 1), 7.0), np.zeros(3, np.int64), np.arange(3))
+    windows = separate(np.full((3, 2, 1), 7.0), np.zeros(3, np.int64), np.arange(3))
     fitted = Standardiser.fit(windows, np.ones(3, np.bool_), GainRule(1, 0))
     np.testing.assert_array_equal(fitted.apply(windows.take(np.arange(3))), 0.0)
 

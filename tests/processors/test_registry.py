@@ -6,7 +6,7 @@ from numba.core import event
 
 from config.settings import Settings
 from config.stages import FilterSettings, LowpassDesign, PickSettings
-from processors.registry import STAGES, StageKind, build_stage, register, warm_up
+from processors.registry import STAGES, StageKind, build_stage, register
 from stream.contracts.chunks import Chunk
 from tests.processors import naive
 
@@ -25,17 +25,6 @@ def test_a_kind_cannot_be_taken_twice() -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(TypeError, match=r"settings must be of a registered stage \(filter, .*\), got Settings"):
         build_stage(Settings(), naive.EXAMPLE_INFO)
-
-
-@pytest.mark.parametrize("n_before", [0, 77])
-def test_warming_up_leaves_every_stage_as_it_was(n_before: int) -> None:
-    chunk = naive.as_chunk(np.random.default_rng(9).standard_normal((300, 4)), naive.EXAMPLE_INFO, 31)
-    for example in EXAMPLES:
-        warm, cold = build_stage(example, naive.EXAMPLE_INFO), build_stage(example, naive.EXAMPLE_INFO)
-        for stage in (warm, cold):
-            stage.process(chunk.slice(0, n_before))
-        warm_up([warm])
-        naive.assert_same(warm.process(chunk.slice(n_before, 300)), cold.process(chunk.slice(n_before, 300)))
 
 
 def test_nothing_is_compiled_whatever_the_chunks_come_from() -> None:

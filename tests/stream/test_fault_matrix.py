@@ -15,12 +15,13 @@ from stream.app import Built, build
 from stream.contracts.chunks import Chunk, FloatArray, RawBlock
 from stream.contracts.events import Event
 from stream.engine import Engine
-from stream.faults.feed import disturb_blocks, disturb_stream
 from stream.faults.spec import parse_faults
 from stream.faults.truth import InjectedFault
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
 from tests.stream.fault_matrix import MATRIX, MODES
+from tests.stream.faults.disturbing import disturb_blocks, disturb_stream
+from tests.stream.simulated import simulated
 
 SFREQ, LENGTH_S = 250.0, 14.0
 N = round(SFREQ * LENGTH_S)
@@ -62,7 +63,7 @@ class Run:
 @cache
 def signal() -> RecordedStream:
     """Fourteen seconds of the simulator, far from time 0."""
-    made = Simulator(SimulatorSettings(seed=7, n_channels=8, sfreq=SFREQ, block_s=3.0), t0=1000.0).to_recorded(LENGTH_S)
+    made = simulated(Simulator(SimulatorSettings(seed=7, n_channels=8, sfreq=SFREQ, block_s=3.0), t0=1000.0), LENGTH_S)
     return RecordedStream(made.info, made.data, made.timestamps)
 
 

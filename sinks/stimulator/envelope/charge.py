@@ -44,18 +44,6 @@ def shannon_k(charge_uc: Fraction, area_cm2: Fraction) -> decimal.Decimal:
     return _LOG.log10(_LOG.divide(decimal.Decimal(product.numerator), decimal.Decimal(product.denominator)))
 
 
-def max_charge_uc(k: float, area_cm2: float) -> float:
-    """Return the charge per phase in uC that has this Shannon k on this area, ``sqrt(10^k * A)``, to 9 digits."""
-    square = _LOG.multiply(_LOG.power(10, decimal.Decimal(repr(k))), decimal.Decimal(repr(area_cm2)))
-    return float(f"{_LOG.sqrt(square):.8e}")
-
-
-def min_area_cm2(charge_uc: float, k: float) -> float:
-    """Return the smallest area in cm2 on which this charge per phase has at most this Shannon k, to 9 digits."""
-    charge = decimal.Decimal(repr(charge_uc))
-    return float(f"{_LOG.divide(_LOG.multiply(charge, charge), _LOG.power(10, decimal.Decimal(repr(k)))):.8e}")
-
-
 @dataclass(frozen=True)
 class Quantities:
     """What a train means for tissue, at its full amplitude; ``None`` where a waveform has no such thing.

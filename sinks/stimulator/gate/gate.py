@@ -103,11 +103,6 @@ class Gate:
         return self._machine.state
 
     @property
-    def plans(self) -> dict[str, Assessment]:
-        """Every row of the table by state, quantised and judged."""
-        return self._setup.assessments
-
-    @property
     def armed_until_ns(self) -> int | None:
         """When the arming expires, ``None`` while disarmed."""
         return self._armed_until_ns

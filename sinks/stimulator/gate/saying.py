@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 from sinks.stimulator.envelope.envelope import Assessment, Check, parameters
 from sinks.stimulator.gate.decisions import Moment
-from sinks.stimulator.gate.interlocks import EFFECTS
 from sinks.stimulator.gate.machine import MachineState
 from sinks.stimulator.records import GateOutput, Lease
 
 _AGAIN_NS = 10 * 10**9
 """A reason that was told before in the same request is told again after so long."""
 _NUMBERS = ("charge_per_phase_uc", "charge_density_uc_cm2", "shannon_k")
-INTERLOCKS: tuple[str, ...] = tuple(EFFECTS)
 RULES: tuple[str, ...] = (
     "authorised",
     "reason",

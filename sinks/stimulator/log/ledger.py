@@ -258,7 +258,6 @@ class Ledger:
                 )
             self._chain = Chain(len(chain.links), chain.head)
             self._file = self._open(chain, fold_bytes, now)
-            self._session_uc = 0.0
             self._settled_uc = 0.0
             self._write("open")
         except OSError as error:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from stream.ring.header import CLOSED, OPEN, STATE, WRITER
+from stream.ring.header import OPEN, STATE, WRITER
 from stream.runner.clock import ClockWatch
 from stream.runner.shared import Shared
 from stream.runner.sourcing import SourcePlan
@@ -58,11 +58,6 @@ class Vitals:
     def hot_pid(self) -> int:
         """The hot process; 0 before it has begun."""
         return int(self._hot.words[WRITER])
-
-    @property
-    def is_hot_closed(self) -> bool:
-        """Whether the hot process has ended as it should."""
-        return bool(self._hot.words[STATE] == CLOSED)
 
     @property
     def is_hot_dead(self) -> bool:

@@ -44,12 +44,3 @@ class ClockOffset:
     def close(self) -> None:
         """End the measurement; may be called twice."""
         self._inlet = None
-
-
-def measure_offset(found: FoundStream, timeout_s: float = 5.0) -> float | None:
-    """Measure a sender's clock once; as `ClockOffset.measure`."""
-    offset = ClockOffset(found)
-    try:
-        return offset.measure(timeout_s)
-    finally:
-        offset.close()

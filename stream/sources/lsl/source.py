@@ -87,7 +87,6 @@ class LslSource:
         self.n_unread = 0
         """Samples that liblsl had received but would not hand out any more when the sender was gone."""
         self._buffer_s = math.ceil(buffer_s)
-        self._counter_channel = counter_channel
         self._inlet: Any = None
         self._description = self._connect(found, timeout_s)
         for note in self._description.notes:

@@ -14,12 +14,13 @@ from config.errors import ConfigError
 from config.source import SimulatorSettings
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.events import Marker
-from stream.faults.feed import FaultyFeed, disturb_blocks, disturb_stream
+from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog
 from stream.sources.feed import DueMarker, RecordingFeed, ScheduledFeed, SimulatorFeed
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
+from tests.stream.faults.disturbing import disturb_blocks, disturb_stream
 
 INFO = StreamInfo("rec", "EEG", "id", 100.0, ("count", "C3"), ("misc", "EEG"), ("", "uV"))
 N = 1000

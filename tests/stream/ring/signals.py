@@ -8,7 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
-from stream.contracts.sharing import EventReader, SampleReader, SampleRows
+from stream.contracts.sharing import SampleRows
+from stream.ring.event_reader import EventRingReader
+from stream.ring.sample_reader import SampleRingReader
 
 INFO = StreamInfo("ring-test", "EEG", "id", 1000.0, ("number", "negative"), ("misc", "misc"), ("", ""))
 
@@ -36,12 +38,12 @@ def assert_whole(rows: SampleRows) -> None:
     assert len(rows.arrival_ns) == len(chunk)
 
 
-def has_ended(reader: SampleReader | EventReader) -> bool:
+def has_ended(reader: SampleRingReader | EventRingReader) -> bool:
     """Ask the reader anew (type checkers take a property for a constant)."""
     return reader.is_ended
 
 
-def check_to_end(reader: SampleReader, max_samples: int) -> int:
+def check_to_end(reader: SampleRingReader, max_samples: int) -> int:
     """Read until the writer is gone: what is not in the rows is a jump or was counted; return the next sample."""
     next_sample = 0
     while not reader.is_ended:

@@ -1,0 +1,22 @@
+"""A stretch of the simulator as arrays, with its truth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream.contracts.chunks import FloatArray, StreamInfo
+from stream.contracts.events import Marker
+from stream.sources.simulator import Simulator
+
+
+class Simulated(NamedTuple):
+    info: StreamInfo
+    data: FloatArray
+    timestamps: FloatArray
+    markers: list[Marker]
+
+
+def simulated(simulator: Simulator, seconds: float) -> Simulated:
+    """Return the first seconds with the state changes."""
+    n = round(seconds * simulator.settings.sfreq)
+    return Simulated(simulator.info, *simulator.generate(0, n), simulator.markers(0, n))
