@@ -104,5 +104,5 @@ def rows_of(settings: StimulationSettings) -> tuple[RecommendationSettings, ...]
         return settings.table
     rows = load_table(str(settings.table_file)).states
     if faults := trigger_box_faults(settings, rows):
-        raise ConfigError([f"stimulation.{fault}" for fault in faults])
+        raise ConfigError(*(f"stimulation.{fault}" for fault in faults))
     return rows

@@ -44,4 +44,4 @@ def refuse_what_no_box_can(
         where = f"profile {settings.profile!r}, {settings.route}"
         faults.append(f"device.kind must be one that ramps, min_ramp_s={limits.min_ramp_s:g} ({where}), got 'serial'")
     if faults:
-        raise ConfigError([f"stimulation.{fault}" for fault in faults])
+        raise ConfigError(*(f"stimulation.{fault}" for fault in faults))

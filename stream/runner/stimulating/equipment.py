@@ -117,10 +117,7 @@ def equip(plan: StimulationPlan, scribe: Scribe, stack: ExitStack) -> Equipment:
     settings = plan.settings
     hard, limits_sha256 = load_hard_limits(settings.hard_limits_file)
     rows = rows_of(settings)
-    try:
-        refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
-    except ConfigError as error:
-        raise ConfigError(str(error)) from error
+    refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)
     ledger = Ledger(
