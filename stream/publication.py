@@ -8,7 +8,7 @@ import numpy as np
 
 from config.errors import ConfigError, WireError
 from config.kafka import KafkaSettings
-from sinks.kafka.sink import published_kinds, stream_id
+from sinks.kafka.naming import published_kinds, stream_id
 from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.messages import StreamDescription
 from stream.contracts.topics import Topics

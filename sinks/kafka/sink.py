@@ -12,6 +12,7 @@ import numpy as np
 
 from config.errors import WireError
 from config.kafka import KafkaSettings
+from sinks.kafka.naming import published_kinds, stream_id
 from sinks.kafka.producer import Producer, SendBooks
 from stream.contracts.chunks import Chunk, StreamInfo
 from stream.contracts.events import Event
@@ -22,7 +23,7 @@ from stream.contracts.messages import (
     event_message,
     frame_message,
 )
-from stream.contracts.topics import TopicKind, Topics, kind_of_event
+from stream.contracts.topics import Topics, kind_of_event
 from stream.contracts.wire import frames_of_chunk, last_frame
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -175,19 +176,6 @@ class KafkaSink:
         if not self.unsendable[why]:
             _log.error("kafka: samples cannot be sent: %s", why)
         self.unsendable[why] += n
-
-
-def stream_id(settings: KafkaSettings, info: StreamInfo) -> str:
-    """Return the id under which a stream is published: as set, else the sender's id, else its name."""
-    return settings.stream_id or info.source_id or info.name or "stream"
-
-
-def published_kinds(settings: KafkaSettings) -> tuple[TopicKind, ...]:
-    """Return the topics that publishing needs."""
-    kinds: list[TopicKind] = list(settings.publish)
-    if "samples" in kinds:
-        kinds.append("streams")
-    return tuple(kinds)
 
 
 def _joined(chunks: Sequence[Chunk]) -> Chunk:

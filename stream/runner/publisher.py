@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.tree import Config
-from sinks.kafka.sink import stream_id
+from sinks.kafka.naming import stream_id
 from sinks.run_folder import add_to_summary
 from stream.ring.counters import CounterBlock
 from stream.runner.child import Child, RunFailed

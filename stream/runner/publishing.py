@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection
 
 from config.errors import NeuroloopError
 from config.kafka import KafkaSettings
+from sinks.kafka.naming import published_kinds
 from sinks.kafka.producer import Producer
-from sinks.kafka.sink import KafkaSink, published_kinds
+from sinks.kafka.sink import KafkaSink
 from stream.bridge.fates import Fates
 from stream.bridge.letters import LetterCarrier
 from stream.contracts.events import Event, Marker
