@@ -36,16 +36,17 @@ def test_the_command_is_not_shadowed_by_folders_of_the_same_names(tmp_path: Path
 
 
 def test_the_run_needs_no_torch() -> None:
-    code = "import sys, stream.cli.main, stream.replay, models.classifier; print('torch' in sys.modules)"
+    code = "import sys, stream.cli.running, stream.cli.replaying, models.classifier; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "False"
 
 
-def test_a_replay_needs_nothing_of_one_system_alone(tmp_path: Path) -> None:
+def test_a_check_and_a_replay_need_nothing_of_one_system_alone_and_no_network(tmp_path: Path) -> None:
     rows = "".join(f"{k / 250},{k % 7},{k % 5}\n" for k in range(1000))
     (tmp_path / "night.csv").write_text("time,C3,C4\n" + rows, encoding="utf-8")
-    block = "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'termios', 'tty', 'resource', 'pwd')))"
-    command = ["replay", "night.csv", "--config", "monitor", "--out", "run"]
-    code = f"{block}; from stream.cli.main import main; sys.exit(main({command!r}))"
+    missing = ("fcntl", "termios", "tty", "resource", "pwd", "pylsl", "kafka")
+    block = f"import sys; sys.modules.update(dict.fromkeys({missing!r}))"
+    replay = ["replay", "night.csv", "--config", "monitor", "--out", "run"]
+    code = f"{block}; from stream.cli.main import main; sys.exit(main(['check', 'monitor']) or main({replay!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from config.errors import ConfigError, RecordingError, StreamEnded
 from config.loading import load_config
@@ -27,28 +26,12 @@ from processors.drift.baseline import (
 from processors.drift.limits import MIN_BLOCKS
 from processors.drift.monitor import DriftMonitor
 from stream.app import build
-from stream.cli.recordings import add_recording_options, open_selected
+from stream.cli.recordings import open_selected
 from stream.engine import Engine
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.replay import RecordingSource
 
 _SHOWN = 16
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``baseline make`` and ``baseline show``."""
-    parser = commands.add_parser("baseline", help="make or show baselines of drift monitors", description=__doc__)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    make = actions.add_parser("make", help="make the baselines of a configuration's monitors from a recording")
-    make.add_argument("recording", type=Path, metavar="RECORDING", help="a recording of what counts as normal")
-    make.add_argument("--config", required=True, help="preset or YAML file with a 'drift' section")
-    make.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    make.add_argument("--out", required=True, type=Path, metavar="FILE", help="new JSON file")
-    add_recording_options(make)
-    make.set_defaults(run=run_make)
-    show = actions.add_parser("show", help="print what a file of baselines holds")
-    show.add_argument("file", type=Path, metavar="FILE")
-    show.set_defaults(run=run_show)
 
 
 def make_baselines(config: Config, stream: RecordedStream) -> dict[str, Baseline]:

@@ -18,52 +18,11 @@ from config.loading import load_config
 from stream.bridge.books import BridgeBooks
 from stream.bridge.to_kafka import BridgeOptions, ToKafka
 from stream.bridge.to_lsl import RelayOptions, ToLsl
-from stream.cli.running import add_log_option
 from stream.logs import set_up_logs
 from stream.sources.lsl.library import quiet_library
 from stream.sources.lsl.network import StreamQuery
 
 _log = logging.getLogger("neuroloop.bridge")
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``bridge``."""
-    parser = commands.add_parser(
-        "bridge", help="carry a stream from LSL to Kafka, or back", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    ways = parser.add_subparsers(dest="way", metavar="WAY", required=True, parser_class=type(parser))
-    up = ways.add_parser("to-kafka", help="an LSL stream and its markers to Kafka")
-    up.add_argument("--name", metavar="N", help="name of the LSL stream")
-    up.add_argument("--type", metavar="T", help="type of the LSL stream")
-    up.add_argument("--source-id", metavar="ID", help="source_id of the LSL stream")
-    up.add_argument("--stream-id", metavar="ID", help="id on Kafka (default: the source_id, or the name)")
-    up.add_argument("--counter-channel", metavar="C", help="channel that counts the samples")
-    up.add_argument("--units", metavar="U", help="unit of channels that say none")
-    up.add_argument("--markers", action="append", metavar="N", help="marker stream by name (default: all there are)")
-    up.add_argument("--no-markers", action="store_true", help="carry no markers")
-    up.add_argument("--keep-open", action="store_true", help="do not say that the stream is over when stopped")
-    down = ways.add_parser("to-lsl", help="a stream of Kafka and its markers to LSL, as a relay")
-    down.add_argument("stream", metavar="STREAM_ID", nargs="?", help="id on Kafka (default: the only one there is)")
-    down.add_argument("--name", metavar="N", help="name on the network (default: the stream's own with '-relay')")
-    down.add_argument("--start", default="latest", metavar="S", help="latest, earliest, offset:N or sample:N")
-    down.add_argument("--wait", action="store_true", help="wait for the first consumer")
-    for way in (up, down):
-        _add_common(way)
-    up.set_defaults(run=run_to_kafka)
-    down.set_defaults(run=run_to_lsl)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="a broker")
-    parser.add_argument("--prefix", metavar="P", help="prefix of the topics (default: neuroloop)")
-    parser.add_argument("--config", metavar="CONFIG", help="take the section 'kafka' of this file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of section 'kafka'")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds")
-    parser.add_argument("--resolve", type=float, default=30.0, metavar="S", help="how long to look for the stream")
-    parser.add_argument("--reconnect", type=float, default=600.0, metavar="S", help="how long to wait for a lost one")
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the books as JSON")
-    add_log_option(parser)
 
 
 def run_to_kafka(options: argparse.Namespace) -> int:

@@ -15,13 +15,6 @@ from stream.broker import EmbeddedBroker
 _LOOK_S = 0.2
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``broker``."""
-    parser = commands.add_parser("broker", help="an embedded Kafka broker for one machine", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, metavar="P", help="port on loopback (default: a free one)")
-    parser.set_defaults(run=run_broker)
-
-
 def run_broker(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     if not 0 <= options.port <= 65535:

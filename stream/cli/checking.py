@@ -13,22 +13,11 @@ from config.loading import Places, dump_config, load_with_places
 from config.tree import Config
 from sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from stream.app import Plan, build, load_classifier
-from stream.cli.recordings import add_recording_options, open_selected
+from stream.cli.recordings import open_selected
 from stream.contracts.chunks import StreamInfo
 from stream.publication import plan_publication, publication_lines
 from stream.sources.simulator import Simulator
 from stream.worker.fitting import plan_snapshot
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``check``."""
-    parser = commands.add_parser("check", help="find all faults of a configuration", description=__doc__)
-    parser.add_argument("config", help="preset or YAML file")
-    parser.add_argument("--stream", type=Path, metavar="RECORDING", help="make the plan for this recording")
-    add_recording_options(parser)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_check)
 
 
 def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None:

@@ -16,7 +16,7 @@ from config.errors import ConfigError
 from config.loading import load_config
 from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
 from stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDemo
-from stream.cli.running import add_log_option, live_config
+from stream.cli.shared_options import live_config
 from stream.logs import set_up_logs
 from stream.runner.amplifier import Amplifier
 from stream.runner.supervisor import RunOptions, Supervisor
@@ -24,25 +24,6 @@ from stream.sources.lsl.library import quiet_library
 
 _log = logging.getLogger("neuroloop.demo")
 _KAFKA_SECONDS = 30.0
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``demo``."""
-    parser = commands.add_parser("demo", help="everything on one machine, no hardware", description=__doc__)
-    parser.add_argument("--seconds", type=float, metavar="N", help="how long (default: 20, with --stimulation 40)")
-    parser.add_argument(
-        "--stimulation", action="store_true", help="close the loop on a simulated stimulator, with a scripted operator"
-    )
-    parser.add_argument(
-        "--kafka", action="store_true", help="16 streams, a broker and two Kafka workers, one of which is killed"
-    )
-    parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
-    add_log_option(parser)
-    parser.add_argument("--config", help="preset or YAML file with a simulator (default: demo, or stimulation)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the run in this new or empty folder")
-    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="keep the last view as a picture")
-    parser.set_defaults(run=run_demo)
 
 
 def run_kafka_demo(options: argparse.Namespace) -> int:

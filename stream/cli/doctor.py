@@ -7,20 +7,10 @@ import json
 import time
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 
 from stream.doctor.examination import examine
 from stream.doctor.finding import LEVELS, Finding, exit_status
 from stream.sources.lsl.library import quiet_library
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``doctor``."""
-    parser = commands.add_parser("doctor", help="find what is wrong with this machine", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="folder that runs would be written to")
-    parser.add_argument("--quick", action="store_true", help="in two seconds, without the network")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run_doctor)
 
 
 def run_doctor(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from config.errors import ConfigError
 from config.loading import load_config
 from config.tree import Config
 from sinks.run_folder import put_json
-from stream.cli.running import add_log_option, live_config
+from stream.cli.shared_options import live_config
 from stream.logs import set_up_logs
 from stream.loopback.measure import Measured, check, measure
 from stream.loopback.picture import check_pictures, save_histogram
@@ -42,28 +42,6 @@ _ROWS = {
     "onset_to_output": "onset to output (with the algorithmic delay)",
     "stop": "operator's stop: request to output off",
 }
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``latency``."""
-    parser = commands.add_parser("latency", help="measure the closed loop on this machine", description=__doc__)
-    parser.add_argument("config", metavar="CONFIG", help="preset or YAML file that stimulates (preset: latency)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--events", type=int, default=1000, metavar="N", help="onsets (default: %(default)d)")
-    parser.add_argument("--stops", type=int, default=1000, metavar="N", help="operator's stops (default: %(default)d)")
-    parser.add_argument(
-        "--null", type=int, metavar="N", help="onsets of the null pipeline beside it (default: as --events; 0: none)"
-    )
-    parser.add_argument("--seed", type=int, default=20_260, metavar="N", help="of the onsets (default: %(default)d)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep everything in this new or empty folder")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="histogram (with --out: latency.png in it)")
-    parser.add_argument(
-        "--loopback-channel",
-        metavar="NAME",
-        help="the output is wired back into this channel of the amplifier's stream: its rising edges are the output",
-    )
-    add_log_option(parser)
-    parser.set_defaults(run=run_latency)
 
 
 def run_latency(options: argparse.Namespace) -> int:

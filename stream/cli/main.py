@@ -11,44 +11,37 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from config.errors import NeuroloopError
-from stream.cli import (
-    baseline,
-    bridging,
-    brokering,
-    checking,
-    demo,
-    doctor,
-    exporting,
-    latency,
-    operating,
-    replaying,
-    reporting,
-    running,
-    soaking,
-    training,
-    verifying,
-    working,
-)
+from stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
+from stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
+from stream.cli.arguments.live import add_demo, add_play, add_run, add_soak, add_streams
+from stream.cli.arguments.machine import add_doctor, add_latency
+from stream.cli.arguments.models import add_evaluate, add_train
+from stream.cli.arguments.shared import Commands
+from stream.cli.arguments.stimulation import add_operator, add_verify
 from stream.logs import set_up_logs
 
 _COMMANDS = (
-    demo,
-    running,
-    replaying,
-    operating,
-    verifying,
-    checking,
-    training,
-    doctor,
-    reporting,
-    exporting,
-    baseline,
-    soaking,
-    latency,
-    brokering,
-    bridging,
-    working,
+    add_demo,
+    add_run,
+    add_play,
+    add_streams,
+    add_replay,
+    add_operator,
+    add_verify,
+    add_check,
+    add_train,
+    add_evaluate,
+    add_doctor,
+    add_report,
+    add_export,
+    add_baseline,
+    add_soak,
+    add_latency,
+    add_broker,
+    add_bridge,
+    add_worker,
 )
+"""In the order of the help."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,9 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = _Parser(prog="neuroloop", description="Real-time streaming signal processor.")
     parser.add_argument("--version", action="version", version=f"neuroloop {version('neuroloop')}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in _COMMANDS:
-        module.add_commands(commands)
+    commands: Commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for add_command in _COMMANDS:
+        add_command(commands)
     return parser
 
 

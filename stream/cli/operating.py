@@ -8,26 +8,11 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from pathlib import Path
 
 from config.errors import ConfigError
 from sinks.stimulator.control import ask
 
-_VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``operator``."""
-    parser = commands.add_parser("operator", help="arm or stop a run that stimulates", description=__doc__)
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the running run")
-    parser.add_argument("verb", choices=_VERBS, metavar="VERB", help=", ".join(_VERBS))
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument("--token", metavar="T", help="what the run showed at its start")
-    given.add_argument("--token-file", type=Path, metavar="F", help="file that holds it, such as RUN/operator.token")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="goes into the log; a reset needs one")
-    parser.add_argument("--override", metavar="STATE", help="arm: name the state whose recommendation needs it")
-    parser.set_defaults(run=run_operator)
 
 
 def run_operator(options: argparse.Namespace) -> int:

@@ -16,13 +16,6 @@ from stream.sources.recordings.run_script import RunScript
 from stream.sources.units import assume_unit
 
 
-def add_recording_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which stream of a file, and how to read it."""
-    parser.add_argument("--select", metavar="NAME|TYPE|ID", help="which stream of the recording")
-    parser.add_argument("--sfreq", type=float, metavar="HZ", help="rate of a text recording without a time column")
-    parser.add_argument("--adapter", metavar="NAME", help="read the file with this named adapter")
-
-
 def open_selected(
     path: Path, options: argparse.Namespace, source: SourceSettings | None = None
 ) -> tuple[Recording, RecordedStream, list[Marker]]:

@@ -11,41 +11,12 @@ from config.loading import load_config
 from sinks.run_folder import CONFIG_FILE
 from sinks.stimulator.log.audit import AUDIT_FILE
 from sinks.terminal import TerminalView
-from stream.cli.recordings import add_recording_options, as_recording_source, open_selected, script_for
+from stream.cli.recordings import as_recording_source, open_selected, script_for
+from stream.cli.shared_options import read_speed
 from stream.gate_replay import gate_events, replay_gate_alone
 from stream.monitors import with_stream_baselines
 from stream.replay import Listener, Replay
 from stream.sources.recordings.run_parts import part_paths
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``replay``."""
-    parser = commands.add_parser("replay", help="run a pipeline over a recording", description=__doc__)
-    parser.add_argument("recording", type=Path, metavar="RECORDING", help="a recording, or the folder of a run")
-    parser.add_argument("--config", help="preset or YAML file (default for the folder of a run: its own)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="new or empty folder for the run")
-    add_recording_options(parser)
-    parser.add_argument("--chunk", metavar="N|random:SEED", help="samples a chunk; changes no result")
-    parser.add_argument("--speed", default="max", metavar="max|X", help="multiple of real time")
-    parser.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
-    parser.add_argument(
-        "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
-    )
-    parser.set_defaults(run=run_replay)
-
-
-def _speed(text: str) -> float | None:
-    """Read ``max`` or a positive number."""
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise ConfigError(f"speed must be 'max' or a number above 0, got {text!r}")
-    return speed
 
 
 def _dumps(texts: list[str]) -> dict[str, Path]:
@@ -75,7 +46,7 @@ def _config_name(options: argparse.Namespace) -> str:
 
 def run_replay(options: argparse.Namespace) -> int:
     """Replay one recording into a run folder."""
-    speed, dumps = _speed(options.speed), _dumps(options.dump)
+    speed, dumps = read_speed(options.speed), _dumps(options.dump)
     config = load_config(_config_name(options), options.set)
     if options.rebaseline:
         config = with_stream_baselines(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -19,26 +18,6 @@ from stream.sources.recordings.recording import RecordedStream, Recording, selec
 from stream.sources.recordings.run_parts import SIGNALS_FILE
 
 REPORT_FILE = "report.html"
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``report``."""
-    parser = commands.add_parser("report", help="draw a run as one HTML page", description=__doc__)
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help=f"default: {REPORT_FILE} in the run's folder")
-    parser.add_argument(
-        "--signals",
-        type=Path,
-        metavar="FILE",
-        help=f"the samples, such as a dump of the input; default: {SIGNALS_FILE}",
-    )
-    parser.add_argument("--select", metavar="NAME|TYPE|ID", help="which stream of the signals")
-    parser.add_argument("--channels", metavar="A,B,...", help="channels to draw; default: the first ones")
-    parser.add_argument(
-        "--event", action="append", default=[], metavar="TYPE|ID", help="show signals around these events"
-    )
-    parser.add_argument("--around", type=float, default=2.0, metavar="S", help="seconds around an event (default: 2)")
-    parser.set_defaults(run=run_report)
 
 
 def run_report(options: argparse.Namespace) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from config.errors import ConfigError
 from config.loading import load_config
-from config.tree import Config
-from stream.cli.recordings import add_recording_options, open_selected
+from stream.cli.recordings import open_selected
+from stream.cli.shared_options import live_config, read_speed
 from stream.faults.feed import FaultyFeed
 from stream.faults.spec import parse_faults
 from stream.faults.truth import FaultLog
-from stream.logs import LOG_KINDS, LogKind, set_up_logs
+from stream.logs import set_up_logs
 from stream.monitors import with_stream_baselines
 from stream.player import Player
 from stream.runner.amplifier import Amplifier
@@ -26,61 +26,6 @@ from stream.sources.lsl.network import list_streams
 from stream.sources.simulator import Simulator
 
 _log = logging.getLogger("neuroloop.play")
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``run``, ``play`` and ``streams``."""
-    run = commands.add_parser("run", help="run a pipeline on a live stream", description="Run a pipeline live.")
-    run.add_argument("config", metavar="CONFIG", help="preset or YAML file")
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    run.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of stream")
-    run.add_argument("--out", type=Path, metavar="DIR", help="new or empty folder for the run")
-    run.add_argument("--record", action="store_true", help="keep the signals in DIR/signals.xdf, for an exact replay")
-    run.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
-    add_log_option(run)
-    run.add_argument("--host", action="store_true", help="name this machine in the run's files")
-    run.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
-    run.set_defaults(run=run_run)
-    play = commands.add_parser("play", help="offer a recording as an LSL stream", description="Play a recording.")
-    play.add_argument("recording", metavar="RECORDING", help="a recording, or 'simulator'")
-    add_recording_options(play)
-    play.add_argument("--name", metavar="N", help="name on the network (default: the stream's own)")
-    play.add_argument("--speed", default="1", metavar="max|X", help="multiple of real time (default: 1)")
-    play.add_argument("--chunk", type=int, default=1, metavar="N", help="samples pushed at once (default: 1)")
-    play.add_argument("--loop", action="store_true", help="begin again at the end")
-    play.add_argument("--wait", action="store_true", help="wait for the first consumer")
-    play.add_argument("--float32", action="store_true", help="send single precision")
-    play.add_argument("--restamp", action="store_true", help="send this machine's clock in place of the recording's")
-    play.add_argument("--fault", action="append", default=[], metavar="SPEC", help="KIND@START[+DURATION][:VALUE];...")
-    play.add_argument("--fault-log", type=Path, metavar="FILE", help="write the injected truth as JSON lines")
-    play.add_argument("--seconds", type=float, metavar="N", help="length of the simulated stream")
-    play.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the simulator")
-    add_log_option(play)
-    play.set_defaults(run=run_play)
-    streams = commands.add_parser("streams", help="list what is on the network", description="List LSL streams.")
-    streams.add_argument("--wait", type=float, default=1.5, metavar="S", help="how long to listen (default: 1.5)")
-    streams.set_defaults(run=run_streams)
-
-
-def add_log_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--log``."""
-    parser.add_argument("--log", choices=LOG_KINDS, help="json: one object a line on standard error (default: human)")
-
-
-def live_config(
-    config: Config, metrics_port: int | None, *, record: bool = False, log: LogKind | None = None
-) -> Config:
-    """Return the configuration with what the command line says of metrics, the recorder and the log."""
-    if log is not None:
-        config = config.model_copy(update={"process": config.process.model_copy(update={"log": log})})
-    if record:
-        recorder = config.recorder.model_copy(update={"enabled": True})
-        config = config.model_copy(update={"recorder": recorder})
-    if metrics_port is None:
-        return config
-    if not 0 <= metrics_port <= 65535:
-        raise ConfigError(f"metrics-port must be in [0, 65535], got {metrics_port!r}")
-    return config.model_copy(update={"metrics": config.metrics.model_copy(update={"port": metrics_port})})
 
 
 def run_run(options: argparse.Namespace) -> int:
@@ -136,7 +81,7 @@ def run_play(options: argparse.Namespace) -> int:
     """Play until the end, or Ctrl-C."""
     set_up_logs(options.log or "human")
     quiet_library()
-    speed = _speed(options.speed)
+    speed = read_speed(options.speed)
     if options.chunk < 1:
         raise ConfigError(f"chunk must be at least 1, got {options.chunk!r}")
     faults = parse_faults(options.fault)
@@ -179,19 +124,6 @@ def _open_log(path: Path) -> FaultLog:
         raise ConfigError(
             f"fault-log must be a file that can be written ({error.strerror}), got {str(path)!r}"
         ) from error
-
-
-def _speed(text: str) -> float | None:
-    """Read ``max`` or a positive number."""
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise ConfigError(f"speed must be 'max' or a number above 0, got {text!r}")
-    return speed
 
 
 def run_streams(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from rich.table import Table
 from config.errors import ConfigError, NeuroloopError
 from config.loading import load_config
 from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, put_json
-from stream.cli.running import add_log_option, live_config
+from stream.cli.shared_options import live_config
 from stream.logs import set_up_logs
 from stream.runner.amplifier import Amplifier
 from stream.runner.processes import use_of_run
@@ -31,18 +31,6 @@ _LEAST_S = 8.0
 
 class SoakFailed(NeuroloopError):
     """A check of a long run failed."""
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``soak``."""
-    parser = commands.add_parser("soak", help="a long run with its books balanced", description=__doc__)
-    parser.add_argument("config", metavar="CONFIG", help="preset or YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--seconds", type=float, default=600.0, metavar="N", help="how long (default: %(default)g)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the run in this new or empty folder")
-    parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (usual: 9108)")
-    add_log_option(parser)
-    parser.set_defaults(run=run_soak)
 
 
 def run_soak(options: argparse.Namespace) -> int:

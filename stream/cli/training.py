@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,21 +19,6 @@ if TYPE_CHECKING:
     from models.training.streams import LabelledStream
 
 _FIRST_SEED, _N_SEEDS, _STRETCH_S = 1000, 12, 120.0
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``train`` and ``evaluate``."""
-    train = commands.add_parser("train", help="train a bundle", description="Train the bundle of a pipeline.")
-    train.add_argument("config", help="preset or YAML file with a 'train' section")
-    train.add_argument("--data", type=Path, metavar="DIR", help="folder of the training data (recipe simulator: none)")
-    train.add_argument("--out", required=True, type=Path, metavar="BUNDLE", help="new or empty folder for the bundle")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    train.set_defaults(run=run_train)
-    judge = commands.add_parser("evaluate", help="measure a bundle", description="Run a bundle over labelled data.")
-    judge.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle, or the name of a shipped one")
-    judge.add_argument("data", type=Path, metavar="DATA", help="labelled data: a folder or a file")
-    judge.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for report.json")
-    judge.set_defaults(run=run_evaluate)
 
 
 def run_train(options: argparse.Namespace) -> int:

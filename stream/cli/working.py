@@ -12,18 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from config.loading import load_config
-from stream.cli.running import add_log_option, live_config
+from stream.cli.shared_options import live_config
 from stream.logs import set_up_logs
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``worker``."""
-    parser = commands.add_parser("worker", help="process streams of a Kafka cluster", description=__doc__)
-    parser.add_argument("config", metavar="CONFIG", help="preset or YAML file with a section 'kafka'")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
-    parser.add_argument("--metrics-port", type=int, metavar="P", help="serve Prometheus metrics (0: any free port)")
-    add_log_option(parser)
-    parser.set_defaults(run=run_worker_command)
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,51 @@
+"""``operator`` and ``verify``: steer a run that stimulates, prove its log."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stream.cli.arguments.shared import Commands
+
+_VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
+_OPERATOR = """Arm, stop and ask a run that stimulates, over its socket.
+
+A stop needs no token. Arming, resetting and unblinding do: the one that the run showed at its start.
+"""
+
+
+def add_operator(commands: Commands) -> None:
+    """Add ``operator``."""
+    parser = commands.add_parser("operator", help="arm or stop a run that stimulates", description=_OPERATOR)
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the running run")
+    parser.add_argument("verb", choices=_VERBS, metavar="VERB", help=", ".join(_VERBS))
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--token", metavar="T", help="what the run showed at its start")
+    given.add_argument("--token-file", type=Path, metavar="F", help="file that holds it, such as RUN/operator.token")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="goes into the log; a reset needs one")
+    parser.add_argument("--override", metavar="STATE", help="arm: name the state whose recommendation needs it")
+    parser.set_defaults(run=_operator)
+
+
+def _operator(options: argparse.Namespace) -> int:
+    from stream.cli.operating import run_operator
+
+    return run_operator(options)
+
+
+def add_verify(commands: Commands) -> None:
+    """Add ``verify``."""
+    parser = commands.add_parser(
+        "verify",
+        help="prove a run's stimulation log",
+        description="Prove that a run's stimulation log is whole, unchanged, and what the gate decides.",
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run that stimulates")
+    parser.add_argument("--ledger", type=Path, metavar="DIR", help="folder of the charge ledgers (default: the run's)")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from stream.cli.verifying import run_verify
+
+    return run_verify(options)
