@@ -29,14 +29,22 @@ class Histogram:
         self._n_buckets = (_N_OCTAVES << bits) + 2
         self._counts = np.zeros((n_channels, self._n_buckets), np.uint32)
         self._channels = np.arange(n_channels)
+        self._lowest_value = np.full(n_channels, np.inf)
+        self._highest_value = np.full(n_channels, -np.inf)
 
     def add_row(self, values: FloatArray, chosen: BoolArray) -> None:
         """Add one value per chosen channel."""
-        self._counts[self._channels[chosen], self._buckets(values[chosen])] += np.uint32(1)
+        taken = values[chosen]
+        self._counts[self._channels[chosen], self._buckets(taken)] += np.uint32(1)
+        self._lowest_value[chosen] = np.minimum(self._lowest_value[chosen], taken)
+        self._highest_value[chosen] = np.maximum(self._highest_value[chosen], taken)
 
     def add_column(self, values: FloatArray) -> None:
         """Add values to the first channel; those that are NaN are left out."""
-        np.add.at(self._counts[0], self._buckets(values[~np.isnan(values)]), np.uint32(1))
+        taken = values[~np.isnan(values)]
+        np.add.at(self._counts[0], self._buckets(taken), np.uint32(1))
+        self._lowest_value[0] = taken.min(initial=self._lowest_value[0])
+        self._highest_value[0] = taken.max(initial=self._highest_value[0])
 
     def count(self, channel: int) -> int:
         """Return how many values a channel has."""
@@ -44,6 +52,8 @@ class Histogram:
 
     def quantile(self, channel: int, share: float) -> float | None:
         """Return the middle of the bucket that holds a quantile, None without values.
+
+        Never below the smallest value or above the largest one.
 
         Parameters
         ----------
@@ -60,7 +70,7 @@ class Histogram:
             return 0.0
         edges = (np.array([bucket - 1, bucket]) + self._lowest) << self._shift
         low, high = edges.view(np.float64)
-        return float(0.5 * (low + high))
+        return float(min(max(0.5 * (low + high), self._lowest_value[channel]), self._highest_value[channel]))
 
     def _buckets(self, values: FloatArray) -> NDArray[np.int64]:
         """Return the bucket of each magnitude: its exponent and the first bits of its mantissa."""

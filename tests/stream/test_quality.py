@@ -155,6 +155,15 @@ def test_regular_stamps_have_no_jitter() -> None:
     assert (timing["packets"], timing["repeated_stamps"], timing["backward_stamps"]) == (None, 0, 0)
 
 
+def test_no_median_is_outside_the_values_it_is_of() -> None:
+    x = np.tile(np.array([[-0.3], [0.3]]), (500, 1))  # the bucket of 0.6 has its middle above it
+    stamps = np.arange(1000) / 128.0  # every step is 7.8125 ms, on the lower edge of its bucket
+    report = measured(x, stamps, sfreq=128.0)
+    interval, channel = report["timing"]["interval_ms"], report["channels"][0]
+    assert interval["min"] == interval["median"] == interval["p99"] == interval["max"] == 7.8125
+    assert channel["peak_to_peak_1s"] == channel["max"] - channel["min"]
+
+
 def test_jitter_is_the_deviation_from_the_line() -> None:
     offset = np.random.default_rng(7).uniform(-2e-3, 2e-3, N_ROWS)
     timing = measured(noise(), regular() + offset)["timing"]
