@@ -367,11 +367,14 @@ class Recorder:
         """Describe a stream; as JSON what XML would change: blanks at the ends, some characters."""
         names, types, units = zip(*rows, strict=True)
         described = asdict(exact) if exact is not None else {"name": info.name}
+        # A tap has gaps where the input had: a rate would let readers lay its rows out evenly (pyxdf does by default).
+        # Its true rate stands in the exact description.
+        sfreq = 0.0 if role == "tap" else info.sfreq
         return XdfStream(
             name=info.name,
             type=info.type,
             source_id=info.source_id,
-            sfreq=info.sfreq,
+            sfreq=sfreq,
             ch_names=names,
             ch_types=types,
             ch_units=units,

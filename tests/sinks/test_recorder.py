@@ -7,11 +7,13 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pyxdf
 
 from config.live import RecorderSettings
 from sinks import recorder as recorder_module
@@ -75,6 +77,35 @@ def test_what_was_recorded_comes_back_with_the_exact_description(tmp_path: Path)
     np.testing.assert_array_equal(tap.sample_numbers, [7, 8, 9])
     np.testing.assert_array_equal(tap.valid, chunk.valid)
     assert parts(tmp_path) == ["signals.xdf"]
+
+
+def test_rows_of_a_tap_keep_their_stamps_over_a_gap_with_the_defaults_of_pyxdf(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, RUN, SETTINGS)
+    record(recorder, 0, 10)
+    stamps = 50.0 + np.array([*range(100), *range(140, 240)]) / 20.0  # two seconds are missing
+    numbers = np.ones(100, np.bool_)
+    for first, begin in ((0, 0), (140, 100)):
+        data = np.arange(begin, begin + 100.0)[:, None]
+        recorder.add_tap_rows("power", make_chunk(data, stamps[begin : begin + 100].copy(), first, numbers, TAP))
+    recorder.close()
+    streams, _ = pyxdf.load_xdf(str(tmp_path / "signals.xdf"))
+    tap = next(one for one in streams if one["info"]["name"] == ["pipe-power"])
+    np.testing.assert_array_equal(tap["time_stamps"], stamps)
+    assert select_stream(read(tmp_path), "pipe-power").info.sfreq == 20.0
+
+
+def test_a_tap_that_declares_its_rate_as_earlier_versions_wrote_it_is_read_alike(tmp_path: Path) -> None:
+    for name in ("now", "before"):
+        (tmp_path / name).mkdir()
+        recorder = Recorder(tmp_path / name, RUN, SETTINGS)
+        described = recorder._tap_stream("power", TAP)
+        with XdfWriter(tmp_path / name / "signals.xdf") as writer:
+            number = writer.add_stream(described if name == "now" else replace(described, sfreq=20.0))
+            writer.write_samples(number, np.ones((5, 3)), 50 + np.arange(5.0))
+    now, before = (select_stream(read(tmp_path / name), "pipe-power") for name in ("now", "before"))
+    assert now.info == before.info
+    assert now.info.sfreq == 20.0
+    np.testing.assert_array_equal(now.data, before.data)
 
 
 @pytest.mark.parametrize("limits", [{"rotate_s": 0.3}, {"rotate_mb": 0.006}])
