@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+
+
+def _as_text(value: object) -> object:
+    """Let YAML write labels that are numbers without quotes."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Label = Annotated[str, BeforeValidator(_as_text)]
 
 Rule = Literal["threshold", "analytic", "empirical", "ewma", "cusum", "adwin", "page_hinkley"]
 
@@ -100,8 +108,12 @@ class DriftMonitorSettings(Settings):
 class AccuracySettings(Settings):
     """Judge decisions by label markers: a label holds from its time until the next one."""
 
-    labels: Annotated[dict[str, str], Field(min_length=1)]
-    """From marker label to class; an empty class ends what was known."""
+    labels: dict[Label, Label] = Field(default_factory=dict)
+    """From marker label to class; an empty class ends what was known. Numbers fit by value: ``1`` and ``1.0`` are one.
+
+    Where left out, a marker means the class that has its name, or, as a number, the class of that index (from 0). A
+    class may be given by its index here too. Other markers are no labels.
+    """
     marker_stream: str | None = None
     """Only markers of this stream; of any without it."""
     delay_s: NonNegativeFloat = 0.0

@@ -14,6 +14,7 @@ from config.errors import ConfigError
 from config.source import TimingSettings
 from config.stages import ArtifactSettings, FilterSettings, ReferenceSettings, StageSettings, ZScoreSettings
 from config.tree import Config
+from models.accuracy import check_labels
 from models.bundle import Bundle, check_stream, load_bundle
 from models.classifier import LstmClassifier
 from models.policy import ThresholdPolicy
@@ -43,6 +44,7 @@ class Plan:
     bundle: str | None
     hash: str
     monitors: tuple[dict[str, Any], ...] = ()
+    classes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -57,6 +59,7 @@ class Plan:
             },
             "stages": list(self.stages),
             "monitors": list(self.monitors),
+            "classes": list(self.classes),
             "delay_s": self.delay_s,
             "warmup_s": self.warmup_s,
             "memory_bytes": self.memory_bytes,
@@ -201,6 +204,8 @@ def build(
         stages.append(classifier)
         designed.append(classifier)
         classes = bundle.settings.classes
+        if config.accuracy is not None:
+            check_labels(config.accuracy, classes)
         policy = _policy(bundle.settings.decision, classes, info, stages)
     monitors = build_monitors(config, info, stages, bundle, _bundle_folder(config))
     pipeline = Pipeline(info, stages, policy, taps=taps, timer=timer, monitors=monitors)
@@ -299,4 +304,5 @@ def make_plan(
         bundle=bundle.bundle_hash if bundle is not None else None,
         hash=digest.hexdigest(),
         monitors=tuple(describe(one) for one in monitors),
+        classes=bundle.settings.classes if bundle is not None else (),
     )

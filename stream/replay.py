@@ -101,7 +101,8 @@ class Replay:
         self.built: Built = build(self.config, self.stream.info, bundle=bundle, taps=taps, timer=timer)
         self._latency = LatencyTable(["loop", *(stage.name for stage in self.built.pipeline.stages)])
         timer.table = self._latency
-        self._accuracy = OnlineAccuracy(self.config.accuracy) if self.config.accuracy is not None else None
+        accuracy = self.config.accuracy
+        self._accuracy = OnlineAccuracy(accuracy, self.built.classes) if accuracy is not None else None
         self._source = RecordingSource(self.stream, chunking=self.chunking)
 
     def run(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,11 +164,19 @@ class EventDigest:
         """Return the first and the last events of a type, in order."""
         return [*self.first.get(kind, ()), *self.last.get(kind, ())]
 
-    def class_names(self) -> list[str]:
-        """Return the names of the probabilities' columns, as far as the rows tell.
+    def class_names(self, known: Sequence[object] = ()) -> list[str]:
+        """Return the names of the probabilities' columns, as far as the run's plan or the rows tell.
 
-        A row's label is its most probable class; a class that never was the most probable one stays without a name.
+        A row's label is its most probable class; of a run without a plan, a class that never was the most probable one
+        stays without a name.
+
+        Parameters
+        ----------
+        known : sequence
+            The plan's classes; not used unless they are as many texts as there are columns.
         """
+        if len(known) == len(self.probabilities) and all(isinstance(name, str) and name for name in known):
+            return [str(name)[:200] for name in known]
         names = [""] * len(self.probabilities)
         for index, label in enumerate(self.labels.names):
             rows = [row for row, number in enumerate(self.row_label[:20000]) if number == index][:50]

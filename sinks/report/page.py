@@ -176,7 +176,8 @@ def _states(run: RunFiles, axis: Axis | None) -> str:
     digest = run.events
     if digest is None or axis is None or not (len(digest.rows) or len(digest.states.start)):
         return section("states", "States and probabilities", missing("This run made no decisions."))
-    classes = digest.class_names()
+    known = inner(run.provenance, "plan", "classes")
+    classes = digest.class_names(known if isinstance(known, list) else ())
     held = inner(run.summary, "states")
     seconds: dict[str, float | None] = (
         {str(name): as_number(value) for name, value in held.items()} if isinstance(held, Mapping) else {}

@@ -135,7 +135,7 @@ class Cold:
             self._journal = _open_journal(plan.out, 2 * shared.events.capacity_bytes)
             stack.callback(self._journal.close)
         self._tally = Tally()
-        self._accuracy = OnlineAccuracy(plan.config.accuracy) if plan.config.accuracy is not None else None
+        self._accuracy = OnlineAccuracy(plan.config.accuracy, shared.classes) if plan.config.accuracy is not None else None
         self._collector = RunCollector(
             shared.counters,
             pipeline=plan.config.name,

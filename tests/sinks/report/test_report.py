@@ -280,6 +280,17 @@ def test_quality_is_measured_and_what_is_odd_is_said() -> None:
     assert rows[5]["lost"] == pytest.approx(0.2)
 
 
+def test_a_class_that_never_won_has_the_name_that_the_plan_knows(tmp_path: Path) -> None:
+    row = event("prediction", 25, label="rest", confidence=0.8, probabilities=[0.8, 0.1, 0.1], valid=True)
+    run = write_run(tmp_path / "run", [start(), row])
+    (run / "provenance.json").write_text(json.dumps({"plan": {"classes": ["rest", "alpha", "seizure"]}}))
+    page = page_of(run)
+    assert "seizure" in page
+    assert "class 2" not in page
+    (run / "provenance.json").write_text(json.dumps({"plan": {"classes": ["rest", 3, "seizure"]}}))
+    assert "class 2" in page_of(run)
+
+
 def test_texts_for_a_reader() -> None:
     assert (number_text(12345.0), number_text(None), number_text(0.25)) == ("12\u202f345", "-", "0.25")
     assert (duration_text(3.5), duration_text(3700.0)) == ("3.5 s", "1:01:40 (3700.0 s)")

@@ -6,10 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from config.source import SimulatorSettings
+from sinks.xdf_stream import XdfStream
+from sinks.xdf_writer import XdfWriter
 from stream.app import SHIPPED_BUNDLES
+from stream.sources.simulator import Simulator
 from tests.stream.cli.conftest import Command
 
 
@@ -85,7 +90,41 @@ def test_accuracy_is_in_the_summary_where_labels_are_known(
     out = tmp_path / "run"
     labels = ("--set", "accuracy={labels: {go: alpha}}")
     assert neuroloop("replay", recording, "--config", config_file, "--out", out, *labels).status == 0
-    assert json.loads((out / "summary.json").read_text())["accuracy"] == {"newest": None, "judged": 0, "right": 0}
+    assert json.loads((out / "summary.json").read_text())["accuracy"]["judged"] == 0
+
+
+def test_numbered_label_markers_are_judged_class_by_class_without_rules(
+    neuroloop: Command, tmp_path: Path, config_file: Path
+) -> None:
+    made = Simulator(SimulatorSettings(seed=11, block_s=4.0)).to_recorded(20.0)
+    info, path, out = made.info, tmp_path / "labelled.xdf", tmp_path / "run"
+    channels = (info.ch_names, info.ch_types, info.ch_units)
+    with XdfWriter(path) as writer:
+        signal = writer.add_stream(XdfStream("amp", "EEG", "amp-1", info.sfreq, *channels, "double64"))
+        labels = writer.add_stream(XdfStream("labels", "Markers", "m", 0.0, ("label",), ("",), ("",), "int64"))
+        writer.write_samples(labels, np.array([[0], [0], [1], [1]]), made.timestamps[0] + np.arange(4.0) * 4)
+        writer.write_samples(signal, made.data, made.timestamps)
+    done = neuroloop("replay", path, "--config", config_file, "--out", out, "--set", "accuracy={}")
+    assert done.status == 0, done.err
+    accuracy = json.loads((out / "summary.json").read_text())["accuracy"]
+    table = accuracy["confusion"]
+    assert list(table) == list(table["rest"]) == ["rest", "alpha", "seizure"]
+    assert sum(table["rest"].values()) > 0
+    assert sum(table["alpha"].values()) > 0
+    assert sum(table["seizure"].values()) == 0
+    assert accuracy["judged"] == sum(sum(row.values()) for row in table.values())
+    assert accuracy["right"] == sum(table[name][name] for name in table)
+
+
+def test_a_label_rule_without_a_class_is_a_fault_before_the_run(
+    neuroloop: Command, recording: Path, config_file: Path
+) -> None:
+    labels = ("--set", "accuracy={labels: {go: alpa}}")
+    done = neuroloop("check", config_file, "--stream", recording, *labels)
+    assert done.status == 1
+    assert (
+        "accuracy.labels.go must be a class (rest, alpha, seizure), the index of one, or empty, got 'alpa'" in done.err
+    )
 
 
 def test_an_existing_file_is_never_replaced(neuroloop: Command, recording: Path, config_file: Path) -> None:
