@@ -241,6 +241,7 @@ def _start_readers(
         cores=cores,
         machine={},
         plan_sha256=plan_hash,
+        left_out={},
         title="bench",
         show=True,
     )

@@ -72,11 +72,15 @@ class FilterSettings(Settings):
 
 
 class ReferenceSettings(Settings):
-    """Subtract the mean of the reference channels from every channel."""
+    """Subtract the mean of the reference channels."""
 
     kind: Literal["reference"]
     name: Name = "reference"
     channels: tuple[str, ...] | Literal["average"] = "average"
+    """Names, or ``average``: over all channels of one type (EEG where there is any), which it changes and no others.
+
+    Named ones, of one unit, are subtracted from all channels of that unit; a single one is not handed on.
+    """
     exclude: tuple[str, ...] = ()
     """Channels that neither enter the average nor are changed by it."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.drift import AccuracySettings
-from stream.contracts.errors import ConfigError
+from config.errors import ConfigError
 from stream.contracts.events import Event
 
 

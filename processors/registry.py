@@ -113,6 +113,8 @@ register(
         (
             ReferenceSettings(kind="reference", exclude=("EOG",)),
             ReferenceSettings(kind="reference", channels=("Cz", "C3")),
+            ReferenceSettings(kind="reference", channels=("C4",)),
+            ReferenceSettings(kind="reference", exclude=("C3", "C4")),
         ),
     ),
 )

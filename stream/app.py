@@ -27,7 +27,7 @@ from stream.contracts.seams import Processor, newest_sample
 from stream.monitors import build_monitors, describe, tap_of
 from stream.pipeline import INPUT_TAP, Pipeline, StageTimer, total_delay_s
 
-_SAME_CHANNELS = (FilterSettings, ReferenceSettings, ZScoreSettings, ArtifactSettings)
+_SAME_CHANNELS = (FilterSettings, ZScoreSettings, ArtifactSettings)
 """Stages that hand on the channels they get, whatever their settings."""
 SHIPPED_BUNDLES = Path(__file__).resolve().parent.parent / "models" / "bundles"
 
@@ -45,6 +45,11 @@ class Plan:
     hash: str
     monitors: tuple[dict[str, Any], ...] = ()
     classes: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """What stages do not do for this stream, by the stage's name."""
+        return {row["name"]: list(row["left_out"]) for row in self.stages if row["left_out"]}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values."""
@@ -139,13 +144,20 @@ def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Pr
             stages.append(build_stage(stage, info))
         except ConfigError as error:
             faults.extend(f"stages.{index} ({stage.name}): {fault}" for fault in error.faults)
-            if not isinstance(stage, _SAME_CHANNELS):
+            if not _hands_on_channels(stage):
                 break
         else:
             info = stages[-1].info_out
     if faults:
         raise ConfigError(*faults)
     return stages
+
+
+def _hands_on_channels(stage: StageSettings) -> bool:
+    """Say whether what goes into a stage comes out, so far as its settings alone tell: a single reference does not."""
+    if isinstance(stage, ReferenceSettings):
+        return stage.channels == "average" or len(stage.channels) > 1
+    return isinstance(stage, _SAME_CHANNELS)
 
 
 def _fuse(stages: list[Processor], settings: Sequence[StageSettings], tapped: set[str]) -> list[Processor]:

@@ -38,6 +38,7 @@ def summarise_run(
     -------
     dict
         ``samples``: ``in = processed + counted``, the counted by reason; beside them what was filled or jumped.
+        ``left_out``: what stages do not do for this stream, as the plan says.
     """
     info = engine.pipeline.info
     books = engine.books()
@@ -62,6 +63,7 @@ def summarise_run(
         "events": dict(sorted(engine.tally.events.items())),
         "predictions": dict(sorted(engine.tally.predictions.items())),
         "states": engine.state_seconds(),
+        "left_out": built.plan.left_out,
         "plan_sha256": built.plan.hash,
         "elapsed_s": elapsed_s,
         "times_real_time": n_received / info.sfreq / elapsed_s if elapsed_s > 0 else None,

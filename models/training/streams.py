@@ -74,6 +74,29 @@ def run_stages(stages: Sequence[Processor], chunk: Chunk) -> Chunk:
     return chunk
 
 
+def frozen_stages(
+    settings: tuple[StageSettings, ...], info: StreamInfo, build_stages: StageBuilder
+) -> tuple[StageSettings, ...]:
+    """Return settings for a bundle: those that depend on the types of channels name the channels instead.
+
+    What a network was trained on must not change with the types that the next sender declares.
+
+    Parameters
+    ----------
+    settings : tuple of settings
+    info : StreamInfo
+        Of the training streams.
+    build_stages : callable
+
+    Returns
+    -------
+    tuple of settings
+        They do the same to this stream.
+    """
+    chain = build_stages(settings, info)
+    return tuple(getattr(stage, "frozen", one) for stage, one in zip(chain, settings, strict=True))
+
+
 def cut_windows(
     streams: Sequence[LabelledStream],
     stage_settings: tuple[StageSettings, ...],

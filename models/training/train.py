@@ -37,7 +37,7 @@ from models.training.crossval import Outcome, cross_train
 from models.training.network import import_torch, network_arrays
 from models.training.seizure import amplitude_only, cut_rows, raw_deviations, window_ids
 from models.training.split import ids_hash
-from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows
+from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows, frozen_stages
 from models.training.trainer import Progress
 from stream.contracts.chunks import StreamInfo
 
@@ -107,7 +107,7 @@ def train(
         "file_numbers_known": recordings.numbered,
         "recordings": [recording.name for recording in recordings.recordings],
     }
-    return _write(config, INFO, material, outcome, ids, source, extra, out, any_names=True)
+    return _write(config, INFO, material, outcome, ids, source, extra, out, stages=config.stages, any_names=True)
 
 
 def train_streams(
@@ -157,7 +157,9 @@ def train_streams(
     )
     outcome = cross_train(config, material, progress)
     ids = [f"{streams[int(s)].group}:{int(end)}" for s, end in zip(material.streams, material.ends, strict=True)]
-    return _write(config, streams[0].chunk.info, material, outcome, ids, dict(source), {}, out, any_names=False)
+    info = streams[0].chunk.info
+    stages = frozen_stages(config.stages, info, build_stages)
+    return _write(config, info, material, outcome, ids, dict(source), {}, out, stages=stages, any_names=False)
 
 
 def check_out(out: Path) -> None:
@@ -191,13 +193,13 @@ def _write(
     extra: dict[str, Any],
     out: Path,
     *,
+    stages: tuple[StageSettings, ...],
     any_names: bool,
 ) -> dict[str, Any]:
     """Write bundle, model card and records."""
     classes = tuple(config.classes)
     figures = report_figures(outcome.probabilities, material.windows.labels[outcome.tested], classes)
     report = {**figures, **_account(config, material, outcome, ids, source), **extra}
-    stages: tuple[StageSettings, ...] = config.stages
     if config.standardise:
         mean, std = outcome.standardiser.mean.tolist(), outcome.standardiser.std.tolist()
         stages = (*stages, ZScoreSettings(kind="zscore", name="standardise", mean=tuple(mean), std=tuple(std)))

@@ -80,6 +80,7 @@ class ColdPlan:
     cores: frozenset[int]
     machine: Mapping[str, Any]
     plan_sha256: str
+    left_out: Mapping[str, list[str]]
     title: str
     show: bool
     host: str | None = None
@@ -135,7 +136,9 @@ class Cold:
             self._journal = _open_journal(plan.out, 2 * shared.events.capacity_bytes)
             stack.callback(self._journal.close)
         self._tally = Tally()
-        self._accuracy = OnlineAccuracy(plan.config.accuracy, shared.classes) if plan.config.accuracy is not None else None
+        self._accuracy = (
+            OnlineAccuracy(plan.config.accuracy, shared.classes) if plan.config.accuracy is not None else None
+        )
         self._collector = RunCollector(
             shared.counters,
             pipeline=plan.config.name,
@@ -400,6 +403,7 @@ class Cold:
             "predictions": dict(sorted(self._tally.predictions.items())),
             "states": self._tally.state_seconds(1.0 / rate if rate else 0.0),
             **({"accuracy": self._accuracy.report()} if self._accuracy is not None else {}),
+            "left_out": self._plan.left_out,
             "plan_sha256": self._plan.plan_sha256,
             "ended": "finished" if int(self._shared.numbers("finished")[0]) else "the hot process died",
             "elapsed_s": self._elapsed_s(),

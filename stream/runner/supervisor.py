@@ -162,6 +162,7 @@ class Supervisor:
                 cores=self._placement.others,
                 machine=machine,
                 plan_sha256=built.plan.hash,
+                left_out=built.plan.left_out,
                 title=self._options.title,
                 show=self._options.show,
                 host=platform.node() if self._options.with_host else None,

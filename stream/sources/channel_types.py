@@ -47,12 +47,18 @@ _ELECTRODE = re.compile(
     r"(?:Z|\d{1,2}H?))",
     re.IGNORECASE,
 )
+_AUXILIARY = re.compile(r"(?<![A-Za-z])AUX(?![A-Za-z])", re.IGNORECASE)
 _REFERENCE = re.compile(r"-(?:REF|LE|RE|AR|AVG|AVERAGE|CAR)\d*$", re.IGNORECASE)
 
 
 def is_eeg_like(stream_type: str) -> bool:
     """Say whether a stream's type is an electrical signal of the body."""
     return normal_channel_type(stream_type) in _PREFERENCE
+
+
+def is_auxiliary(name: str) -> bool:
+    """Say whether a channel is an auxiliary input by its name; senders declare it as what the amplifier is for."""
+    return bool(_AUXILIARY.search(name))
 
 
 def normal_channel_type(text: str | None) -> str:
@@ -75,7 +81,7 @@ def guess_channel_type(name: str) -> str:
         The type that the name begins with, ``EEG`` for electrodes of the 10-20 and 10-5 systems (a bipolar pair
         included), otherwise ``misc``.
     """
-    plain = name.strip().rstrip(".").strip()
+    plain = re.sub(r"#\d+$", "", name.strip()).rstrip(".").strip()  # without the number of a doubled name
     words = [word for word in re.split(r"[\s_:./-]+|(?<=[A-Za-z])(?=\d+$)", plain) if word]
     if words and words[0].lower() in _SPELLINGS:
         return _SPELLINGS[words[0].lower()]

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from stream.contracts.chunks import StreamInfo
-from stream.sources.channel_types import normal_channel_type
+from stream.sources.channel_types import is_auxiliary, normal_channel_type
 from stream.sources.units import normal_unit
 
 _NAME_TAGS = ("label", "name", "id")
@@ -97,6 +97,10 @@ def describe_channels(description: Element | None, n_channels: int, stream_type:
     fallback = normal_channel_type(stream_type) or "misc"
     types = [normal_channel_type(field_text(row, *_TYPE_TAGS)) or fallback for row in rows]
     units = [normal_unit(field_text(row, *_UNIT_TAGS)) for row in rows]
+    for i, name in enumerate(names):
+        if types[i] == "EEG" and is_auxiliary(name):
+            types[i] = "misc"
+            notes.append(f"channel {name!r} is an auxiliary input by its name: its type is misc, not EEG")
     unique, doubled = unique_names(names)
     return ChannelTable(unique, tuple(types), tuple(units), (*notes, *doubled))
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from config.drift import AccuracySettings
+from config.errors import ConfigError
 from models.accuracy import OnlineAccuracy, check_labels
-from stream.contracts.errors import ConfigError
 from stream.contracts.events import Event
 
 

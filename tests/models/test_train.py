@@ -14,12 +14,13 @@ import pytest
 
 from config.bundle import DenseLayer, LstmLayer, NetworkSettings
 from config.errors import BundleError, NeuroloopError, RecordingError
+from config.stages import ReferenceSettings, ZScoreSettings
 from config.training import TrainSettings
 from models.bundle import load_bundle
 from models.classifier import LstmClassifier
 from models.evaluation import BundleChain, evaluate
 from models.training.network import build_network, network_arrays
-from models.training.streams import LabelledStream, plain_chunk
+from models.training.streams import LabelledStream, frozen_stages, plain_chunk
 from models.training.train import train, train_streams
 from models.training.trainer import fit_temperature, rate_factor, weighted_loss
 from stream.contracts.chunks import StreamInfo
@@ -217,6 +218,13 @@ def test_missing_torch_is_one_clear_line(data: Path, tmp_path: Path) -> None:
 def test_evaluation_imports_no_torch() -> None:
     code = "import sys, models.evaluation; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_bundle_names_the_channels_of_its_average() -> None:
+    info = StreamInfo("amp", "EEG", "", 250.0, ("C3", "C4", "Aux"), ("EEG", "EEG", "misc"), ("uV",) * 3)
+    settings = (ReferenceSettings(kind="reference"), ZScoreSettings(kind="zscore", mean=(0.0,), std=(1.0,)))
+    named = ReferenceSettings(kind="reference", channels=("C3", "C4"), exclude=("Aux",))
+    assert frozen_stages(settings, info, build_stages) == (named, settings[1])
 
 
 def test_simulated_streams_train_with_the_same_trainer(tmp_path: Path) -> None:

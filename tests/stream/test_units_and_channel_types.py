@@ -38,6 +38,7 @@ _TYPES = {
     "EEG": (
         *("Cz", "Fp1", "FPZ", "TP10", "Fc5.", "C5..", "EEG Fpz-Cz", "T8-P8", "C3-Ref", "C3-A2", "M1", "AFF5h"),
         "T8-P8-0",
+        "T8-P8#2",
     ),
     "misc": ("AUX22", "V", "II", "AVR", "MOV_RIGHT", "BIP1", "Event marker", "ch1", "hr", "A-B"),
     "EMG": ("EMG submental",),

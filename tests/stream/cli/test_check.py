@@ -17,6 +17,39 @@ def test_a_plan_says_rates_delays_warm_up_and_what_is_left_out(neuroloop: Comman
     assert "plan " in done.out
 
 
+def test_channels_outside_the_average_are_said_and_stand_in_the_plan(neuroloop: Command, shared_data: Path) -> None:
+    path = shared_data / "bids/tiny_bids/sub-01/ses-eeg/eeg/sub-01_ses-eeg_task-rest_eeg.vhdr"
+    said = (
+        "ECG (ECG, uV), HEOG, VEOG (EOG, uV), GSR (EDA, S), Temperature (TEMP, degC): "
+        "not in the average over 64 channels (EEG, uV), handed on unchanged"
+    )
+    assert f"  left out: {said}\n" in neuroloop("check", "monitor", "--stream", path).out
+    plan = json.loads(neuroloop("check", "monitor", "--stream", path, "--json").out)["plan"]
+    assert plan["stages"][1]["left_out"] == [said]
+
+
+def test_a_unit_too_many_is_a_fault_of_the_average(neuroloop: Command, tmp_path: Path) -> None:
+    units = np.array(["uV", "uV", "mV", "uV"])
+    path = write_npz(tmp_path / "units.npz", np.zeros((500, 4)), np.arange(500) / 250.0, units=units)
+    done = neuroloop("check", "monitor", "--stream", path)
+    assert done.status == 1
+    fault = "stages.1 (reference): channels must have one unit to be averaged, got Fp1, Fp2, F4 in uV; F3 in mV"
+    assert done.err.splitlines()[0].endswith(f"{fault}: leave some out")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_faults_behind_a_single_reference_are_not_guessed(neuroloop: Command, recording: Path, tmp_path: Path) -> None:
+    path = tmp_path / "single.yaml"
+    path.write_text(
+        "name: single\nstages:\n  - {kind: reference, channels: [Nope]}\n  - {kind: pick, channels: [Nada]}\n", "utf-8"
+    )
+    done = neuroloop("check", path, "--stream", recording)
+    assert len(done.err.splitlines()) == 1
+    path.write_text(path.read_text("utf-8").replace("Nope", "C3").replace("Nada", "C3"), "utf-8")
+    done = neuroloop("check", path, "--stream", recording)
+    assert "stages.1 (pick): channels.0 must be a channel of the stream (Fp1, Fp2, F3, F4, C4, P3, P4)" in done.err
+
+
 def test_the_plan_as_json_holds_the_hash_and_every_stage(neuroloop: Command, recording: Path) -> None:
     first, second = (json.loads(neuroloop("check", "monitor", "--stream", recording, "--json").out) for _ in range(2))
     assert first == second

@@ -102,6 +102,16 @@ def test_channels_without_a_description_are_numbered_and_take_the_stream_type(tm
     assert stream.info.ch_units == ("", "")
 
 
+def test_an_auxiliary_input_is_no_eeg_whatever_the_sender_declares(shared_data: Path) -> None:
+    recording = open_recording(shared_data / "xdf/muse-multistream/sub-P001_ses-S001_task-Default_run-001_eeg.xdf")
+    stream = select_stream(recording, "EEG")
+    assert dict(zip(stream.info.ch_names, stream.info.ch_types, strict=True)) == {
+        **dict.fromkeys(("TP9", "AF7", "AF8", "TP10"), "EEG"),
+        "AUX_RIGHT": "misc",
+    }
+    assert any("channel 'AUX_RIGHT' is an auxiliary input by its name" in note for note in recording.notes)
+
+
 def test_doubled_channel_names_are_told_apart_and_noted(tmp_path: Path) -> None:
     desc = "<channels><channel><name>Cz</name><units>uV</units></channel><channel><name>Cz</name></channel></channels>"
     recording = _open(tmp_path, xdf_file(xdf_header(1, desc=desc), xdf_samples(1, "f", [(1.0, (0, 0))])))
