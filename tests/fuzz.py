@@ -23,6 +23,7 @@ from stream.sources.recordings.opening import open_recording
 from tests.stream.recordings.test_damaged_files import _FILES, _WORDS, _read_or_refuse
 
 LIMIT_S = 10
+"""Of this process's own time."""
 KINDS = ("small.xdf", "small.edf", "small.bdf", "small.csv", "small.txt", "two.gdf", "small.set", "small.npz")
 _WEIGHTS = (0.35, 0.2, 0.05, 0.2, 0.05, 0.05, 0.05, 0.05)
 _CELLS = (b"nan", b"inf", b"-1e308", b"1e309", b"", b'"', b"C3", b"0x10", b"1,5", b"\xff\xfe", b"9" * 400, b"\x00")
@@ -164,24 +165,24 @@ def run(n_files: int, seed: int, folder: Path) -> Counter[str]:
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     outcomes: Counter[str] = Counter()
-    before = signal.signal(signal.SIGALRM, _out_of_time)
+    before = signal.signal(signal.SIGPROF, _out_of_time)
     try:
         for number in range(n_files):
             name = KINDS[int(rng.choice(len(KINDS), p=_WEIGHTS))]
             content = mutate(name, _FILES[name], rng)
             path = folder / name
             path.write_bytes(content)
-            signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+            signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
             try:
                 was_read = check(path, len(content))
             except Exception as error:
                 kept = path.rename(folder / f"failed-{seed}-{number}{path.suffix}")
                 raise AssertionError(f"file {number} of seed {seed}, {kept}: {error!r}") from error
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
             outcomes[f"{path.suffix[1:]} {'read' if was_read else 'refused'}"] += 1
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGPROF, before)
     return outcomes
 
 

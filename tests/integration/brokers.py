@@ -35,7 +35,7 @@ USER, PASSWORD = "lab", "s3cret"
 _RUN = secrets.token_hex(4)
 _HEAP = "256m"
 _START_S = 90.0
-_END_S = 20.0
+_END_S = 60.0
 _READ_S = 60.0
 
 

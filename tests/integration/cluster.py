@@ -153,7 +153,7 @@ class Cluster:
         """Hand out a producer; everything is sent at the end."""
         made = KafkaProducer(
             **client_arguments(self.settings), acks="all", linger_ms=2, max_request_size=1_000_000,
-            delivery_timeout_ms=2**31 - 1, max_block_ms=60_000, **options,
+            delivery_timeout_ms=2**31 - 1, max_block_ms=120_000, **options,
         )  # fmt: skip
         try:
             yield made

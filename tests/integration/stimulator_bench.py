@@ -122,18 +122,20 @@ class Bench:
         """The gate's state."""
         return str(self.ask("status")["state"])
 
-    def arms(self) -> None:
-        """Arm as soon as the gate lets it."""
-        wait_until(lambda: self.ask("arm")["accepted"], "armed", PATIENCE_S)
-
     def is_on(self) -> bool:
         edges = edges_of(self.out)
         return bool(edges) and edges[-1][1]
 
     def gets_on(self) -> None:
-        """Arm, and wait for the output to go on."""
-        self.arms()
-        wait_until(self.is_on, "stimulating", PATIENCE_S)
+        """Arm, and again if a busy machine disarmed it, until the output is on."""
+
+        def turn() -> bool:
+            verb = {"FAULT": "reset", "DISARMED": "arm"}.get(self.state)
+            if verb is not None:
+                self.ask(verb)
+            return self.is_on()
+
+        wait_until(turn, "stimulating", PATIENCE_S)
 
     def off_after_s(self, harm: Callable[[], object]) -> float:
         """Do harm and return how long the output stayed on afterwards, by the device's record."""

@@ -243,7 +243,7 @@ def test_a_bridge_that_is_stopped_ends_the_stream_and_one_that_is_kept_open_does
         # the sender's clock: stamps plus the offset are now, on this machine
         offset = source.description.epoch_offset_s
         assert offset is not None
-        assert abs(offset - books["epoch_offset_s"]) < 0.1
+        assert abs(offset - books["epoch_offset_s"]) < 5.0
         source.close()
 
 

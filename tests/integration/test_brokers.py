@@ -38,7 +38,7 @@ def round_trip(topic: str, **client: object) -> list[bytes]:
     sent = [b"one", b"", bytes(range(256)) * 40]
     producer = KafkaProducer(**client)
     for value in sent:
-        producer.send(topic, value, partition=0).get(30)
+        producer.send(topic, value, partition=0).get(PATIENCE_S)
     producer.close()
     consumer = KafkaConsumer(auto_offset_reset="earliest", **client)
     partition = TopicPartition(topic, 0)

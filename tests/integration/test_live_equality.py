@@ -19,7 +19,7 @@ from stream.replay import Replay
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
 from stream.sources.simulator import Simulator
-from tests.integration.live import SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.live import FINDING, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
 from tests.models.naive import make_bundle, make_network
 from tests.stream.cli.conftest import write_npz
 from tests.stream.simulated import simulated
@@ -71,7 +71,7 @@ def play_and_run(start: Start, run: Path, what: object, config: object, *sender:
     name = f"{run.parent.name}-{run.name}"
     player = start("play", what, "--wait", "--name", name, *sender)
     live = start(
-        "run", config, "--out", run, *SHARING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "run", config, "--out", run, *SHARING, *FINDING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
         "--set", f"markers.names=[{name}-markers]",
     )  # fmt: skip
     return Pair(run, player, live)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.live import SHARING, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.live import FINDING, SHARING, Start, canonical_lines, summary_of, wait_for_lines
 from tests.integration.lsl import wait_until
 
 pytestmark = [pytest.mark.usefixtures("lsl_session"), pytest.mark.slow]
@@ -33,7 +33,7 @@ def test_a_minute_of_32_channels_at_1_khz_loses_nothing_and_grows_by_nothing(sta
         "play", "simulator", "--wait", "--restamp", "--name", "minute", "--seconds", 60, "--chunk", 4,
         "--set", "n_channels=32", "--set", "sfreq=1000",
     )  # fmt: skip
-    live = start("run", config, "--out", run, "--metrics-port", 0, "--set", "source.name=minute", *SHARING)
+    live = start("run", config, "--out", run, "--metrics-port", 0, "--set", "source.name=minute", *SHARING, *FINDING)
     processes: list[psutil.Process] = [live.child("hot"), live.child("cold")]
     wait_for_lines(run, 1)
     started = time.perf_counter()

@@ -7,11 +7,19 @@ import os
 import secrets
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stream.sources.lsl.network import Network
-from tests.integration.live import SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.live import (
+    FINDING,
+    SHARING,
+    Program,
+    Start,
+    canonical_lines,
+    end_all,
+    summary_of,
+    wait_for_lines,
+)
 from tests.integration.lsl import SESSION_ID, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -23,7 +31,7 @@ def play(start: Start, name: str, *options: object, **environment: object) -> Pr
 
 def run(start: Start, name: str, out: Path, *options: object, **environment: object) -> Program:
     return start(
-        "run", "demo", "--out", out, *SHARING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "run", "demo", "--out", out, *SHARING, *FINDING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
         "--set", "markers.enabled=false", "--set", f"name={out.name}", *options, **environment,
     )  # fmt: skip
 
@@ -52,7 +60,7 @@ def test_a_lost_stream_is_found_again_or_given_up(start: Start, tmp_path: Path) 
     patient.popen.terminate()
     patient.ends_well()
     summary = summary_of(tmp_path / "patient")
-    assert summary["samples"]["missing"]["jumped"] > 250
+    assert summary["samples"]["missing"]["jumped"] > 100
     assert summary["quality"]["gaps"] == 1
     events = [json.loads(line) for line in canonical_lines(tmp_path / "patient")]
     assert [event["what"] for event in events if event["type"] == "stream"] == ["start", "lost", "found"]
@@ -66,11 +74,11 @@ def test_a_stream_that_is_missing_or_there_twice_is_refused_in_one_line(start: S
     for _ in range(2):
         play(start, "twin")
     listed("twin", 2)
-    missing = run(start, "nobody", tmp_path / "missing", "--set", "source.resolve_s=1.5")
+    missing = run(start, "nobody", tmp_path / "missing", "--set", "source.resolve_s=4")
     twice = run(start, "twin", tmp_path / "twice")
     err = missing.fails()
     assert err.startswith(
-        "neuroloop run: source must be a stream on the network with name 'nobody', got none within 1.5 s; "
+        "neuroloop run: source must be a stream on the network with name 'nobody', got none within 4 s; "
         "on the network: "
     )
     assert err.count("'twin' (type EEG") == 2
@@ -116,5 +124,4 @@ def test_a_demo_says_how_it_went_and_leaves_nothing_behind(start: Start, tmp_pat
     assert lines[1].startswith("loop: p50 ")
     assert summary_of(tmp_path / "demo")["ended"] == "finished"
     assert "kind: simulator" in (tmp_path / "demo" / "config.yaml").read_text(encoding="utf-8")
-    psutil.wait_procs([amplifier], 5.0)
-    assert not amplifier.is_running()
+    end_all([amplifier])

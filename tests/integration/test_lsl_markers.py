@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -149,10 +149,10 @@ def test_without_a_query_markers_are_read_but_no_samples_and_no_monitoring() -> 
 def test_reading_never_waits() -> None:
     outlet = make_markers("prompt")
     with listening("prompt") as source:
-        begin = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         for _ in range(1000):
             assert source.read() == []
-        assert time.perf_counter() - begin < 0.5
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 200  # who waits gives the core away
     source.close()
     assert source.read() == []
     del outlet

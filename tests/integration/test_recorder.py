@@ -23,6 +23,7 @@ from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
 from tests.integration import lsl
 from tests.integration.live import (
+    FINDING,
     PATIENCE_S,
     SHARING,
     Program,
@@ -146,7 +147,7 @@ def play_and_record(start: Start, run: Path, what: Path, config: Path, *sender: 
     name = f"{run.parent.name}-{run.name}"
     player = start("play", what, "--wait", "--name", name, *sender)
     live = start(
-        "run", config, "--record", "--out", run, *SHARING, "--set", f"source.name={name}",
+        "run", config, "--record", "--out", run, *SHARING, *FINDING, "--set", f"source.name={name}",
         "--set", "markers.enabled=true",
     )  # fmt: skip
     live.ends_well()
@@ -265,7 +266,7 @@ class WideRun:
             writer.write_samples(writer.add_stream(header), data, np.arange(9000) / 1000.0)
         self.run = run
         self.player = start("play", tmp_path / "wide.xdf", "--wait", "--name", name, "--chunk", "10", "--speed", "3")
-        self.live = start("run", config, "--record", "--out", run, *SHARING, "--set", f"source.name={name}")
+        self.live = start("run", config, "--record", "--out", run, *SHARING, *FINDING, "--set", f"source.name={name}")
 
     def fails(self) -> tuple[str, dict[str, Any]]:
         """Wait for the end; return what was said and the recorder's books."""

@@ -61,14 +61,21 @@ class Theatre:
         put(before)
 
     def stands_still(self, name: str, process: psutil.Process) -> None:
-        """Stop a process for longer than the watchdog allows."""
-
-        def harm() -> None:
-            process.suspend()
-            time.sleep(WATCHDOG_S + 0.7)
+        """Stop a process until the output is off."""
+        try:
+            self.harm(f"{name} stopped", process.suspend)
+        finally:
             process.resume()
 
-        self.harm(f"{name} stopped", harm)
+    def device_stands_still(self, device: psutil.Process) -> None:
+        """Stop the device until that is a fault; its record goes on afterwards."""
+
+        def harm() -> None:
+            device.suspend()
+            wait_until(lambda: self.run.ask("status")["state"] == "FAULT", "a fault", PATIENCE_S)
+            device.resume()
+
+        self.harm("device stopped", harm)
 
     def verdict(self) -> Verdict:
         return verify_run(self.run.folder, self.run.folder.parent / "ledger")
@@ -126,7 +133,7 @@ def test_whatever_interrupts_a_run_switches_off_and_a_killed_hot_process_ends_it
     for name in ("hot", "cold", "stimulator"):
         theatre.stands_still(name, run.program.child(name))
     theatre.stands_still("supervisor", psutil.Process(run.program.popen.pid))
-    theatre.stands_still("device", _device_of(run))
+    theatre.device_stands_still(_device_of(run))
     wait_until(lambda: run.ask("status")["state"] == "FAULT", "a fault that stays", PATIENCE_S)
     theatre.harm("cold killed", run.program.child("cold").kill)
     theatre.fault("not a number", is_nan=True)
@@ -166,9 +173,13 @@ def _operator_stops(theatre: Theatre) -> None:
     stop_file.unlink()
     wait_until(buttons.have_consumers, "listening to markers", PATIENCE_S)
     theatre.harm("stop by marker", lambda: buttons.push_sample(["stim_stop"]))
-    given = [one for one in read_log(run.folder / AUDIT_FILE).inputs() if one.kind == "operator"]
-    stops = {one.values["channel"] for one in given if one.values["action"] == "stop"}
-    assert {"socket", "signal", "file", "marker"} <= stops
+
+    def are_logged() -> bool:
+        given = [one for one in read_log(run.folder / AUDIT_FILE).inputs() if one.kind == "operator"]
+        stops = {one.values["channel"] for one in given if one.values["action"] == "stop"}
+        return {"socket", "signal", "file", "marker"} <= stops
+
+    wait_until(are_logged, "every channel in the log, which is behind", PATIENCE_S)
     wait_until(lambda: run.ask("status")["state"] == "DISARMED", "disarmed", PATIENCE_S)
     assert not run.ask("arm", token="guess")["accepted"]
     assert run.ask("status")["state"] == "DISARMED"

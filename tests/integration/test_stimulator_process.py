@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sinks.stimulator.log.verification import verify_run
 from stream.runner.child import RunFailed
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
-from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S
+from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S, edges_of
 from tests.integration.stimulator_bench import Bench
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -40,10 +40,21 @@ def make(tmp_path: Path) -> Iterator[Make]:
 def test_a_log_whose_folder_is_gone_and_arming_that_expires(make: Make, tmp_path: Path) -> None:
     bench = make("stimulation.gate.arming_s=1.0")
     bench.gets_on()
-    begun = time.monotonic()
+
+    def has_expired() -> bool:
+        return any(one.values.get("reason") == "arming expired" for _, one in bench.log().outputs())
+
+    def expires() -> bool:
+        """A busy machine may disarm it before its time."""
+        if not bench.is_on() and not has_expired():
+            bench.gets_on()
+        return has_expired()
+
+    wait_until(expires, "off when the arming expires", PATIENCE_S)
     wait_until(lambda: not bench.is_on(), "off when the arming expires", PATIENCE_S)
-    assert time.monotonic() - begun <= 1.0 + MOST_S
-    assert any(one.values.get("reason") == "arming expired" for _, one in bench.log().outputs())
+    edges = edges_of(bench.out)
+    on_for_ns = [after - at for (at, is_on), (after, _) in itertools.pairwise(edges) if is_on]
+    assert max(on_for_ns) <= (1.0 + MOST_S) * 1e9
     bench.gets_on()
     moved = bench.out.with_name("moved")
 
@@ -78,7 +89,7 @@ def test_a_killed_device_is_a_fault_that_stays(make: Make) -> None:
     bench.gets_on()
     bench.device.kill()
     wait_until(lambda: bench.state == "FAULT", "a fault", PATIENCE_S)
-    assert "device_lost" in bench.trips()
+    wait_until(lambda: "device_lost" in bench.trips(), "its reason in the log, which is behind", PATIENCE_S)
     assert not bench.ask("arm")["accepted"]
     assert bench.ends() == 0
 

@@ -49,7 +49,7 @@ def test_real_recordings_survive_dead_workers_and_a_dead_broker(
 def test_a_worker_that_is_told_to_end_keeps_everything_and_repeats_nothing(
     embedded_broker: Broker, topic_prefix: str, tmp_path: Path, start: Start
 ) -> None:
-    cluster = Cluster(embedded_broker.bootstrap, topic_prefix, tmp_path, start, DEMO, partitions=2, session_s=3.0)
+    cluster = Cluster(embedded_broker.bootstrap, topic_prefix, tmp_path, start, DEMO, partitions=2, session_s=30.0)
     streams = [rhythm(f"s{k}", 2500, k, DEMO_CHANNELS) for k in range(3)]
     truth = {stream.key: stream.truth(cluster.config) for stream in streams}
     frames = [frame for group in zip(*(stream.frames(25) for stream in streams), strict=True) for frame in group]

@@ -46,7 +46,7 @@ def start(value: float = 1.0, host: str = "127.0.0.1") -> int:
 def get(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as refused:
         return refused.code, refused.read().decode()
@@ -86,14 +86,14 @@ def test_silent_clients_use_up_the_threads_and_no_more(monkeypatch: pytest.Monke
     monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 60.0)
     port = start()
     with ExitStack() as stack:
-        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(9)]
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=90)) for _ in range(9)]
         assert silent[8].recv(100).startswith(b"HTTP/1.1 503 Service Unavailable")
 
 
 def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 0.2)
     port = start()
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+    with socket.create_connection(("127.0.0.1", port), timeout=90) as silent:
         assert silent.recv(100) == b""
     assert get(port, "/healthz")[0] == 200
 

@@ -149,13 +149,13 @@ def test_a_browser_draws_the_plots(neuroloop: Command, run_folder: tuple[Path, P
     profile.mkdir()
     command = [browser, *_FLAGS, f"--user-data-dir={profile}"]
     dom = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=90, check=True
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120, check=True
     )
     plots = re.search(r'<html[^>]* data-plots="(\d+)"', dom.stdout)
     assert plots is not None, "the page's script did not run to its end"
     assert int(plots[1]) >= 3
     assert "CONSOLE" not in dom.stderr, dom.stderr
-    subprocess.run([*command, f"--screenshot={picture}", page.as_uri()], capture_output=True, timeout=90, check=True)
+    subprocess.run([*command, f"--screenshot={picture}", page.as_uri()], capture_output=True, timeout=120, check=True)
     pixels = read_png(picture)
     assert pixels.shape == (2400, 1080, 3)
     colours = pixels.reshape(-1, 3)

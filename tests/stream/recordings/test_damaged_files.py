@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import time
 import tracemalloc
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ def _damage(content: bytes, edits: list[tuple[str, float, int, bytes]]) -> bytes
 def _read_or_refuse(path: Path) -> None:
     """Open a file; what is read must be consistent, what is refused must be told in one line."""
     tracemalloc.start()
+    begin = time.process_time()
     try:
         recording = open_recording(path)
     except RecordingError as error:
@@ -124,18 +125,20 @@ def _read_or_refuse(path: Path) -> None:
             recording.markers_for(stream)
         assert all("\n" not in note for note in recording.notes)
     finally:
+        took_s = time.process_time() - begin
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert path.stem in refusal
     assert "\n" not in refusal
+    assert took_s < 10.0  # of this process alone: whatever else the machine does
     assert peak < _MOST_BYTES
 
 
 _BOUNDED = settings(
     max_examples=120,
-    deadline=timedelta(seconds=10),
+    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

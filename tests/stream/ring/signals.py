@@ -59,7 +59,7 @@ def check_to_end(reader: SampleRingReader, max_samples: int) -> int:
     return next_sample
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     """Look again and again until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

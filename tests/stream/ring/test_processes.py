@@ -131,7 +131,7 @@ def test_readers_see_the_end_of_a_killed_writer_at_once_and_keep_what_it_wrote(b
         sleeper.start()
         assert writer.pid is not None
         os.kill(writer.pid, 9)  # not reaped: the writer stays behind as a zombie
-        sleeper.join(20.0)
+        sleeper.join(90.0)
         assert ended, "the sleeping reader was not woken"
         assert event_reader.is_ended
         assert counters.snapshot().numbers["n"][0] == 7
@@ -218,7 +218,7 @@ def test_no_process_and_no_memory_stays_behind(kind: str) -> None:
         env={**os.environ, "RING_TEST_TOKEN": token},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     codes = {"normal": (0, "0 0\n"), "exception": (1, ""), "reader killed": (0, "0 -9\n")}

@@ -90,7 +90,7 @@ def test_small_dev_shm_kills_nobody() -> None:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     if run.stderr.startswith(("unshare:", "mount:")):
