@@ -8,14 +8,18 @@ TORCH ?= torch==2.13.0
 BENCH ?=
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test warm lint bench clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.run
 	$(BIN)/neuroloop demo --seconds 20
 
-test: .venv/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: warm
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+warm: .venv/.dev
+	@echo "Compiling the kernels (once; a minute or two) ..."
+	$(BIN)/python -m tests.warm_kernels
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 with warnings.catch_warnings():  # other conftests import it, before the rules below hold
     warnings.simplefilter("ignore", DeprecationWarning)
     import kafka  # noqa: F401
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
@@ -27,6 +32,23 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     for line in ignored:
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long the tests of each folder took, all processes of a parallel run together."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    numbers: defaultdict[str, int] = defaultdict(int)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folders = Path(report.nodeid.partition("::")[0]).parts[1:-1]
+                room = folders[0] if folders else "tests"
+                seconds[room] += report.duration
+                numbers[room] += report.when == "call"
+    if seconds:
+        terminalreporter.section("minutes by folder")
+        for room in sorted(seconds, key=lambda name: -seconds[name]):
+            terminalreporter.write_line(f"{seconds[room] / 60:6.1f}  {room} ({numbers[room]} tests)")
 
 
 @pytest.fixture(scope="session")

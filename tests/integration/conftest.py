@@ -11,6 +11,23 @@ import pytest
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker, embedded, running_apache, topic_prefix_of
 from tests.integration.live import Start, starting
 from tests.integration.lsl import SESSION_ID, make_outlet
+from tests.integration.playing import Play, playing
+
+SHARED = ("apache_broker", "restartable", "sasl_broker", "tls_broker", "scram_broker", "stage", "scene")
+"""What takes seconds to start: the tests on it stay together, so that one worker of a parallel run starts it."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests together that share something dear."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            kinds = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            wanted = [*item.fixturenames, *(f"{kind}_broker" for kind in kinds if kind == "apache")]
+            for name in SHARED:
+                if name in wanted:
+                    item.add_marker(pytest.mark.xdist_group(name))
+                    break
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +42,13 @@ def lsl_session() -> str:
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start commands of the program; they are ended with the test."""
     with starting(tmp_path) as run:
+        yield run
+
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    """Start players in this process; they are ended with the test."""
+    with playing() as run:
         yield run
 
 
@@ -53,11 +77,18 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     return found
 
 
-@pytest.fixture
-def restartable_broker(tmp_path: Path) -> Iterator[ApacheBroker]:
-    """Apache Kafka of this test alone, that may be killed and started again on its data and port."""
-    with ApacheBroker(tmp_path / "kafka") as broker:
+@pytest.fixture(scope="session")
+def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheBroker]:
+    """Apache Kafka that tests kill; ask for `restartable_broker`, which serves."""
+    with ApacheBroker(tmp_path_factory.mktemp("kafka-restartable") / "data") as broker:
         yield broker
+
+
+@pytest.fixture
+def restartable_broker(restartable: ApacheBroker) -> ApacheBroker:
+    """Apache Kafka that may be killed and started again on its data and port; one after another uses it."""
+    restartable.serve()
+    return restartable
 
 
 @pytest.fixture(scope="session")
