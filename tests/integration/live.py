@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ PATIENCE_S = 120.0
 """Kernels may have to be compiled first, and others may keep the cores busy."""
 FINDING = ("--set", f"source.resolve_s={PATIENCE_S}")
 """For runs that may be quicker than their sender."""
+FAST = (*FINDING, "--set", "process.ring_s=200")
+"""For runs on a stream that is played at many times its pace: a reader without a core must not lose what waits."""
 SHARING = ("--set", "process.hot_core=any", "--set", "process.priority=normal")
 """For runs that share the cores of a test machine with others."""
 
@@ -132,6 +135,19 @@ def starting(folder: Path) -> Iterator[Start]:
     finally:
         for program in programs:
             program.kill()
+
+
+def scrape(port: int, accept: str = "text/plain") -> str:
+    """Return what a run says of itself to Prometheus."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return str(answer.read().decode())
+
+
+def metrics_port(program: Program) -> int:
+    """Wait for the port that a run was given by the system."""
+    program.says("metrics: http://127.0.0.1:")
+    return int(program.err.split("metrics: http://127.0.0.1:")[1].split("/")[0])
 
 
 def canonical_lines(run: Path) -> list[str]:

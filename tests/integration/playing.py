@@ -54,9 +54,11 @@ class Playing:
 Play = Callable[..., Playing]
 
 
-def simulated(seconds: float, **settings: object) -> SimulatorFeed:
-    """Return what ``neuroloop play simulator --seconds`` sends with these settings."""
-    overrides = [f"source.simulator.{key}={value}" for key, value in {"duration_s": seconds, **settings}.items()]
+def simulated(seconds: float | None, **settings: object) -> SimulatorFeed:
+    """Return what ``neuroloop play simulator`` sends with these settings, so long or without an end."""
+    if seconds is not None:
+        settings["duration_s"] = seconds
+    overrides = [f"source.simulator.{key}={value}" for key, value in settings.items()]
     return SimulatorFeed(Simulator(load_config("demo", overrides).source.simulator))
 
 

@@ -17,7 +17,7 @@ from config.source import SimulatorSettings
 from sinks.kafka.producer import Producer
 from stream.app import build
 from stream.cli.main import main
-from stream.contracts.chunks import StreamInfo
+from stream.contracts.chunks import RawBlock, StreamInfo
 from stream.contracts.events import Marker, canonical
 from stream.contracts.messages import StreamDescription, description_message, frame_message, marker_message
 from stream.contracts.topics import Topics
@@ -31,12 +31,14 @@ from stream.sources.lsl.network import StreamQuery
 from stream.sources.lsl.source import LslSource
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
-from stream.sources.simulator import Simulator
+from stream.sources.simulator import SimulatedRecording, Simulator
 from tests.integration.brokers import USER, ApacheBroker, Broker, records_of
-from tests.integration.live import PATIENCE_S, SHARING, Start, canonical_lines, summary_of
+from tests.integration.cluster import SESSION, Sent
+from tests.integration.live import FAST, PATIENCE_S, SHARING, Start, canonical_lines, summary_of
 from tests.integration.lsl import find, make_outlet, read_samples, wait_until
+from tests.integration.playing import Play, recorded, simulated
 from tests.integration.test_live_equality import bundle_for, write_config
-from tests.stream.simulated import simulated
+from tests.stream.simulated import simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -79,6 +81,23 @@ def engine_lines(config_path: object, broker: Broker, prefix: str) -> list[str]:
     return [canonical(event) for event in sorted(events, key=lambda event: event.order)]
 
 
+def send_all(broker: Broker, prefix: str, made: SimulatedRecording) -> None:
+    """Put a stream on Kafka as a bridge would, under the id ``sim``."""
+    topics = Topics(prefix)
+    sent = Sent("sim", made.info, RawBlock(made.data, made.timestamps), made.markers)
+    messages = [
+        description_message(topics, sent.description),
+        *(marker_message(topics, one, stream="sim", k=k, session=SESSION) for k, one in enumerate(made.markers)),
+        *(frame_message(topics, frame) for frame in sent.frames(25)),
+    ]
+    producer = Producer(KafkaSettings(bootstrap=broker.bootstrap, prefix=prefix), ("samples", "streams", "markers"))
+    for message in messages:
+        producer.offer(message)
+    assert producer.flush(PATIENCE_S), producer.problem
+    producer.close()
+    assert producer.books().arrived == len(messages)
+
+
 def books_of(path: Path) -> dict[str, Any]:
     books: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     assert books["samples"]["balanced"]
@@ -87,22 +106,22 @@ def books_of(path: Path) -> dict[str, Any]:
 
 
 def test_a_real_recording_over_lsl_and_kafka_decides_as_its_replay(
-    start: Start, shared_data: Path, tmp_path: Path, broker: Broker, topic_prefix: str
+    start: Start, play: Play, shared_data: Path, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
+    broker = embedded_broker
     recording = shared_data / "xdf" / "openbci-emg" / "markersPlusEKG.xdf"
     stream = select_stream(open_recording(recording))
     config = write_config(bundle_for(stream.info, tmp_path / "bundle"), tmp_path / "emg.yaml")
     name = f"emg-{topic_prefix}"
-    start("play", recording, "--wait", "--name", name, "--speed", 20, "--chunk", 7)
+    play(recorded(recording), name=name, speed=20.0, chunk_samples=7)
     bridge = start(
         "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "emg",
         *kafka_of(broker, topic_prefix), "--summary", tmp_path / "books.json",
     )  # fmt: skip
     live = start(
-        "run", config, "--out", tmp_path / "live", *SHARING, "--set", "source.kind=kafka", "--set",
+        "run", config, "--out", tmp_path / "live", *SHARING, *FAST, "--set", "source.kind=kafka", "--set",
         "source.stream_id=emg", "--set", "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}",
-        "--set", f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]", "--set",
-        f"source.resolve_s={PATIENCE_S}",
+        "--set", f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]",
     )  # fmt: skip
     line = bridge.ends_well()
     n = stream.n_samples
@@ -121,21 +140,18 @@ def test_a_real_recording_over_lsl_and_kafka_decides_as_its_replay(
 def test_the_relay_gives_back_what_was_sent_and_is_taken_by_name_only(
     start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
-    kafka = kafka_of(embedded_broker, topic_prefix)
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
+    send_all(embedded_broker, topic_prefix, made)
     name = f"sim-{topic_prefix}"
-    start(
-        "play", "simulator", "--wait", "--name", name, "--seconds", 12, "--speed", 6, "--chunk", 5, "--set", "seed=11",
-        "--set", "block_s=2",
+    relay = start(
+        "bridge", "to-lsl", "sim", "--name", f"{name}-relay", "--start", "earliest", "--wait",
+        *kafka_of(embedded_broker, topic_prefix),
     )  # fmt: skip
-    options = ("--markers", f"{name}-markers", "--stream-id", "sim")
-    assert "dropped 0" in start("bridge", "to-kafka", "--name", name, *options, *kafka).ends_well()
-    relay = start("bridge", "to-lsl", "sim", "--name", f"{name}-relay", "--start", "earliest", "--wait", *kafka)
     relay.says(f"{name}-relay: 8 channels at 250 Hz")
     found, marks = find(f"{name}-relay"), find(f"{name}-relay-markers")
     assert found.is_monitoring
     assert marks.is_monitoring
     assert (found.type, marks.type) == ("neuroloop-signal", "neuroloop-markers")
-    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
     config = load_config("demo")
     markers = LslMarkers((StreamQuery(name=marks.name),))
     source = LslSource(found)
@@ -207,10 +223,10 @@ def test_what_does_not_get_through_a_relay_is_in_its_books_and_with_the_dead_let
 
 
 def test_a_bridge_that_is_stopped_ends_the_stream_and_one_that_is_kept_open_does_not(
-    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
     name = f"amp-{topic_prefix}"
-    start("play", "simulator", "--restamp", "--name", name, "--chunk", 5)
+    play(simulated(None), name=name, stamps="clock", chunk_samples=5)
     for keeps_open in (True, False):
         prefix = f"{topic_prefix}-{keeps_open}"
         bridge = start(
@@ -288,24 +304,10 @@ def test_a_sender_that_comes_back_goes_on_with_the_index_and_is_said(
 
 
 def test_without_a_broker_everything_is_counted_and_the_cause_is_said(
-    start: Start, tmp_path: Path, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, topic_prefix: str
 ) -> None:
     name = f"sim-{topic_prefix}"
-    start(
-        "play",
-        "simulator",
-        "--wait",
-        "--name",
-        name,
-        "--seconds",
-        8,
-        "--speed",
-        8,
-        "--set",
-        "n_channels=64",
-        "--chunk",
-        5,
-    )
+    play(simulated(8.0, n_channels=64), name=name, speed=8.0, chunk_samples=5)
     bridge = start(
         "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--bootstrap", "127.0.0.1:9", "--prefix",
         topic_prefix, "--resolve", PATIENCE_S, "--set", "buffer_mb=0.2", "--set", "close_s=0.2", "--set", "connect_s=1",
@@ -326,10 +328,10 @@ def test_without_a_broker_everything_is_counted_and_the_cause_is_said(
 
 
 def test_with_refused_credentials_a_bridge_fails_with_the_cause(
-    start: Start, tmp_path: Path, sasl_broker: Broker, topic_prefix: str
+    start: Start, play: Play, sasl_broker: Broker, topic_prefix: str
 ) -> None:
     name = f"sim-{topic_prefix}"
-    start("play", "simulator", "--wait", "--name", name, "--seconds", 4, "--speed", 4)
+    play(simulated(4.0), name=name, speed=4.0)
     bridge = start(
         "bridge", "to-kafka", "--name", name, "--no-markers", *kafka_of(sasl_broker, topic_prefix), "--set",
         "security=SASL_PLAINTEXT", "--set", f"username={USER}", "--set", "password_env=LAB_KAFKA", "--set", "close_s=1",
@@ -341,17 +343,18 @@ def test_with_refused_credentials_a_bridge_fails_with_the_cause(
 
 
 def test_what_a_spool_keeps_is_sent_by_the_next_bridge(
-    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
     name = f"sim-{topic_prefix}"
     spool = ("--set", "overflow=spool", "--set", f"spool_dir={tmp_path / 'spool'}", "--set", "close_s=0.5")
     for number, bootstrap in enumerate(("127.0.0.1:9", embedded_broker.bootstrap)):
-        start("play", "simulator", "--wait", "--name", name, "--seconds", 4, "--speed", 4)
+        player = play(simulated(4.0), name=name, speed=4.0)
         bridge = start(
             "bridge", "to-kafka", "--name", name, "--no-markers", "--bootstrap", bootstrap, "--prefix", topic_prefix,
             *spool, "--set", "connect_s=1", "--resolve", PATIENCE_S, "--summary", tmp_path / f"{number}.json",
         )  # fmt: skip
         bridge.ends_well()
+        player.ends_well()
         waiting = (
             f"1000 samples and 0 markers wait in {tmp_path / 'spool'} for the next bridge that uses it: kafka.boot"
         )
@@ -390,23 +393,20 @@ def test_a_bridge_that_cannot_work_says_so_in_one_line(
 
 
 def test_a_run_on_kafka_says_when_its_broker_is_away_and_goes_on(
-    start: Start, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
 ) -> None:
     broker = Broker("apache", restartable_broker.bootstrap)
     name = f"sim-{topic_prefix}"
-    start(
-        "play", "simulator", "--wait", "--name", name, "--seconds", 90, "--speed", 4, "--chunk", 5, "--set", "seed=11"
-    )
+    play(simulated(48.0, seed=11), name=name, speed=4.0, chunk_samples=5)
     bridge = start(
         "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "sim",
         *kafka_of(broker, topic_prefix), "--set", "close_s=60",
     )  # fmt: skip
     run = tmp_path / "live"
     live = start(
-        "run", "demo", "--out", run, *SHARING, "--set", "source.kind=kafka", "--set", "source.stream_id=sim", "--set",
-        "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}", "--set",
-        f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]", "--set",
-        f"source.resolve_s={PATIENCE_S}",
+        "run", "demo", "--out", run, *SHARING, *FAST, "--set", "source.kind=kafka", "--set",
+        "source.stream_id=sim", "--set", "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}",
+        "--set", f"kafka.prefix={topic_prefix}", "--set", "kafka.publish=[]",
     )  # fmt: skip
 
     def says(text: str) -> bool:
@@ -421,7 +421,7 @@ def test_a_run_on_kafka_says_when_its_broker_is_away_and_goes_on(
     wait_until(lambda: says('"what":"found"'), "found is said", PATIENCE_S)
     assert "dropped 0" in bridge.ends_well()
     live.ends_well()
-    assert summary_of(run)["samples"]["in"] == 22500
+    assert summary_of(run)["samples"]["in"] == 12000
     lines = canonical_lines(run)
     kept = [line for line in lines if '"what":"lost"' not in line and '"what":"found"' not in line]
     assert len(lines) - len(kept) >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stream.cli.main import main
 from tests.integration.live import Start
 
 
@@ -17,5 +18,6 @@ def test_the_cluster_demo_loses_a_worker_and_nothing_else(start: Start) -> None:
     assert "killed with" in demo.err
 
 
-def test_what_belongs_to_the_live_demo_is_refused(start: Start) -> None:
-    assert "--metrics-port must be left out with --kafka" in start("demo", "--kafka", "--metrics-port", "9108").fails()
+def test_what_belongs_to_the_live_demo_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--kafka", "--metrics-port", "9108"]) == 1
+    assert "--metrics-port must be left out with --kafka" in capsys.readouterr().err

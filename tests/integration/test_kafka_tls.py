@@ -16,6 +16,7 @@ from config.kafka import KafkaSettings
 from config.kafka_client import client_arguments
 from sinks.kafka.producer import Producer
 from sinks.kafka.topics import ensure_topics
+from stream.cli.main import main
 from stream.contracts import broker_probe
 from stream.contracts.brokers import connect
 from stream.contracts.messages import description_message, frame_message
@@ -111,19 +112,24 @@ def test_a_worker_works_over_tls(tls_broker: Secured, tmp_path: Path, start: Sta
     work_off(tls_broker.bootstrap, tls_broker.client, tmp_path, start)
 
 
-def test_a_worker_works_over_tls_with_a_password_and_an_encrypted_key(
-    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+def test_a_certificate_of_another_host_is_refused_unless_told_otherwise_and_a_worker_takes_passwords(
+    tmp_path: Path, topic_prefix: str, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
     monkeypatch.setenv(KEY_VARIABLE, KEY_PASSWORD)
     authority = Authority(tmp_path / "authority")
-    options = broker_options(authority, "127.0.0.1", protocol="SASL_SSL")
-    security = {
+    options = broker_options(authority, "kafka.example.org", protocol="SASL_SSL")
+    security: dict[str, object] = {
         "security": "SASL_SSL", "username": USER, "password_env": PASSWORD_VARIABLE,
         "tls_key_password_env": KEY_VARIABLE, **files_of(authority, KEY_PASSWORD),
     }  # fmt: skip
     with ApacheBroker(tmp_path / "kafka", *options, user=f"{USER}:{PASSWORD}") as broker:
-        work_off(broker.bootstrap, security, tmp_path, start)
+        secured = Secured(broker.bootstrap, authority, security)
+        with pytest.raises(
+            BrokerError, match=r"the TLS files must fit 127.0.0.1:\d+, got: .*not valid for '127.0.0.1'"
+        ):
+            ensure_topics(settings_of(secured, topic_prefix), ["states"])
+        work_off(broker.bootstrap, security | {"tls_check_hostname": False}, tmp_path, start)
 
 
 def test_sink_and_source_pass_frames_over_tls(tls_broker: Secured, topic_prefix: str) -> None:
@@ -307,28 +313,18 @@ def test_a_message_that_cannot_be_unpacked_is_one_clear_line(
         find_stream(settings, "packed", PATIENCE_S)
 
 
-def test_a_certificate_of_another_host_is_refused_unless_told_otherwise(tmp_path: Path, topic_prefix: str) -> None:
-    authority = Authority(tmp_path / "authority")
-    with ApacheBroker(tmp_path / "kafka", *broker_options(authority, "kafka.example.org", protocol="SSL")) as broker:
-        secured = Secured(broker.bootstrap, authority, {"security": "SSL", **files_of(authority)})
-        with pytest.raises(
-            BrokerError, match=r"the TLS files must fit 127.0.0.1:\d+, got: .*not valid for '127.0.0.1'"
-        ):
-            ensure_topics(settings_of(secured, topic_prefix), ["states"])
-        assert ensure_topics(settings_of(secured, topic_prefix, tls_check_hostname=False), ["states"])
-
-
 @pytest.mark.parametrize("name", ["tls_ca", "tls_certificate", "tls_key"])
 def test_a_tls_file_that_is_not_there_is_named(
-    tls_broker: Secured, topic_prefix: str, tmp_path: Path, start: Start, name: str
+    tls_broker: Secured, topic_prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     missing = tmp_path / "missing.pem"
-    arguments: list[object] = ["worker", "demo"]
+    arguments = ["worker", "demo", "--set", f"kafka.bootstrap={tls_broker.bootstrap}"]
     for key, value in {
         **settings_of(tls_broker, topic_prefix).model_dump(include=set(tls_broker.client)),
         name: missing,
     }.items():
         arguments += ["--set", f"kafka.{key}={value}"]
-    err = start(*arguments, "--set", f"kafka.bootstrap={tls_broker.bootstrap}").fails()
+    assert main(arguments) == 1
+    err = capsys.readouterr().err
     assert f"kafka.{name} must be a file that can be read, got {str(missing)!r}" in err
     assert len(err.splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from models.bundle import save_bundle
 from stream.cli.main import main
 from stream.contracts.chunks import StreamInfo
 from stream.replay import Replay
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, select_stream
+from stream.sources.feed import Feed
+from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
-from tests.integration.live import FINDING, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.live import FAST, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
+from tests.integration.playing import Play, Playing, recorded, simulated
 from tests.models.naive import make_bundle, make_network
 from tests.stream.cli.conftest import write_npz
-from tests.stream.simulated import simulated
+from tests.stream.simulated import simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -53,7 +55,7 @@ class Pair:
     """A recording that is sent, and the run that takes it."""
 
     run: Path
-    player: Program
+    player: Playing
     live: Program
 
     def ends_well(self) -> Path:
@@ -66,13 +68,15 @@ class Pair:
         return self.run
 
 
-def play_and_run(start: Start, run: Path, what: object, config: object, *sender: object) -> Pair:
-    """Send a recording to a run of its own."""
+def play_and_run(
+    start: Start, play: Play, run: Path, feed: Feed, config: object, *options: object, **sender: Any
+) -> Pair:
+    """Send a feed to a run of its own."""
     name = f"{run.parent.name}-{run.name}"
-    player = start("play", what, "--wait", "--name", name, *sender)
+    player = play(feed, name=name, **sender)
     live = start(
-        "run", config, "--out", run, *SHARING, *FINDING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
-        "--set", f"markers.names=[{name}-markers]",
+        "run", config, "--out", run, *SHARING, *FAST, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "--set", f"markers.names=[{name}-markers]", *options,
     )  # fmt: skip
     return Pair(run, player, live)
 
@@ -90,69 +94,66 @@ def as_float32(stream: RecordedStream) -> RecordedStream:
     return dataclasses.replace(stream, data=stream.data.astype(np.float32).astype(np.float64))
 
 
-def test_emg_with_markers_in_chunks_of_any_length_and_eeg_of_64_channels(
-    start: Start, shared_data: Path, tmp_path: Path
+def test_emg_with_markers_sample_by_sample_and_eeg_of_64_channels(
+    start: Start, play: Play, shared_data: Path, tmp_path: Path
 ) -> None:
     emg = shared_data / "xdf" / "openbci-emg" / "markersPlusEKG.xdf"
     eeg = shared_data / "edf" / "motor_T0T1T2_64ch_128Hz.edf"
-    configs = {
-        path: write_config(bundle_for(select_stream(open_recording(path)).info, tmp_path / path.stem), tmp_path / name)
-        for path, name in ((emg, "emg.yaml"), (eeg, "eeg.yaml"))
-    }
-    pairs = [
-        play_and_run(start, tmp_path / f"emg{chunk}", emg, configs[emg], "--speed", 10, "--chunk", chunk)
-        for chunk in (1, 7, 50)
-    ]
-    pairs.append(play_and_run(start, tmp_path / "eeg", eeg, configs[eeg], "--speed", 40, "--chunk", 7))
-    for path, config in configs.items():
-        assert main(["replay", str(path), "--config", str(config), "--out", str(tmp_path / f"{path.stem}-again")]) == 0
-    for pair, path in zip(pairs, (emg, emg, emg, eeg), strict=True):
-        assert_equal(pair.ends_well(), tmp_path / f"{path.stem}-again", "marker", "prediction", "state", "stream")
+    pairs = {}
+    for path, chunk, speed, options in ((emg, 1, 10.0, ("--record",)), (eeg, 7, 40.0, ())):
+        feed = recorded(path)
+        config = write_config(bundle_for(feed.info, tmp_path / path.stem), tmp_path / f"{path.stem}.yaml")
+        run = tmp_path / f"{path.stem}-run"
+        pairs[path] = play_and_run(start, play, run, feed, config, *options, chunk_samples=chunk, speed=speed), config
+    for path, (pair, config) in pairs.items():
+        again = tmp_path / f"{path.stem}-again"
+        assert main(["replay", str(path), "--config", str(config), "--out", str(again)]) == 0
+        assert_equal(pair.ends_well(), again, "marker", "prediction", "state", "stream")
+    of_run = tmp_path / "of-the-recorded-run"
+    assert main(["replay", str(pairs[emg][0].run), "--out", str(of_run)]) == 0
+    assert canonical_lines(of_run) == canonical_lines(pairs[emg][0].run)
 
 
-def test_the_simulator_in_chunks_of_any_length_in_single_precision_and_with_a_cold_process_killed(
-    start: Start, tmp_path: Path
+def test_the_simulator_in_single_precision_and_with_a_cold_process_killed(
+    start: Start, play: Play, tmp_path: Path
 ) -> None:
-    settings = ("--seconds", 24, "--set", "seed=11", "--set", "block_s=3", "--speed", 6)
-    pairs = [
-        play_and_run(start, tmp_path / f"chunk{chunk}", "simulator", "demo", *settings, "--chunk", chunk)
-        for chunk in (1, 7, 50)
-    ]
-    single = play_and_run(start, tmp_path / "single", "simulator", "demo", *settings, "--chunk", 50, "--float32")
-    killed = pairs[1]
+    whole = play_and_run(
+        start, play, tmp_path / "whole", simulated(24.0, seed=11, block_s=3), "demo", chunk_samples=50, speed=6.0,
+        value_format="float32",
+    )  # fmt: skip
+    killed = play_and_run(
+        start, play, tmp_path / "killed", simulated(24.0, seed=11, block_s=3), "demo", chunk_samples=7, speed=6.0
+    )
     wait_for_lines(killed.run, 20)
     killed.live.child("cold").kill()
     killed.live.says("the cold process died (exit code -9), starting it again")
-    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=3.0)), 24.0)
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=3.0)), 24.0)
     stream = RecordedStream(made.info, made.data, made.timestamps)
     for name, one in (("double", stream), ("float", as_float32(stream))):
         Replay(load_config("demo"), one, made.markers, tmp_path / f"{name}-again").run()
     assert canonical_lines(tmp_path / "double-again") != canonical_lines(tmp_path / "float-again")
-    for pair in pairs:
-        assert_equal(pair.ends_well(), tmp_path / "double-again", "marker", "prediction", "state", "stream")
-    assert_equal(single.ends_well(), tmp_path / "float-again", "marker", "prediction", "state", "stream")
-    whole, cut = summary_of(pairs[0].run), summary_of(killed.run)
-    for key in ("events", "predictions", "states", "samples"):
-        assert cut[key] == whole[key]
+    for pair, again in ((whole, "float-again"), (killed, "double-again")):
+        assert_equal(pair.ends_well(), tmp_path / again, "marker", "prediction", "state", "stream")
+        live, replayed = summary_of(pair.run), summary_of(tmp_path / again)
+        for key in ("events", "predictions", "states", "samples"):
+            assert live[key] == replayed[key]
 
 
-def test_a_dump_with_gaps_filled_and_jumped_and_a_text_file(start: Start, tmp_path: Path) -> None:
-    made = simulated(Simulator(SimulatorSettings(seed=4)), 20.0)
+def test_a_dump_with_gaps_filled_and_jumped(start: Start, tmp_path: Path) -> None:
+    """From the command that plays to the run's events."""
+    made = simulated_rows(Simulator(SimulatorSettings(seed=4)), 20.0)
     kept = np.ones(5000, np.bool_)
     kept[1500:1520] = kept[2750:3400] = False  # 80 ms are filled, 2.6 s are jumped over
     dump = write_npz(tmp_path / "gaps.npz", made.data[kept], made.timestamps[kept], first_sample=4000)
-    table = tmp_path / "table.csv"
-    rows = np.column_stack((made.timestamps, made.data))
-    header = ",".join(("time", *(f"{name} [uV]" for name in made.info.ch_names)))
-    np.savetxt(table, rows, fmt="%.17g", delimiter=",", header=header, comments="")
-    pairs = [
-        play_and_run(start, tmp_path / path.suffix[1:], path, "demo", "--speed", 10, "--chunk", chunk)
-        for path, chunk in ((dump, 7), (table, 1))
-    ]
-    again = {path: tmp_path / f"{path.stem}-again" for path in (dump, table)}
-    for path, run in again.items():
-        assert main(["replay", str(path), "--config", "demo", "--out", str(run)]) == 0
-    assert_equal(pairs[0].ends_well(), again[dump], "gap", "prediction", "state", "stream")
-    assert_equal(pairs[1].ends_well(), again[table], "prediction", "state", "stream")
-    assert summary_of(pairs[0].run)["samples"]["missing"] == {"filled": 20, "jumped": 650}
-    assert canonical_lines(pairs[0].run)[0].startswith('{"id":"gaps/stream/4000/0"')
+    name, run, again = f"{tmp_path.name}-gaps", tmp_path / "run", tmp_path / "again"
+    player = start("play", dump, "--wait", "--name", name, "--speed", 10, "--chunk", 7)
+    live = start(
+        "run", "demo", "--out", run, *SHARING, *FAST, "--set", "source.kind=lsl", "--set", f"source.name={name}",
+        "--set", f"markers.names=[{name}-markers]",
+    )  # fmt: skip
+    assert main(["replay", str(dump), "--config", "demo", "--out", str(again)]) == 0
+    live.ends_well()
+    player.ends_well()
+    assert_equal(run, again, "gap", "prediction", "state", "stream")
+    assert summary_of(run)["samples"]["missing"] == {"filled": 20, "jumped": 650}
+    assert canonical_lines(run)[0].startswith('{"id":"gaps/stream/4000/0"')

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import socket
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from tests.integration.live import (
     Program,
     canonical_lines,
     end_all,
+    scrape,
     starting,
     summary_of,
     wait_for_lines,
@@ -39,7 +39,6 @@ pytestmark = pytest.mark.usefixtures("lsl_session")
 OPTIONS: dict[str, tuple[object, ...]] = {
     "timed": ("--seconds", 3),
     "watched": ("--metrics-port", 0),
-    "offering": (),
     "beheaded": (),
     "orphaned": (),
     "stopped": ("--set", "process.ring_s=1"),
@@ -77,12 +76,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory, lsl_session: str) -> Iterato
             for name, options in OPTIONS.items()
         }  # fmt: skip
         yield Stage(folder, sender, programs)
-
-
-def scrape(port: int, accept: str = "text/plain") -> str:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
-        return str(answer.read().decode())
 
 
 def test_a_run_with_a_length_ends_by_itself(stage: Stage) -> None:
@@ -164,8 +157,8 @@ def test_a_restarted_cold_process_keeps_its_port_and_ctrl_c_finishes_the_files(s
 
 
 def test_states_and_probabilities_are_offered_while_it_runs(stage: Stage) -> None:
-    program, run = stage["offering"]
-    states, probabilities = find("offering-states"), find("offering-probabilities")
+    _, run = stage["stopped"]
+    states, probabilities = find("stopped-states"), find("stopped-probabilities")
     assert states.source_id.startswith("neuroloop-monitoring-")
     assert probabilities.source_id.startswith("neuroloop-monitoring-")
     assert (states.type, states.format, states.sfreq) == ("Markers", "string", 0.0)
@@ -187,20 +180,20 @@ def test_states_and_probabilities_are_offered_while_it_runs(stage: Stage) -> Non
         return len(lines) >= 1 and len(rows) >= 5
 
     wait_until(enough, "states and probabilities", PATIENCE_S)
-    for pid in (program.popen.pid, *(process.pid for process in program.family())):
-        os.kill(pid, signal.SIGTERM)  # to all of them, as a service manager does
-    program.ends_well()
-    written = canonical_lines(run)
-    assert set(lines) <= set(written)
+    for inlet in inlets:
+        inlet.close_stream()
+    wait_until(lambda: set(lines) <= set(canonical_lines(run)), "the same states in the file", PATIENCE_S)
+
+    def predictions() -> dict[float, list[float]]:
+        said = (json.loads(line) for line in canonical_lines(run))
+        return {one["time"]: one["probabilities"] for one in said if one["type"] == "prediction"}
+
+    wait_until(lambda: max(predictions()) >= max(rows), "the same predictions in the file", PATIENCE_S)
     assert {json.loads(line)["type"] for line in lines} == {"state"}
-    of_rows = {
-        event["time"]: event["probabilities"] for event in map(json.loads, written) if event["type"] == "prediction"
-    }
+    of_rows = predictions()
     common = set(of_rows) & set(rows)
     assert len(common) >= 4
     assert all(rows[stamp] == of_rows[stamp] for stamp in common)
-    assert summary_of(run)["ended"] == "finished"
-    end_all(program.family())
 
 
 def test_a_killed_hot_process_ends_the_run_with_all_that_it_left(stage: Stage) -> None:
@@ -242,9 +235,13 @@ def test_a_stopped_cold_process_costs_counted_rows_and_never_the_hot_one(stage: 
     assert hot.status() != psutil.STATUS_STOPPED
     cold.resume()
     program.says("samples were overwritten before they were looked at")
-    program.popen.terminate()
+    family = program.family()
+    for pid in (program.popen.pid, *(process.pid for process in family)):
+        os.kill(pid, signal.SIGTERM)  # to all of them, as a service manager does
     program.ends_well()
+    end_all(family)
     summary = summary_of(run)
+    assert summary["ended"] == "finished"
     assert summary["rings"]["samples_lost"] > 0
     assert summary["rings"]["events_lost"] == 0
     samples = [event["sample"] for event in map(json.loads, canonical_lines(run)) if event["type"] == "prediction"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +20,22 @@ from stream.replay import Replay
 from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
 from tests.integration.brokers import ApacheBroker, Broker, records_of
-from tests.integration.live import PATIENCE_S, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
-from tests.integration.lsl import DEADLINE_S, wait_until
-from tests.integration.test_bridge import engine_lines
-from tests.stream.simulated import simulated
+from tests.integration.live import (
+    FAST,
+    PATIENCE_S,
+    SHARING,
+    Program,
+    Start,
+    canonical_lines,
+    metrics_port,
+    scrape,
+    summary_of,
+    wait_for_lines,
+)
+from tests.integration.lsl import wait_until
+from tests.integration.playing import Play, simulated
+from tests.integration.test_bridge import engine_lines, send_all
+from tests.stream.simulated import simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -32,20 +43,24 @@ ALL = "kafka.publish=[predictions,states,commands,alerts,samples]"
 
 
 def play_and_publish(
-    start: Start, run: Path, bootstrap: str, prefix: str, *options: object, seconds: float = 12.0, speed: float = 6.0
-) -> tuple[Program, Program]:
+    start: Start,
+    play: Play,
+    run: Path,
+    bootstrap: str,
+    prefix: str,
+    *options: object,
+    seconds: float = 12.0,
+    speed: float = 6.0,
+) -> Program:
     """Send the simulator to a run that publishes."""
     name = f"sim-{prefix}"
-    player = start(
-        "play", "simulator", "--wait", "--name", name, "--seconds", seconds, "--speed", speed, "--chunk", 5,
-        "--set", "seed=11", "--set", "block_s=2",
-    )  # fmt: skip
-    live = start(
+    play(simulated(seconds, seed=11, block_s=2), name=name, speed=speed, chunk_samples=5)
+    live: Program = start(
         "run", "demo", "--out", run, *SHARING, "--set", "source.kind=lsl", "--set", f"source.name={name}",
         "--set", f"markers.names=[{name}-markers]", "--set", f"kafka.bootstrap={bootstrap}", "--set",
-        f"kafka.prefix={prefix}", "--set", "kafka.stream_id=sim", "--set", f"source.resolve_s={PATIENCE_S}", *options,
+        f"kafka.prefix={prefix}", "--set", "kafka.stream_id=sim", *FAST, *options,
     )  # fmt: skip
-    return player, live
+    return live
 
 
 def published_lines(bootstrap: str, prefix: str, kinds: Sequence[str]) -> dict[str, list[str]]:
@@ -83,32 +98,28 @@ def assert_published(run: Path, bootstrap: str, prefix: str) -> None:
 
 
 def test_events_and_samples_are_published_and_decide_the_same_again(
-    start: Start, tmp_path: Path, broker: Broker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
-    player, live = play_and_publish(
-        start, tmp_path / "run", broker.bootstrap, topic_prefix, "--set", ALL, "--metrics-port", 0
+    broker = embedded_broker
+    live = play_and_publish(
+        start, play, tmp_path / "run", broker.bootstrap, topic_prefix, "--set", ALL, "--metrics-port", 0
     )
-    live.says("metrics: http://127.0.0.1:")
-    port = int(live.err.split("metrics: http://127.0.0.1:")[1].split("/")[0])
+    port = metrics_port(live)
 
     def metrics() -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
-            families = parse_text(answer.read().decode())
-            return {sample.name: sample.value for family in families for sample in family.samples}
+        return {sample.name: sample.value for family in parse_text(scrape(port)) for sample in family.samples}
 
     wait_until(lambda: metrics().get("neuroloop_kafka_messages_sent_total", 0) > 0, "messages sent", PATIENCE_S)
-    seen = metrics()
-    assert seen["neuroloop_kafka_up"] == 1
-    assert seen["neuroloop_kafka_spool_bytes"] == 0
+    wait_until(lambda: metrics()["neuroloop_kafka_up"] == 1, "Kafka up", PATIENCE_S)
+    assert metrics()["neuroloop_kafka_spool_bytes"] == 0
     live.ends_well()
-    player.ends_well()
     books = summary_of(tmp_path / "run")["kafka"]
     assert books["messages"]["balanced"]
     assert books["messages"]["in"] == books["messages"]["sent"] > 50
     assert books["messages"]["dropped"] == {}
     assert books["rings"] == {"samples_lost": 0, "events_lost": 0}
     assert_published(tmp_path / "run", broker.bootstrap, topic_prefix)
-    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0)
     stream = RecordedStream(made.info, made.data, made.timestamps)
     Replay(load_config("demo"), stream, made.markers, tmp_path / "again").run()
     expected = canonical_lines(tmp_path / "again")
@@ -117,10 +128,10 @@ def test_events_and_samples_are_published_and_decide_the_same_again(
 
 
 def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_notice(
-    start: Start, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, embedded_broker: Broker, topic_prefix: str
 ) -> None:
     run = tmp_path / "run"
-    _, live = play_and_publish(start, run, embedded_broker.bootstrap, topic_prefix, "--set", ALL)
+    live = play_and_publish(start, play, run, embedded_broker.bootstrap, topic_prefix, "--set", ALL)
     topics = Topics(topic_prefix)
     wait_for_lines(run, 10)
     wait_until(lambda: len(records_of(embedded_broker.bootstrap, topics.markers)) >= 2, "two markers", PATIENCE_S)
@@ -143,7 +154,7 @@ def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_noti
     for record in records_of(embedded_broker.bootstrap, topics.markers):
         marks.setdefault(dict(record.headers)["ce_id"].rpartition(b"/")[2], record.value)
         assert marks[dict(record.headers)["ce_id"].rpartition(b"/")[2]] == record.value
-    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0).markers
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=2.0)), 12.0).markers
     assert {int(k): marker_from_json(value).time for k, value in marks.items()} == {
         k: marker.time for k, marker in enumerate(made)
     }
@@ -151,11 +162,11 @@ def test_a_publisher_that_is_killed_costs_nothing_and_the_hot_loop_does_not_noti
 
 
 def test_a_broker_that_is_killed_and_comes_back_gets_everything(
-    start: Start, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, restartable_broker: ApacheBroker, topic_prefix: str
 ) -> None:
     run = tmp_path / "run"
-    _, live = play_and_publish(
-        start, run, restartable_broker.bootstrap, topic_prefix, "--set", "kafka.overflow=spool", "--set",
+    live = play_and_publish(
+        start, play, run, restartable_broker.bootstrap, topic_prefix, "--set", "kafka.overflow=spool", "--set",
         f"kafka.spool_dir={tmp_path / 'spool'}", "--set", "kafka.close_s=60", seconds=24.0, speed=3.0,
     )  # fmt: skip
     wait_for_lines(run, 10)
@@ -172,11 +183,11 @@ def test_a_broker_that_is_killed_and_comes_back_gets_everything(
 
 
 def test_a_broker_that_never_comes_costs_the_messages_and_not_the_run(
-    start: Start, tmp_path: Path, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, topic_prefix: str
 ) -> None:
     run = tmp_path / "run"
     options = ("--set", "kafka.close_s=0.2", "--set", "kafka.connect_s=1", "--seconds", 2)
-    _, live = play_and_publish(start, run, "127.0.0.1:9", topic_prefix, *options, seconds=8.0, speed=2.0)
+    live = play_and_publish(start, play, run, "127.0.0.1:9", topic_prefix, *options, seconds=8.0, speed=2.0)
     live.ends_well()
     assert "kafka.bootstrap must be a broker that answers, got '127.0.0.1:9'" in live.err
     books = summary_of(run)["kafka"]["messages"]
@@ -187,11 +198,11 @@ def test_a_broker_that_never_comes_costs_the_messages_and_not_the_run(
 
 
 def test_a_spool_dir_of_another_process_is_refused_before_the_run_begins(
-    start: Start, tmp_path: Path, topic_prefix: str
+    start: Start, play: Play, tmp_path: Path, topic_prefix: str
 ) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     options = ("--set", "kafka.overflow=spool", "--set", f"kafka.spool_dir={tmp_path / 'file'}")
-    _, live = play_and_publish(start, tmp_path / "run", "127.0.0.1:9", topic_prefix, *options)
+    live = play_and_publish(start, play, tmp_path / "run", "127.0.0.1:9", topic_prefix, *options)
     assert "kafka.spool_dir must be a folder to write in" in live.fails()
 
 
@@ -208,17 +219,12 @@ def test_what_a_run_cannot_read_goes_to_the_dead_letters_and_is_in_its_books(
     producer.offer(Message(topics.markers, b"sim", b"no marker", ()))
     assert producer.flush(PATIENCE_S), producer.problem
     producer.close()
-    name = f"sim-{topic_prefix}"
-    start("play", "simulator", "--wait", "--name", name, "--seconds", 12, "--speed", 6, "--set", "seed=11")
-    start(
-        "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "sim", "--bootstrap",
-        broker.bootstrap, "--prefix", topic_prefix, "--resolve", PATIENCE_S,
-    ).ends_well()  # fmt: skip
+    send_all(broker, topic_prefix, simulated_rows(Simulator(SimulatorSettings(seed=11)), 12.0))
     run = tmp_path / "run"
     live = start(
-        "run", "demo", "--out", run, *SHARING, "--set", "source.kind=kafka", "--set", "source.stream_id=sim", "--set",
-        "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}", "--set",
-        f"kafka.prefix={topic_prefix}", "--set", f"kafka.publish={publish}",
+        "run", "demo", "--out", run, *SHARING, *FAST, "--set", "source.kind=kafka", "--set",
+        "source.stream_id=sim", "--set", "source.start=earliest", "--set", f"kafka.bootstrap={broker.bootstrap}",
+        "--set", f"kafka.prefix={topic_prefix}", "--set", f"kafka.publish={publish}",
     )  # fmt: skip
     live.ends_well()
     summary = summary_of(run)

@@ -1,11 +1,10 @@
-"""Streams that are not there, twice there, lost and found again, or in another session."""
+"""Streams that are not there, twice there, or lost and found again."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,13 +19,11 @@ from tests.integration.live import (
     summary_of,
     wait_for_lines,
 )
-from tests.integration.lsl import SESSION_ID, wait_until
+from tests.integration.lsl import wait_until
+from tests.integration.playing import Play, simulated
 
+SENDER: dict[str, Any] = {"stamps": "clock", "chunk_samples": 5}
 pytestmark = pytest.mark.usefixtures("lsl_session")
-
-
-def play(start: Start, name: str, *options: object, **environment: object) -> Program:
-    return start("play", "simulator", "--restamp", "--chunk", 5, "--name", name, *options, **environment)
 
 
 def run(start: Start, name: str, out: Path, *options: object, **environment: object) -> Program:
@@ -42,18 +39,18 @@ def listed(name: str, n: int) -> None:
     wait_until(lambda: len([one for one in network.streams() if one.name == name]) == n, f"{n} senders of {name}")
 
 
-def test_a_lost_stream_is_found_again_or_given_up(start: Start, tmp_path: Path) -> None:
-    sender = play(start, "mortal")
+def test_a_lost_stream_is_found_again_or_given_up(start: Start, play: Play, tmp_path: Path) -> None:
+    sender = play(simulated(None), **SENDER, name="mortal")
     listed("mortal", 1)
     patient = run(start, "mortal", tmp_path / "patient", "--set", "source.reconnect_s=60")
     hasty = run(start, "mortal", tmp_path / "hasty", "--set", "source.reconnect_s=0.5")
     for name in ("patient", "hasty"):
         wait_for_lines(tmp_path / name, 3)
-    sender.kill()
+    sender.close()
     hasty.ends_well()
     assert "stream 'simulator' did not come back" in hasty.err
     assert summary_of(tmp_path / "hasty")["events"]["stream"] == 2
-    play(start, "mortal")
+    play(simulated(None), **SENDER, name="mortal")
     patient.says("found again")
     n_lines = len(canonical_lines(tmp_path / "patient"))
     wait_for_lines(tmp_path / "patient", n_lines + 5)
@@ -70,9 +67,11 @@ def test_a_lost_stream_is_found_again_or_given_up(start: Start, tmp_path: Path) 
     assert [event["sample"] for event in events] == sorted(event["sample"] for event in events)
 
 
-def test_a_stream_that_is_missing_or_there_twice_is_refused_in_one_line(start: Start, tmp_path: Path) -> None:
+def test_a_stream_that_is_missing_or_there_twice_is_refused_in_one_line(
+    start: Start, play: Play, tmp_path: Path
+) -> None:
     for _ in range(2):
-        play(start, "twin")
+        play(simulated(None), **SENDER, name="twin")
     listed("twin", 2)
     missing = run(start, "nobody", tmp_path / "missing", "--set", "source.resolve_s=4")
     twice = run(start, "twin", tmp_path / "twice")
@@ -89,31 +88,6 @@ def test_a_stream_that_is_missing_or_there_twice_is_refused_in_one_line(start: S
     assert err.count("\n") == 1
     assert not (tmp_path / "missing").exists()
     assert not (tmp_path / "twice").exists()
-
-
-def test_two_runs_in_different_sessions_do_not_see_each_other(start: Start, tmp_path: Path) -> None:
-    ours = Path(os.environ["LSLAPICFG"]).read_text(encoding="utf-8")
-    runs = {}
-    for session in ("one", "two"):
-        settings = tmp_path / f"{session}.cfg"
-        settings.write_text(ours.replace(SESSION_ID, f"{session}-{secrets.token_hex(8)}"), encoding="utf-8")
-        environment = {"LSLAPICFG": str(settings)}
-        play(
-            start,
-            "same",
-            "--wait",
-            "--seconds",
-            3,
-            "--set",
-            f"seed={len(session)}{session == 'two':d}",
-            env=environment,
-        )
-        runs[session] = run(start, "same", tmp_path / session, env=environment)
-    for session, program in runs.items():
-        program.ends_well()
-        assert summary_of(tmp_path / session)["samples"]["in"] == 750
-    first, second = (canonical_lines(tmp_path / session) for session in runs)
-    assert first != second
 
 
 def test_a_demo_says_how_it_went_and_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
 from tests.integration import lsl
 from tests.integration.live import (
-    FINDING,
+    FAST,
     PATIENCE_S,
     SHARING,
     Program,
@@ -33,6 +33,8 @@ from tests.integration.live import (
     summary_of,
     wait_for_lines,
 )
+from tests.integration.playing import Play
+from tests.integration.playing import recorded as played
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 DEMO = ("run", "demo", "--record", *SHARING, "--set", "source.simulator.block_s=2")
@@ -142,12 +144,12 @@ def test_a_stalled_run_says_what_it_left_out_and_replays_so(start: Start, tmp_pa
     assert summary_of(run.parent / "run-again")["samples"]["counted"]["skipped"] == n_skipped
 
 
-def play_and_record(start: Start, run: Path, what: Path, config: Path, *sender: str) -> None:
+def play_and_record(start: Start, play: Play, run: Path, what: Path, config: Path, **sender: Any) -> None:
     """Send a recording to a recorded run, which ends with it."""
     name = f"{run.parent.name}-{run.name}"
-    player = start("play", what, "--wait", "--name", name, *sender)
+    player = play(played(what), name=name, **sender)
     live = start(
-        "run", config, "--record", "--out", run, *SHARING, *FINDING, "--set", f"source.name={name}",
+        "run", config, "--record", "--out", run, *SHARING, *FAST, "--set", f"source.name={name}",
         "--set", "markers.enabled=true",
     )  # fmt: skip
     live.ends_well()
@@ -188,10 +190,10 @@ def holed_recording(path: Path) -> Path:
 
 
 def test_gaps_odd_values_and_markers_of_two_senders_replay_as_they_were(
-    start: Start, tmp_path: Path, config: Path
+    start: Start, play: Play, tmp_path: Path, config: Path
 ) -> None:
     what, run = holed_recording(tmp_path / "holes.xdf"), tmp_path / "run"
-    play_and_record(start, run, what, config, "--speed", "6", "--chunk", "5")
+    play_and_record(start, play, run, what, config, speed=6.0, chunk_samples=5)
     lines = assert_replays(run)
     events = [json.loads(line) for line in lines]
     assert {one["type"] for one in events} >= {"stream", "gap", "marker"}
@@ -203,12 +205,12 @@ def test_gaps_odd_values_and_markers_of_two_senders_replay_as_they_were(
     np.testing.assert_array_equal(again.timestamps, original.timestamps)
 
 
-def test_the_senders_own_sample_numbers_are_recorded(start: Start, tmp_path: Path, config: Path) -> None:
+def test_the_senders_own_sample_numbers_are_recorded(start: Start, play: Play, tmp_path: Path, config: Path) -> None:
     original = select_stream(open_recording(holed_recording(tmp_path / "holes.xdf")))
     numbers = np.arange(3000) + np.where(np.arange(3000) > 900, 77, 0)
     counted = dataclasses.replace(original, sample_numbers=numbers)
     run = tmp_path / "run"
-    play_and_record(start, run, write_counted(tmp_path / "counted.xdf", counted), config, "--speed", "max")
+    play_and_record(start, play, run, write_counted(tmp_path / "counted.xdf", counted), config, speed=None)
     lines = assert_replays(run)
     again = select_stream(open_recording(run))
     np.testing.assert_array_equal(again.sample_numbers, numbers)
@@ -231,15 +233,6 @@ def write_counted(path: Path, stream: RecordedStream) -> Path:
     return path
 
 
-def test_a_real_emg_recording_with_markers_replays_as_it_was(
-    start: Start, tmp_path: Path, config: Path, shared_data: Path
-) -> None:
-    what, run = shared_data / "xdf" / "openbci-emg" / "three_motion_two.xdf", tmp_path / "run"
-    play_and_record(start, run, what, config, "--speed", "40", "--chunk", "20")
-    lines = assert_replays(run)
-    assert sum('"type":"marker"' in line for line in lines) == len(open_recording(what).markers) > 8
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB; skips where the test may not mount one."""
@@ -256,7 +249,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 class WideRun:
     """A stream of 64 channels, 9000 samples in 3 s, and its recorded run."""
 
-    def __init__(self, start: Start, tmp_path: Path, run: Path) -> None:
+    def __init__(self, start: Start, play: Play, tmp_path: Path, run: Path) -> None:
         config, name, names = tmp_path / "raw.yaml", f"{tmp_path.name}-wide", tuple(f"ch{i}" for i in range(64))
         config.write_text("name: raw\n", encoding="utf-8")
         data = np.random.default_rng(2).standard_normal((9000, 64))
@@ -265,8 +258,8 @@ class WideRun:
         with XdfWriter(tmp_path / "wide.xdf") as writer:
             writer.write_samples(writer.add_stream(header), data, np.arange(9000) / 1000.0)
         self.run = run
-        self.player = start("play", tmp_path / "wide.xdf", "--wait", "--name", name, "--chunk", "10", "--speed", "3")
-        self.live = start("run", config, "--record", "--out", run, *SHARING, *FINDING, "--set", f"source.name={name}")
+        self.player = play(played(tmp_path / "wide.xdf"), name=name, chunk_samples=10, speed=3.0)
+        self.live = start("run", config, "--record", "--out", run, *SHARING, *FAST, "--set", f"source.name={name}")
 
     def fails(self) -> tuple[str, dict[str, Any]]:
         """Wait for the end; return what was said and the recorder's books."""
@@ -280,17 +273,17 @@ class WideRun:
         return said, books
 
 
-def test_a_full_disk_ends_the_recording_not_the_run(start: Start, tmp_path: Path, small_disk: Path) -> None:
-    said, books = WideRun(start, tmp_path, small_disk).fails()
+def test_a_full_disk_ends_the_recording_not_the_run(start: Start, play: Play, tmp_path: Path, small_disk: Path) -> None:
+    said, books = WideRun(start, play, tmp_path, small_disk).fails()
     assert said.count("recording stopped (No space left on device)") == 1
     assert books["reason"] == "No space left on device"
     recorded = select_stream(open_recording(small_disk))
     np.testing.assert_array_equal(recorded.data[:, 0], np.arange(books["written"]))
 
 
-def test_a_file_that_may_not_grow_costs_samples_and_the_exit_status(start: Start, tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_costs_samples_and_the_exit_status(start: Start, play: Play, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    wide = WideRun(start, tmp_path, run)
+    wide = WideRun(start, play, tmp_path, run)
     path = run / "signals.xdf"
     lsl.wait_until(lambda: path.exists() and path.stat().st_size > 100_000, "the recording", PATIENCE_S)
     limit = path.stat().st_size + 400_000

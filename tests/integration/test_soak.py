@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.cli.main import main
 from tests.integration.live import SHARING, Start
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -28,6 +29,6 @@ def test_a_soak_of_the_demo_balances_its_books_and_keeps_its_memory_flat(start: 
     assert record["memory"]["hot"]
 
 
-def test_a_soak_too_short_to_judge_is_refused_at_once(start: Start) -> None:
-    err = start("soak", "demo", "--seconds", 20).fails()
-    assert err == "neuroloop soak: seconds must be at least 43 (process.ring_s + 13), got 20.0\n"
+def test_a_soak_too_short_to_judge_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["soak", "demo", "--seconds", "20"]) == 1
+    assert capsys.readouterr().err == "neuroloop soak: seconds must be at least 43 (process.ring_s + 13), got 20.0\n"

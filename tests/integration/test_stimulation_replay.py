@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from stream.cli.main import main
 from tests.integration.live import canonical_lines, starting, summary_of, wait_for_lines
 from tests.integration.stimulating import Sender, StimulatingRun
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
 
-def test_a_replay_gives_the_same_commands_refusals_and_requests(tmp_path: Path) -> None:
+def test_a_replay_gives_the_same_commands_refusals_and_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sender = Sender(f"recorded-{os.getpid()}")
     try:
         with starting(tmp_path) as start:
@@ -27,12 +30,13 @@ def test_a_replay_gives_the_same_commands_refusals_and_requests(tmp_path: Path) 
             run.program.popen.terminate()
             run.program.ends_well()
             again = tmp_path / "again"
-            start("replay", run.folder, "--out", again).ends_well()
-            ledger = tmp_path / "ledger"
-            proof = start("verify", run.folder, "--ledger", ledger).ends_well()
+            assert main(["replay", str(run.folder), "--out", str(again)]) == 0
+            capsys.readouterr()
+            assert main(["verify", str(run.folder), "--ledger", str(tmp_path / "ledger")]) == 0
+            proof = capsys.readouterr().out
             (run.folder / "signals.xdf").unlink()
             alone = tmp_path / "alone"
-            start("replay", run.folder, "--out", alone).ends_well()
+            assert main(["replay", str(run.folder), "--out", str(alone)]) == 0
     finally:
         sender.close()
     lines = canonical_lines(run.folder)

@@ -16,7 +16,7 @@ class Simulated(NamedTuple):
     markers: list[Marker]
 
 
-def simulated(simulator: Simulator, seconds: float) -> Simulated:
+def simulated_rows(simulator: Simulator, seconds: float) -> Simulated:
     """Return the first seconds with the state changes."""
     n = round(seconds * simulator.settings.sfreq)
     return Simulated(simulator.info, *simulator.generate(0, n), simulator.markers(0, n))

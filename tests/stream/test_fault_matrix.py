@@ -21,7 +21,7 @@ from stream.sources.recordings.recording import RecordedStream
 from stream.sources.simulator import Simulator
 from tests.stream.fault_matrix import MATRIX, MODES
 from tests.stream.faults.disturbing import disturb_blocks, disturb_stream
-from tests.stream.simulated import simulated
+from tests.stream.simulated import simulated_rows
 
 SFREQ, LENGTH_S = 250.0, 14.0
 N = round(SFREQ * LENGTH_S)
@@ -63,7 +63,9 @@ class Run:
 @cache
 def signal() -> RecordedStream:
     """Fourteen seconds of the simulator, far from time 0."""
-    made = simulated(Simulator(SimulatorSettings(seed=7, n_channels=8, sfreq=SFREQ, block_s=3.0), t0=1000.0), LENGTH_S)
+    made = simulated_rows(
+        Simulator(SimulatorSettings(seed=7, n_channels=8, sfreq=SFREQ, block_s=3.0), t0=1000.0), LENGTH_S
+    )
     return RecordedStream(made.info, made.data, made.timestamps)
 
 

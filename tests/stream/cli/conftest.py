@@ -12,7 +12,7 @@ import pytest
 from config.source import SimulatorSettings
 from stream.cli.main import main
 from stream.sources.simulator import Simulator
-from tests.stream.simulated import simulated
+from tests.stream.simulated import simulated_rows
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def write_npz(path: Path, data: np.ndarray, timestamps: np.ndarray, **extra: obj
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Twenty seconds of the simulator as a file."""
-    made = simulated(Simulator(SimulatorSettings(seed=11, block_s=4.0)), 20.0)
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=4.0)), 20.0)
     return write_npz(tmp_path / "simulated.npz", made.data, made.timestamps)

@@ -16,6 +16,7 @@ from sinks.xdf_writer import XdfWriter
 from stream.app import SHIPPED_BUNDLES
 from stream.sources.simulator import Simulator
 from tests.stream.cli.conftest import Command
+from tests.stream.simulated import simulated_rows
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_accuracy_is_in_the_summary_where_labels_are_known(
 def test_numbered_label_markers_are_judged_class_by_class_without_rules(
     neuroloop: Command, tmp_path: Path, config_file: Path
 ) -> None:
-    made = Simulator(SimulatorSettings(seed=11, block_s=4.0)).to_recorded(20.0)
+    made = simulated_rows(Simulator(SimulatorSettings(seed=11, block_s=4.0)), 20.0)
     info, path, out = made.info, tmp_path / "labelled.xdf", tmp_path / "run"
     channels = (info.ch_names, info.ch_types, info.ch_units)
     with XdfWriter(path) as writer:
