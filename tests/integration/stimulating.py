@@ -121,7 +121,8 @@ class StimulatingRun:
 
     def ask(self, verb: str, **values: str) -> dict[str, Any]:
         """Ask over the operator's socket."""
-        return ask(self.folder, {"verb": verb, "token": self.token(), "reason": "test", **values})
+        request = {"verb": verb, "token": self.token(), "reason": "test", **values}
+        return ask(self.folder, request, timeout_s=PATIENCE_S)
 
     def ask_when_ready(self, verb: str, **values: str) -> dict[str, Any]:
         """Ask as soon as somebody answers."""

@@ -115,7 +115,8 @@ class Bench:
 
     def ask(self, verb: str, **values: str) -> dict[str, Any]:
         """Ask over the operator's socket."""
-        return ask(self.out, {"verb": verb, "token": TOKEN, "reason": "test", **values})
+        request = {"verb": verb, "token": TOKEN, "reason": "test", **values}
+        return ask(self.out, request, timeout_s=PATIENCE_S)
 
     @property
     def state(self) -> str:

@@ -32,7 +32,7 @@ value = 0
 while True:
     outlet.push_sample([value] * n_channels, 1000 + value / 100)
     value += 1
-    outlet.wait_for_consumers(5) if value == 1 else __import__("time").sleep(0.002)
+    outlet.wait_for_consumers(90) if value == 1 else __import__("time").sleep(0.002)
 """
 
 

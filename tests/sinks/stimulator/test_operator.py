@@ -46,8 +46,8 @@ def serving(folder: Path) -> Iterator[list[dict[str, object]]]:
 
 def test_a_request_is_answered(tmp_path: Path) -> None:
     with serving(tmp_path) as seen:
-        assert ask(tmp_path, {"verb": "status"}) == {"accepted": True, "state": "status", "text": ""}
-        assert ask(tmp_path, {"verb": "stop", "reason": "enough"})["state"] == "stop"
+        assert ask(tmp_path, {"verb": "status"}, timeout_s=90.0) == {"accepted": True, "state": "status", "text": ""}
+        assert ask(tmp_path, {"verb": "stop", "reason": "enough"}, timeout_s=90.0)["state"] == "stop"
     assert seen == [{"verb": "status"}, {"verb": "stop", "reason": "enough"}]
 
 
@@ -62,7 +62,7 @@ def test_a_folder_with_a_long_name_has_a_socket_too(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     with serving(deep):
-        assert ask(deep, {"verb": "stop"})["accepted"]
+        assert ask(deep, {"verb": "stop"}, timeout_s=90.0)["accepted"]
 
 
 @pytest.mark.parametrize("rubbish", [b"\n", b"no json\n", b"[1]\n", b"x" * 5000, b'{"verb": "st'])
@@ -71,7 +71,7 @@ def test_rubbish_harms_nobody_else(tmp_path: Path, rubbish: bytes) -> None:
         client.connect(str(tmp_path / SOCKET_FILE))
         with suppress(BrokenPipeError, ConnectionResetError):
             client.sendall(rubbish)
-        assert ask(tmp_path, {"verb": "stop"})["accepted"]
+        assert ask(tmp_path, {"verb": "stop"}, timeout_s=90.0)["accepted"]
 
 
 def test_where_no_run_stimulates_the_refusal_is_clear(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_readers_see_the_end_of_a_killed_writer_at_once_and_keep_what_it_wrote(b
         writer = SPAWN.Process(target=children.write_until_killed, args=(ring, events, counters, there))
         writer.start()
         assert ready.recv() == "ready"
-        assert reader.wait(10.0)
+        assert reader.wait(90.0)
         assert len(reader.read(1000).chunk) == 100
         assert len(event_reader.read(1000).records) == 10
         assert not reader.is_ended
