@@ -18,7 +18,7 @@ test: warm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 warm: .venv/.dev
-	@echo "Compiling the kernels (once; a minute or two) ..."
+	@echo "Compiling the kernels (once; a minute) ..."
 	$(BIN)/python -m tests.warm_kernels
 
 lint: .venv/.dev
