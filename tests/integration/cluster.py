@@ -34,7 +34,7 @@ from stream.engine import Engine
 from tests.integration.live import Program, Start
 from tests.integration.lsl import wait_until
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 SESSION = 7
 
 

@@ -18,7 +18,7 @@ from stream.contracts.events import canonical
 from tests.integration import lsl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 """Kernels may have to be compiled first, and others may keep the cores busy."""
 FINDING = ("--set", f"source.resolve_s={PATIENCE_S}")
 """For runs that may be quicker than their sender."""

@@ -31,7 +31,7 @@ from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker
 
 pytestmark = pytest.mark.usefixtures("collected")
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 180.0
 INFO = StreamInfo("eeg", "EEG", "amp-1", 250.0, ("a", "b"), ("eeg",) * 2, ("uV",) * 2)
 ALL = ("predictions", "states", "commands", "alerts", "samples")
 

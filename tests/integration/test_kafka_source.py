@@ -46,7 +46,7 @@ from stream.sources.simulator import Simulator
 from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.test_live_equality import bundle_for, write_config
 
-PATIENCE_S = 120.0
+PATIENCE_S = 180.0
 
 pytestmark = pytest.mark.usefixtures("collected")
 SFREQ = 250.0
