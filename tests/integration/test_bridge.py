@@ -31,14 +31,14 @@ from stream.sources.lsl.network import StreamQuery
 from stream.sources.lsl.source import LslSource
 from stream.sources.recordings.opening import open_recording
 from stream.sources.recordings.recording import RecordedStream, select_stream
-from stream.sources.simulator import SimulatedRecording, Simulator
+from stream.sources.simulator import Simulator
 from tests.integration.brokers import USER, ApacheBroker, Broker, records_of
 from tests.integration.cluster import SESSION, Sent
 from tests.integration.live import FAST, PATIENCE_S, SHARING, Start, canonical_lines, summary_of
 from tests.integration.lsl import find, make_outlet, read_samples, wait_until
 from tests.integration.playing import Play, recorded, simulated
 from tests.integration.test_live_equality import bundle_for, write_config
-from tests.stream.simulated import simulated_rows
+from tests.stream.simulated import Simulated, simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
@@ -81,7 +81,7 @@ def engine_lines(config_path: object, broker: Broker, prefix: str) -> list[str]:
     return [canonical(event) for event in sorted(events, key=lambda event: event.order)]
 
 
-def send_all(broker: Broker, prefix: str, made: SimulatedRecording) -> None:
+def send_all(broker: Broker, prefix: str, made: Simulated) -> None:
     """Put a stream on Kafka as a bridge would, under the id ``sim``."""
     topics = Topics(prefix)
     sent = Sent("sim", made.info, RawBlock(made.data, made.timestamps), made.markers)
