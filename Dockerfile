@@ -2,6 +2,8 @@
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY setup.py ./
+COPY neuroloop neuroloop
 COPY config config
 COPY stream stream
 COPY processors processors

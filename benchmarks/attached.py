@@ -13,9 +13,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from stream.runner.cold import ColdPlan, run_cold
-from stream.runner.placement import follow_parent, settle
-from stream.runner.shared import Shared
+from neuroloop.stream.live.cold_process import ColdPlan, run_cold
+from neuroloop.stream.live.placement import follow_parent, settle
+from neuroloop.stream.live.shared_state import Shared
 
 RECORDER = "recorder"
 _SCRAPE_S = 0.2

@@ -24,12 +24,12 @@ from numba import float64, int64, void
 
 from benchmarks.filter import SFREQ, chunks_of, stream
 from benchmarks.measure import LeftOut, Row, compare
-from config.drift import DriftMonitorSettings
-from config.kernels import kernel
-from processors.drift.moments import RollingMoments
-from processors.drift.monitor import DriftMonitor
-from processors.guard import ROWS
-from stream.contracts.chunks import Chunk, FloatArray
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.config.kernels import kernel
+from neuroloop.processors.drift.moments import RollingMoments
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.processors.stages.input_guard import ROWS
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray
 
 N_CHANNELS, CHUNK, N_CHUNKS = 64, 32, 1000
 BASELINE_S = 300.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import signal
 
-from stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.chunks import FloatArray
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SFREQ, N_CHANNELS = 50.0, 8
@@ -165,7 +165,7 @@ def scalp() -> Trial | None:
     path = SHARED / "seizure-scalp" / "malow_0-300s.edf"
     if not path.is_file():
         return None
-    from stream.sources.recordings.opening import open_recording
+    from neuroloop.stream.sources.recordings.opening import open_recording
 
     recorded = open_recording(path).streams[0]
     data = np.array(recorded.data[:, :21], np.float64)

@@ -24,10 +24,10 @@ from scipy import stats
 
 from benchmarks import drift_streams as streams
 from benchmarks.drift_streams import Trial
-from config.drift import DriftMonitorSettings
-from processors.drift.episodes import EpisodeTracker
-from processors.drift.monitor import DriftMonitor
-from stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.processors.drift.episodes import EpisodeTracker
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
 
 PLAIN = "threshold, 1 s"
 RULES: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.distribution import LatencyRow
 from benchmarks.measure import LeftOut, Row
-from stream.machine import machine_settings, package_versions
+from neuroloop.stream.assembly.machine import machine_settings, package_versions
 
 FILE = "figures.json"
 

@@ -33,10 +33,10 @@ import numpy as np
 from scipy import signal
 
 from benchmarks.measure import Row, compare
-from config.stages import BandpassDesign, FilterSettings, NotchDesign
-from processors.cascade import filter_into
-from processors.filters import SosFilter
-from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
+from neuroloop.config.stages import BandpassDesign, FilterSettings, NotchDesign
+from neuroloop.processors.filters.sos_filter import SosFilter
+from neuroloop.processors.filters.sos_kernel import filter_into
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
 
 SFREQ = 1000.0
 SHAPES = ((16, 64), (1, 8), (64, 256), (512, 64))

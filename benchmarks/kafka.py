@@ -65,10 +65,10 @@ from benchmarks.kafka_load import (
     work_off,
 )
 from benchmarks.measure import LeftOut, Row
-from config.source import SimulatorSettings
-from stream.contracts.chunks import RawBlock
-from stream.contracts.messages import StreamDescription, description_message, frame_message
-from stream.sources.simulator import Simulator
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message
 
 FRAME_MS = (20.0, 50.0, 100.0)
 N_STREAMS = 4

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kafka_load import engine_of_wide_stream, frames_of, wide_rows, wide_stream
-from config.kafka import KafkaSettings
-from config.worker import WorkerSettings
-from stream.contracts.chunks import RawBlock
-from stream.engine import Engine
-from stream.worker.counts import WorkerCounts
-from stream.worker.group import make_app, quiet_libraries
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.worker import WorkerSettings
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.faust_app import make_app, quiet_libraries
 
 _OWN_S = 20.0
 """Rows of its own, pushed again and again: the stamps go on by themselves."""

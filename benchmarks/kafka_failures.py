@@ -27,13 +27,13 @@ from benchmarks.kafka_load import (
     until,
 )
 from benchmarks.measure import Row
-from config.loading import parse
-from config.source import SimulatorSettings
-from stream.app import build
-from stream.contracts.chunks import RawBlock
-from stream.contracts.messages import StreamDescription, description_message, frame_message
-from stream.engine import Engine
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import parse
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message
 
 SESSION_S = 6.0
 

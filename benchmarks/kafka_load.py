@@ -23,16 +23,16 @@ from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.measure import Row, middle
-from config.kafka import KafkaSettings, TopicSettings
-from config.loading import PRESET_FOLDER, parse
-from sinks.kafka.topics import ensure_topics
-from stream.app import build
-from stream.broker import EmbeddedBroker
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.messages import StreamDescription, description_message, frame_message
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Frame, frames_of_block
-from stream.engine import Engine
+from neuroloop.config.kafka import KafkaSettings, TopicSettings
+from neuroloop.config.loading import PRESET_FOLDER, parse
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.tools.dev_broker import EmbeddedBroker
+from neuroloop.stream.wire.frames import Frame, frames_of_block
+from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message
+from neuroloop.stream.wire.topics import Topics
 
 N_CHANNELS, SFREQ = 64, 1000.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,7 +175,7 @@ class Worker:
             self._port = int(probe.getsockname()[1])
         self._log = config.with_name(f"{self._port}.log")
         command = [
-            sys.executable, "-m", "stream.cli.main", "worker", str(config), "--metrics-port", str(self._port),
+            sys.executable, "-m", "neuroloop.stream.cli.main", "worker", str(config), "--metrics-port", str(self._port),
         ]  # fmt: skip
         with self._log.open("w") as log:
             self.popen = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=ROOT)

@@ -68,15 +68,15 @@ from benchmarks.measure import LeftOut
 from benchmarks.peers.running import PEERS, peer_rows
 from benchmarks.segments import Segment
 from benchmarks.session import Session, bench_stream, own_network, session
-from config.bundle import BundleInput
-from config.loading import load_config
-from config.stages import ArtifactSettings, StageSettings
-from config.tree import ClassifierSettings, Config
-from models.bundle import load_bundle, save_bundle
-from models.weights import expected_tensors
-from stream.app import SHIPPED_BUNDLES
-from stream.contracts.chunks import StreamInfo
-from stream.sources.lsl.library import quiet_library
+from neuroloop.config.bundle import BundleInput
+from neuroloop.config.loading import load_config
+from neuroloop.config.stages import ArtifactSettings, StageSettings
+from neuroloop.config.tree import ClassifierSettings, Config
+from neuroloop.models.bundle import load_bundle, save_bundle
+from neuroloop.models.lstm.weights import expected_tensors
+from neuroloop.stream.assembly.build import SHIPPED_BUNDLES
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.lsl.library import quiet_library
 
 SHAPES = ((8, 250.0), (32, 1000.0))
 SETTLE_S = 0.2

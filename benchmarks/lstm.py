@@ -33,11 +33,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import LeftOut, Row
-from config.bundle import DenseLayer, LstmLayer, NetworkSettings
-from models.lstm import SlidingLstm
-from models.packing import pack_weights
-from models.weights import directions, expected_tensors
-from models.workspace import Mode
+from neuroloop.config.bundle import DenseLayer, LstmLayer, NetworkSettings
+from neuroloop.models.lstm.lstm import SlidingLstm
+from neuroloop.models.lstm.packing import pack_weights
+from neuroloop.models.lstm.weights import directions, expected_tensors
+from neuroloop.models.lstm.workspace import Mode
 
 Tensors = dict[str, NDArray[np.float32]]
 Call = Callable[[], NDArray[Any]]

@@ -28,10 +28,10 @@ from scipy import signal
 
 from benchmarks.filter import SETTINGS, SFREQ, chunks_of, stream
 from benchmarks.measure import Row, compare
-from config.stages import BandPowerSettings, ReferenceSettings
-from processors.registry import build_stage
-from stream.contracts.chunks import Chunk, FloatArray
-from stream.contracts.seams import Processor
+from neuroloop.config.stages import BandPowerSettings, ReferenceSettings
+from neuroloop.processors.stages.registry import build_stage
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray
+from neuroloop.stream.contracts.protocols import Processor
 
 CHUNK = 32
 WINDOW, HOP = 1000, 50

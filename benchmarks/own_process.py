@@ -20,8 +20,8 @@ from types import FrameType
 
 from benchmarks.distribution import LatencyRow
 from benchmarks.measure import LeftOut, Row
-from stream.runner.child import signals_held
-from stream.runner.placement import follow_parent
+from neuroloop.stream.live.child_process import signals_held
+from neuroloop.stream.live.placement import follow_parent
 
 Entry = Row | LatencyRow | LeftOut
 _END_S = 30.0

@@ -16,10 +16,10 @@ from statistics import quantiles
 import numpy as np
 
 from benchmarks.measure import Row
-from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
-from stream.ring.bell import Bell
-from stream.ring.events import EventRing
-from stream.ring.samples import SampleRing
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.events import EventRing
+from neuroloop.stream.ring.samples import SampleRing
 
 CAPACITY = 10_000
 ROLLED_ROWS = 2500

@@ -22,13 +22,13 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from benchmarks.measure import Row, compare
-from config.live import MetricsSettings
-from sinks.metrics import RunCollector
-from sinks.metrics_server import Health, serve
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.sharing import LATENCY_BOUNDS_S
-from stream.runner.processes import ProcessUse
-from stream.runner.shared import Shared
+from neuroloop.config.live import MetricsSettings
+from neuroloop.sinks.metrics.run import RunCollector
+from neuroloop.sinks.metrics.server import Health, serve
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S
+from neuroloop.stream.live.process_usage import ProcessUse
+from neuroloop.stream.live.shared_state import Shared
 
 N_SCRAPES = 20
 CLASSES = ("rest", "alpha", "seizure")

@@ -18,21 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sender import pushed_ns
-from models.bundle import Bundle
-from stream.app import load_classifier
-from stream.contracts.chunks import RawBlock
-from stream.contracts.events import Event
-from stream.engine import Engine
-from stream.ring.header import NEXT
-from stream.runner.hot import HotLoop, HotPlan
-from stream.runner.lsl_sourcing import LslOpener
-from stream.runner.placement import follow_parent, quiet_memory, settle
-from stream.runner.shared import Shared
-from stream.runner.sourcing import LiveMarkers
-from stream.runner.warming import warm_up
-from stream.sources.lsl.library import quiet_library
-from stream.sources.lsl.network import Network
-from stream.sources.lsl.source import LslSource
+from neuroloop.models.bundle import Bundle
+from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.contracts.events import Event
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.live.hot_process import HotLoop, HotPlan
+from neuroloop.stream.live.live_lsl import LslOpener
+from neuroloop.stream.live.live_source import LiveMarkers
+from neuroloop.stream.live.placement import follow_parent, quiet_memory, settle
+from neuroloop.stream.live.shared_state import Shared
+from neuroloop.stream.live.warm_up import warm_up
+from neuroloop.stream.ring.header import NEXT
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.sources.lsl.network import Network
+from neuroloop.stream.sources.lsl.source import LslSource
 
 Kind = Literal["hot", "fuller", "bare"]
 _MARKERS_SETTLE_S = 3.0

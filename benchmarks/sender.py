@@ -14,10 +14,10 @@ import numpy as np
 import pylsl
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.runner.placement import follow_parent, quiet_memory, settle
-from stream.sources.lsl.description import make_lsl_info
-from stream.sources.lsl.library import quiet_library
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.live.placement import follow_parent, quiet_memory, settle
+from neuroloop.stream.sources.lsl.description import make_lsl_info
+from neuroloop.stream.sources.lsl.library import quiet_library
 
 SCALE = 2.0**-30
 

@@ -18,20 +18,20 @@ from typing import Any, Literal
 from benchmarks.attached import RECORDER, run_console, run_recorder, run_scraper
 from benchmarks.segments import Kind, ReadingPlan, Segment, run_reading
 from benchmarks.sender import SenderPlan, run_sender
-from config.live import MetricsSettings
-from config.tree import Config
-from sinks.recorder import RecordedRun
-from stream.app import build, load_classifier
-from stream.contracts.chunks import StreamInfo
-from stream.ring.samples import SampleRing
-from stream.runner.cold import ColdPlan
-from stream.runner.hot import HotPlan
-from stream.runner.keeping import KeepRings
-from stream.runner.placement import plan_placement
-from stream.runner.recording import RecordPlan
-from stream.runner.recording import run_recorder as record
-from stream.runner.shared import READER, Shared
-from stream.runner.sourcing import SourcePlan, find_source
+from neuroloop.config.live import MetricsSettings
+from neuroloop.config.tree import Config
+from neuroloop.sinks.xdf.recorder import RecordedRun
+from neuroloop.stream.assembly.build import build, load_classifier
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.cold_process import ColdPlan
+from neuroloop.stream.live.hot_process import HotPlan
+from neuroloop.stream.live.live_source import SourcePlan, find_source
+from neuroloop.stream.live.placement import plan_placement
+from neuroloop.stream.live.recorder_process import RecordPlan
+from neuroloop.stream.live.recorder_process import run_recorder as record
+from neuroloop.stream.live.recorder_rings import KeepRings
+from neuroloop.stream.live.shared_state import READER, Shared
+from neuroloop.stream.ring.samples import SampleRing
 
 _START_S = 180.0
 _END_S = 5.0

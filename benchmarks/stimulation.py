@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.distribution import LatencyRow, Percentiles, percentiles
 from benchmarks.measure import LeftOut
 from benchmarks.session import own_network
-from config.loading import load_config
-from stream.loopback.measure import Measured, measure
-from stream.sources.lsl.library import quiet_library
+from neuroloop.config.loading import load_config
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.tools.latency.measure import Measured, measure
 
 TOPIC = "closed loop"
 NULL = "null pipeline"

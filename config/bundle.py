@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from config.decision import DecisionSettings
-from config.settings import Name, NonNegativeFloat, PositiveInt, Settings
-from config.stages import StageSettings
+from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.settings import Name, NonNegativeFloat, PositiveInt, Settings
+from neuroloop.config.stages import StageSettings
 
 
 class LstmLayer(Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from config.settings import NonNegativeFloat, PositiveInt, Probability, Settings
+from neuroloop.config.settings import NonNegativeFloat, PositiveInt, Probability, Settings
 
 
 class DecisionSettings(Settings):

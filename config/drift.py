@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 
 def _as_text(value: object) -> object:

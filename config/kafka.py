@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from config.secrets import read_secret
-from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.secrets import read_secret
+from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 Published = Literal["predictions", "states", "commands", "alerts", "samples"]
 Overflow = Literal["drop_oldest", "drop_newest", "spool"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from config.settings import Name, PositiveFloat, Settings
+from neuroloop.config.settings import Name, PositiveFloat, Settings
 
 
 class MarkerSettings(Settings):

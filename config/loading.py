@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from config.errors import ConfigError
-from config.settings import Settings
-from config.source import KIND_KEYS
-from config.tree import Config
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.settings import Settings
+from neuroloop.config.source import KIND_KEYS
+from neuroloop.config.tree import Config
 
 PRESET_FOLDER = Path(__file__).resolve().parent
 _MAX_BYTES = 1 << 20

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from config.errors import ConfigError
-from config.loading import load_settings
-from config.settings import Settings
-from config.stimulation import (
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_settings
+from neuroloop.config.settings import Settings
+from neuroloop.config.stimulation import (
     UNKNOWN_STATE,
     RecommendationSettings,
     StimulationSettings,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config.errors import ConfigError
+from neuroloop.config.errors import ConfigError
 
 
 class Masked(str):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 
 class TimingSettings(Settings):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.settings import FiniteFloat, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.settings import FiniteFloat, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
 WHEN_PATTERN = rf"^\s*sfreq\s*(<|<=|>|>=)\s*({_NUMBER})\s*(\*\s*(f0|{_NUMBER}))?\s*$"

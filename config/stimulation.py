@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
+from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
 
 Route = Literal["implanted", "transcutaneous"]
 Profile = Literal["tdcs", "tacs", "tens", "nmes", "dbs", "cortical", "vns", "peripheral_nerve", "custom"]

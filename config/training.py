@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from config.bundle import DenseLayer, LstmLayer
-from config.decision import DecisionSettings
-from config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
-from config.stages import StageSettings
+from neuroloop.config.bundle import DenseLayer, LstmLayer
+from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
+from neuroloop.config.stages import StageSettings
 
 
 class OptimiserSettings(Settings):

@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from config.decision import DecisionSettings
-from config.drift import AccuracySettings, DriftMonitorSettings
-from config.kafka import KafkaSettings
-from config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
-from config.settings import Name, PositiveInt, Settings
-from config.source import SourceSettings
-from config.stages import StageSettings
-from config.stimulation import StimulationSettings
-from config.training import TrainSettings
-from config.worker import WorkerSettings
+from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.drift import AccuracySettings, DriftMonitorSettings
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
+from neuroloop.config.settings import Name, PositiveInt, Settings
+from neuroloop.config.source import SourceSettings
+from neuroloop.config.stages import StageSettings
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.config.training import TrainSettings
+from neuroloop.config.worker import WorkerSettings
 
 
 class ClassifierSettings(Settings):

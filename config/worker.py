@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 
 class WorkerSettings(Settings):

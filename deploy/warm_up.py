@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from config.kernels import cache_folder
-from config.loading import load_config
-from stream.app import load_classifier
-from stream.runner.warming import warm_up
-from stream.sources.simulator import Simulator
+from neuroloop.config.kernels import cache_folder
+from neuroloop.config.loading import load_config
+from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.live.warm_up import warm_up
+from neuroloop.stream.sources.simulator import Simulator
 
 config = load_config(sys.argv[1], [])
-for process in ("hot", "cold", "recording", "amplifier"):  # kernels are compiled when their module is imported
-    import_module(f"stream.runner.{process}")
+for process in (
+    "hot_process",
+    "cold_process",
+    "recorder_process",
+    "virtual_amplifier",
+):  # kernels are compiled when their module is imported
+    import_module(f"neuroloop.stream.live.{process}")
 simulator = Simulator(config.source.simulator)
 simulator.generate(0, 64)
 warm_up(config, simulator.info, load_classifier(config))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config.drift import AccuracySettings
-from config.errors import ConfigError
-from stream.contracts.events import Event
+from neuroloop.config.drift import AccuracySettings
+from neuroloop.config.errors import ConfigError
+from neuroloop.stream.contracts.events import Event
 
 
 def reference_accuracy(bundle_folder: Path) -> float | None:

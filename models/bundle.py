@@ -3,8 +3,8 @@
 =====================  =====================================================================================
 file                   holds
 =====================  =====================================================================================
-``model.safetensors``  the weights, float32, named as `models.weights` says
-``model.json``         `config.bundle.BundleSettings`, with the SHA-256 of the weights
+``model.safetensors``  the weights, float32, named as `neuroloop.models.lstm.weights` says
+``model.json``         `neuroloop.config.bundle.BundleSettings`, with the SHA-256 of the weights
 ``MODEL_CARD.md``      what it is for, what it was trained on, how good it is and what it must not be used for
 ``baseline.json``      optional, put there by hand: baselines of drift monitors (``neuroloop baseline make``)
 =====================  =====================================================================================
@@ -30,10 +30,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from config.bundle import BundleSettings
-from config.errors import BundleError, StreamMismatch
-from models.weights import check_tensors
-from stream.contracts.chunks import StreamInfo
+from neuroloop.config.bundle import BundleSettings
+from neuroloop.config.errors import BundleError, StreamMismatch
+from neuroloop.models.lstm.weights import check_tensors
+from neuroloop.stream.contracts.chunks import StreamInfo
 
 WEIGHTS_FILE, SETTINGS_FILE, CARD_FILE = "model.safetensors", "model.json", "MODEL_CARD.md"
 BASELINE_FILE = "baseline.json"

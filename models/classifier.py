@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import ConfigError, StreamMismatch
-from models.bundle import Bundle
-from models.lstm import SlidingLstm
-from models.packing import pack_weights
-from models.workspace import Mode
-from stream.contracts.chunks import Chunk, StateDict, StreamInfo, empty_chunk, make_chunk
+from neuroloop.config.errors import ConfigError, StreamMismatch
+from neuroloop.models.bundle import Bundle
+from neuroloop.models.lstm.lstm import SlidingLstm
+from neuroloop.models.lstm.packing import pack_weights
+from neuroloop.models.lstm.workspace import Mode
+from neuroloop.stream.contracts.chunks import Chunk, StateDict, StreamInfo, empty_chunk, make_chunk
 
 
 class LstmClassifier:

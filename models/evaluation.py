@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import BundleError, RecordingError
-from models.bundle import Bundle, check_stream, load_bundle
-from models.classifier import LstmClassifier
-from models.datasets.epileptic import INFO, Recordings, read_epileptic
-from models.metrics import report_figures
-from models.training.split import ids_hash
-from models.training.streams import StageBuilder, plain_chunk, run_stages
-from stream.contracts.chunks import Chunk, FloatArray
-from stream.contracts.seams import Processor, newest_sample
+from neuroloop.config.errors import BundleError, RecordingError
+from neuroloop.models.bundle import Bundle, check_stream, load_bundle
+from neuroloop.models.classifier import LstmClassifier
+from neuroloop.models.datasets.epileptic import INFO, Recordings, read_epileptic
+from neuroloop.models.metrics import report_figures
+from neuroloop.models.training.split import ids_hash
+from neuroloop.models.training.streams import StageBuilder, plain_chunk, run_stages
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray
+from neuroloop.stream.contracts.protocols import Processor, newest_sample
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.csv"
 
@@ -53,7 +53,7 @@ def evaluate(bundle_dir: Path, data: Path, out: Path, *, build_stages: StageBuil
     bundle_dir : Path
         Folder of a bundle whose ``training`` names the labels of its classes.
     data : Path
-        What `models.datasets.epileptic.read_epileptic` reads.
+        What `neuroloop.models.datasets.epileptic.read_epileptic` reads.
     out : Path
         Folder for the two files; made if it is missing.
     build_stages : callable
@@ -62,7 +62,8 @@ def evaluate(bundle_dir: Path, data: Path, out: Path, *, build_stages: StageBuil
     Returns
     -------
     dict
-        What ``report.json`` holds: the figures of `models.metrics.report_figures`, ``bundle``, ``data``, ``split``.
+        What ``report.json`` holds: the figures of `neuroloop.models.metrics.report_figures`, ``bundle``, ``data``,
+        ``split``.
 
     Raises
     ------

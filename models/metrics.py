@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.chunks import FloatArray
 
 IntArray = NDArray[np.int64]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.decision import DecisionSettings
-from stream.contracts.chunks import Chunk, StateDict
-from stream.contracts.events import Event
+from neuroloop.config.decision import DecisionSettings
+from neuroloop.stream.contracts.chunks import Chunk, StateDict
+from neuroloop.stream.contracts.events import Event
 
 UNKNOWN = "unknown"
 _UNSET = -2

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import pylsl
 
-from sinks.run_folder import event_line
-from stream.contracts.chunks import MONITORING_ID, Chunk, StreamInfo
-from stream.contracts.events import Event
+from neuroloop.sinks.run_folder.folder import event_line
+from neuroloop.stream.contracts.chunks import MONITORING_ID, Chunk, StreamInfo
+from neuroloop.stream.contracts.events import Event
 
 logger = logging.getLogger("neuroloop.lsl")
 
@@ -30,7 +30,7 @@ _STAND_IN_FOR_MINUS_ONE = float(np.nextafter(-1.0, 0.0))
 
 
 class LslOutlets:
-    """Offer events and tapped signals on the network; implements `stream.contracts.seams.Sink`.
+    """Offer events and tapped signals on the network; implements `neuroloop.stream.contracts.protocols.Sink`.
 
     Writing costs a copy into liblsl's queues, of bounded length, whose oldest entries go when a consumer does not keep
     up; without consumers it costs a look. Nothing is raised: what could not be sent is counted in ``n_errors``.

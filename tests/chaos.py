@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts.chunks import RawBlock
-from stream.contracts.messages import Message
-from stream.contracts.topics import Topics
-from stream.sources.recordings.opening import open_recording
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.wire.topics import Topics
 from tests.conftest import SHARED_DATA
 from tests.integration.brokers import ApacheBroker, embedded, topic_prefix_of
 from tests.integration.cluster import PATIENCE_S, Cluster, Collector, Sent, put, rhythm

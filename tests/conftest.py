@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,20 @@ settings.load_profile("any machine")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
+ROOMS = ("config", "stream", "processors", "models", "sinks")
+"""The folders of the program; each is imported as ``neuroloop.<folder>`` only."""
+
+
+class _BareNames(MetaPathFinder):
+    """Refuses the folders' bare names, which the checkout's root would give a second identity."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        if fullname in ROOMS:
+            raise ImportError(f"{fullname} must be imported as neuroloop.{fullname}")
+        return None
+
+
+sys.meta_path.insert(0, _BareNames())
 
 
 def pytest_configure(config: pytest.Config) -> None:

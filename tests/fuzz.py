@@ -18,8 +18,8 @@ from types import FrameType
 
 import numpy as np
 
-from config.errors import RecordingError
-from stream.sources.recordings.opening import open_recording
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.stream.recordings.test_damaged_files import _FILES, _WORDS, _read_or_refuse
 
 LIMIT_S = 10

@@ -9,36 +9,36 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOMS = ("config", "stream", "processors", "models", "sinks")
 DEVICES = "sinks/stimulator/devices/"
-OPENERS = {"stream/runner/stimulating/equipment.py", "stream/cli/latency.py"}
+OPENERS = {"stream/live/stimulation/setup.py", "stream/cli/latency.py"}
 """Who may open a device: the setup of the stimulator process, and the measurement of its latency."""
-STARTERS = {"stream/runner/stimulating/guard.py"}
+STARTERS = {"stream/live/stimulation/guard.py"}
 """Who may start the stimulator process."""
 CONSTRUCTORS = {
     "StreamOutlet": {
         "sinks/lsl.py",  # monitoring, named and typed so
-        "stream/player.py",  # plays an amplifier
-        "stream/loopback/sender.py",  # plays an amplifier for measurements
+        "stream/playback/player.py",  # plays an amplifier
+        "stream/tools/latency/sender.py",  # plays an amplifier for measurements
         "stream/bridge/to_lsl.py",  # Kafka to LSL, a process of its own without a pipeline
         "sinks/stimulator/devices/lsl.py",
-        "sinks/stimulator/devices/output_level.py",
+        "sinks/stimulator/devices/simulator/output_level.py",
     },
     "Serial": {"sinks/stimulator/devices/serial_trigger.py"},
     "serial_for_url": set(),
     "create_connection": {
         "sinks/stimulator/devices/tcp.py",
-        "stream/broker.py",
-        "stream/contracts/broker_probe.py",
+        "stream/tools/dev_broker.py",
+        "stream/wire/broker_probe.py",
     },
-    "create_server": {"sinks/stimulator/devices/simulator_process.py"},
-    "socketpair": {"sinks/stimulator/devices/simulated.py", "sinks/stimulator/devices/simulator_process.py"},
+    "create_server": {"sinks/stimulator/devices/simulator/process.py"},
+    "socketpair": {"sinks/stimulator/devices/simulated.py", "sinks/stimulator/devices/simulator/process.py"},
     "socket": {
         "sinks/stimulator/control.py",
-        "sinks/stimulator/devices/simulator_process.py",
-        "sinks/metrics_server.py",
-        "stream/broker.py",
-        "stream/doctor/interfaces.py",
-        "stream/doctor/ports.py",
-        "stream/worker/demo.py",
+        "sinks/stimulator/devices/simulator/process.py",
+        "sinks/metrics/server.py",
+        "stream/tools/dev_broker.py",
+        "stream/tools/doctor/interfaces.py",
+        "stream/tools/doctor/ports.py",
+        "stream/tools/kafka_demo.py",
     },
 }
 """Who may make what a device could listen to."""
@@ -78,9 +78,10 @@ def test_only_the_stimulator_process_opens_devices() -> None:
     users = {
         path
         for path, tree in sources()
-        if not path.startswith(DEVICES) and any(name.startswith("sinks.stimulator.devices") for name in imported(tree))
+        if not path.startswith(DEVICES)
+        and any(name.startswith("neuroloop.sinks.stimulator.devices") for name in imported(tree))
     }
-    assert "stream/runner/stimulating/equipment.py" in users
+    assert "stream/live/stimulation/setup.py" in users
     assert users <= OPENERS
 
 
@@ -88,7 +89,8 @@ def test_only_the_supervisors_guard_starts_the_stimulator_process() -> None:
     users = {
         path
         for path, tree in sources()
-        if imported(tree) & {"stream.runner.stimulating.process", "stream.runner.stimulating.process.run_stimulator"}
+        if imported(tree)
+        & {"neuroloop.stream.live.stimulation.process", "neuroloop.stream.live.stimulation.process.run_stimulator"}
     }
     assert users == STARTERS
 
@@ -101,5 +103,5 @@ def test_outlets_serial_ports_and_sockets_are_made_where_they_are_known_to_be() 
 
 
 def test_the_hot_process_imports_nothing_of_the_gate_and_its_devices() -> None:
-    tree = dict(sources())["stream/runner/hot.py"]
-    assert not any(name.startswith("sinks.stimulator") for name in imported(tree))
+    tree = dict(sources())["stream/live/hot_process.py"]
+    assert not any(name.startswith("neuroloop.sinks.stimulator") for name in imported(tree))

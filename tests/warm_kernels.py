@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from config.kernels import cache_folder
+from neuroloop.config.kernels import cache_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

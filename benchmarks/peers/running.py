@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks.distribution import LatencyRow, percentiles
 from benchmarks.measure import LeftOut
 from benchmarks.session import bench_stream, sending
-from config.live import ProcessSettings
-from stream.runner.placement import plan_placement
+from neuroloop.config.live import ProcessSettings
+from neuroloop.stream.live.placement import plan_placement
 
 TOPIC = "live latency, peers"
 _SECONDS = 5.0

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import RecordingError
-from stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
 
 SFREQ = 173.61
 """Of the Bonn recordings, in Hz."""

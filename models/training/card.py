@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from config.bundle import BundleSettings
+from neuroloop.config.bundle import BundleSettings
 
 _DATA_NOTES = {
     "seizure": (
@@ -48,7 +48,7 @@ def model_card(settings: BundleSettings) -> str:
     Parameters
     ----------
     settings : BundleSettings
-        With ``training`` as `models.training.train` fills it in.
+        With ``training`` as `neuroloop.models.training.train` fills it in.
 
     Returns
     -------

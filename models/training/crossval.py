@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config.bundle import NetworkSettings
-from config.errors import RecordingError
-from config.training import TrainSettings
-from models.training.network import build_network
-from models.training.split import Fold, block_folds, final_fold
-from models.training.streams import Material
-from models.training.trainer import (
+from neuroloop.config.bundle import NetworkSettings
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.training import TrainSettings
+from neuroloop.models.training.network import build_network
+from neuroloop.models.training.split import Fold, block_folds, final_fold
+from neuroloop.models.training.streams import Material
+from neuroloop.models.training.trainer import (
     Fit,
     Progress,
     class_weights,
@@ -25,8 +25,8 @@ from models.training.trainer import (
     fit_temperature,
     network_logits,
 )
-from models.training.windows import GainRule, IntArray, Standardiser, TrainingWindows
-from stream.contracts.chunks import FloatArray
+from neuroloop.models.training.windows import GainRule, IntArray, Standardiser, TrainingWindows
+from neuroloop.stream.contracts.chunks import FloatArray
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.bundle import NetworkSettings
-from config.errors import NeuroloopError
-from models.weights import directions
+from neuroloop.config.bundle import NetworkSettings
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.models.lstm.weights import directions
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ def build_network(settings: NetworkSettings, dropout: float, seed: int) -> torch
 
 
 def network_arrays(settings: NetworkSettings, network: torch.nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Return the weights under the names of `models.weights`, as new float32 arrays."""
+    """Return the weights under the names of `neuroloop.models.lstm.weights`, as new float32 arrays."""
     state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     arrays: dict[str, NDArray[np.float32]] = {}
     for index, layer in enumerate(settings.lstm):

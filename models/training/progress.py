@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.training.trainer import Progress as ProgressCallback
+from neuroloop.models.training.trainer import Progress as ProgressCallback
 
 
 @contextmanager

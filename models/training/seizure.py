@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import NeuroloopError, RecordingError
-from config.training import TrainSettings
-from models.datasets.epileptic import CHUNK_SAMPLES, INFO, Recordings
-from models.training.split import Fold
-from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows, plain_chunk
-from stream.contracts.chunks import BoolArray, FloatArray
+from neuroloop.config.errors import NeuroloopError, RecordingError
+from neuroloop.config.training import TrainSettings
+from neuroloop.models.datasets.epileptic import CHUNK_SAMPLES, INFO, Recordings
+from neuroloop.models.training.split import Fold
+from neuroloop.models.training.streams import LabelledStream, Material, StageBuilder, cut_windows, plain_chunk
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray
 
 
 def class_indices(settings_classes: dict[str, tuple[str | int, ...]]) -> dict[str | int, int]:

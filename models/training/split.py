@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import RecordingError
-from config.training import SplitSettings
-from stream.contracts.chunks import BoolArray
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.training import SplitSettings
+from neuroloop.stream.contracts.chunks import BoolArray
 
 IntArray = NDArray[np.int64]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from config.errors import RecordingError
-from config.stages import StageSettings
-from models.training.windows import Float32Array, IntArray, TrainingWindows
-from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
-from stream.contracts.seams import Processor, newest_sample
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.stages import StageSettings
+from neuroloop.models.training.windows import Float32Array, IntArray, TrainingWindows
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.contracts.protocols import Processor, newest_sample
 
 StageBuilder = Callable[[tuple[StageSettings, ...], StreamInfo], list[Processor]]
 """Makes the stages of a chain for a stream; handed in by whoever may import them."""

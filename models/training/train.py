@@ -1,6 +1,6 @@
 """Make a bundle from labelled data: the recipes' entry points.
 
-The folder that comes out is a bundle (`models.bundle`) with one subfolder more, ``training``:
+The folder that comes out is a bundle (`neuroloop.models.bundle`) with one subfolder more, ``training``:
 
 =====================  =================================================================================
 ``report.json``        the held-out figures under the same keys as an evaluation's, the split, every fold
@@ -25,21 +25,21 @@ from typing import Any
 
 import numpy as np
 
-from config.bundle import BundleInput, BundleSettings
-from config.errors import BundleError, NeuroloopError
-from config.stages import StageSettings, ZScoreSettings
-from config.training import TrainSettings
-from models.bundle import CARD_FILE, SETTINGS_FILE, WEIGHTS_FILE, save_bundle
-from models.datasets.epileptic import INFO, read_epileptic
-from models.metrics import report_figures
-from models.training.card import model_card
-from models.training.crossval import Outcome, cross_train
-from models.training.network import import_torch, network_arrays
-from models.training.seizure import amplitude_only, cut_rows, raw_deviations, window_ids
-from models.training.split import ids_hash
-from models.training.streams import LabelledStream, Material, StageBuilder, cut_windows, frozen_stages
-from models.training.trainer import Progress
-from stream.contracts.chunks import StreamInfo
+from neuroloop.config.bundle import BundleInput, BundleSettings
+from neuroloop.config.errors import BundleError, NeuroloopError
+from neuroloop.config.stages import StageSettings, ZScoreSettings
+from neuroloop.config.training import TrainSettings
+from neuroloop.models.bundle import CARD_FILE, SETTINGS_FILE, WEIGHTS_FILE, save_bundle
+from neuroloop.models.datasets.epileptic import INFO, read_epileptic
+from neuroloop.models.metrics import report_figures
+from neuroloop.models.training.card import model_card
+from neuroloop.models.training.crossval import Outcome, cross_train
+from neuroloop.models.training.network import import_torch, network_arrays
+from neuroloop.models.training.seizure import amplitude_only, cut_rows, raw_deviations, window_ids
+from neuroloop.models.training.split import ids_hash
+from neuroloop.models.training.streams import LabelledStream, Material, StageBuilder, cut_windows, frozen_stages
+from neuroloop.models.training.trainer import Progress
+from neuroloop.stream.contracts.chunks import StreamInfo
 
 TRAINING_FOLDER = "training"
 _REPORT, _CURVE, _PREDICTIONS = "report.json", "learning_curve.csv", "predictions.csv"
@@ -64,7 +64,7 @@ def train(
     config : TrainSettings
         With recipe ``seizure``.
     data : Path
-        What `models.datasets.epileptic.read_epileptic` reads.
+        What `neuroloop.models.datasets.epileptic.read_epileptic` reads.
     out : Path
         Folder of the bundle; a bundle that is there is replaced.
     build_stages : callable

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.training import OptimiserSettings
-from models.training.network import import_torch
-from models.training.split import Fold
-from models.training.windows import Float32Array, IntArray, Standardiser, TrainingWindows
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.training import OptimiserSettings
+from neuroloop.models.training.network import import_torch
+from neuroloop.models.training.split import Fold
+from neuroloop.models.training.windows import Float32Array, IntArray, Standardiser, TrainingWindows
+from neuroloop.stream.contracts.chunks import FloatArray
 
 if TYPE_CHECKING:
     import torch

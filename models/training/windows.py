@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from config.stages import BandPowerSettings, LogVarianceSettings, StageSettings
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.stages import BandPowerSettings, LogVarianceSettings, StageSettings
+from neuroloop.stream.contracts.chunks import FloatArray
 
 IntArray = NDArray[np.int64]
 Float32Array = NDArray[np.float32]

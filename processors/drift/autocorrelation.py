@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import float64, int64, void
 
-from config.kernels import kernel
-from processors.guard import LIMIT
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.kernels import kernel
+from neuroloop.processors.stages.input_guard import LIMIT
+from neuroloop.stream.contracts.chunks import FloatArray
 
 N_LAGS = 256
 """The longest lag looked at, unless stretches are shorter."""

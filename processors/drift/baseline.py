@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import NeuroloopError
-from stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
 
 FORMAT = "neuroloop-baseline/1"
 _RATE_TOLERANCE = 1e-6

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.drift import baseline as fields
-from processors.drift import moments
-from processors.drift.autocorrelation import correlate
-from processors.drift.baseline import Baseline, BaselineFor
-from processors.guard import load_state
-from stream.contracts.chunks import BoolArray, FloatArray, StateDict
+from neuroloop.processors.drift import baseline as fields
+from neuroloop.processors.drift import moments
+from neuroloop.processors.drift.autocorrelation import correlate
+from neuroloop.processors.drift.baseline import Baseline, BaselineFor
+from neuroloop.processors.stages.input_guard import load_state
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StateDict
 
 N_STRETCHES = 8
 STRETCH_ROWS = 1024

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.drift import DriftMonitorSettings
-from processors.drift import baseline as fields
-from processors.drift.baseline import Baseline
-from processors.drift.limits import Limits, make_limits, make_sequential, tail_of
-from processors.drift.river_detectors import RIVER_RULES, RiverDetectors
-from processors.drift.scoring import FILL, cusum_into, ewma_into, score_into
-from processors.guard import load_state
-from stream.contracts.chunks import FloatArray, StateDict
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.processors.drift import baseline as fields
+from neuroloop.processors.drift.baseline import Baseline
+from neuroloop.processors.drift.limits import Limits, make_limits, make_sequential, tail_of
+from neuroloop.processors.drift.river_detectors import RIVER_RULES, RiverDetectors
+from neuroloop.processors.drift.scoring import FILL, cusum_into, ewma_into, score_into
+from neuroloop.processors.stages.input_guard import load_state
+from neuroloop.stream.contracts.chunks import FloatArray, StateDict
 
 
 class Judge:

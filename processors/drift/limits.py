@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from config.drift import DriftMonitorSettings
-from processors.drift import baseline as fields
-from processors.drift.baseline import Baseline
-from processors.drift.quantiles import NORMAL, cusum_limit, student_quantile
-from processors.elementary import TINY, log
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.processors.drift import baseline as fields
+from neuroloop.processors.drift.baseline import Baseline
+from neuroloop.processors.drift.quantiles import NORMAL, cusum_limit, student_quantile
+from neuroloop.processors.numerics.elementary import TINY, log
+from neuroloop.stream.contracts.chunks import FloatArray
 
 MIN_BLOCKS = 20
 """Fewer baseline windows do not arm a rule that learns its thresholds from them."""

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 from numba import float64, void
 
-from config.kernels import kernel
-from processors.elementary import log
-from processors.guard import ROWS
-from stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
+from neuroloop.config.kernels import kernel
+from neuroloop.processors.numerics.elementary import log
+from neuroloop.processors.stages.input_guard import ROWS
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StreamInfo, make_chunk
 
 
 @kernel(void(ROWS, float64, float64[:, ::1]))

@@ -19,10 +19,10 @@ import numpy as np
 from numba import float64, int64, void
 from numpy.typing import NDArray
 
-from config.kernels import kernel
-from processors.elementary import TINY, log
-from processors.guard import FLAGS, LIMIT, ROWS, load_state
-from stream.contracts.chunks import BoolArray, FloatArray, StateDict
+from neuroloop.config.kernels import kernel
+from neuroloop.processors.numerics.elementary import TINY, log
+from neuroloop.processors.stages.input_guard import FLAGS, LIMIT, ROWS, load_state
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StateDict
 
 _N, _SUM, _SQUARES, _SHIFT, _ANCHOR, _HAS_ANCHOR = range(6)
 COUNT, MEAN, M2 = range(3)
@@ -115,7 +115,8 @@ def _merge_blocks(ring: FloatArray, oldest: int, out: FloatArray) -> None:
 class RollingMoments:
     """Mean and standard deviation of the newest ``n_blocks * hop`` rows, per channel, at every multiple of ``hop``.
 
-    Rows that are flagged are left out, and so is a value that is not finite (or beyond `processors.guard.LIMIT`).
+    Rows that are flagged are left out, and so is a value that is not finite (or beyond
+    `neuroloop.processors.stages.input_guard.LIMIT`).
 
     Parameters
     ----------

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.drift import DriftMonitorSettings
-from config.errors import ConfigError
-from processors.drift.baseline import FIELDS, Baseline, BaselineFor
-from processors.drift.collecting import BaselineCollector
-from processors.drift.episodes import EpisodeTracker
-from processors.drift.judge import Judge
-from processors.drift.model_signals import ModelSignals
-from processors.drift.moments import RollingMoments
-from processors.drift.river_detectors import RIVER_RULES, river_drift
-from processors.guard import load_state
-from stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
-from stream.contracts.events import Finding
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.config.errors import ConfigError
+from neuroloop.processors.drift.baseline import FIELDS, Baseline, BaselineFor
+from neuroloop.processors.drift.collecting import BaselineCollector
+from neuroloop.processors.drift.episodes import EpisodeTracker
+from neuroloop.processors.drift.judge import Judge
+from neuroloop.processors.drift.model_signals import ModelSignals
+from neuroloop.processors.drift.moments import RollingMoments
+from neuroloop.processors.drift.river_detectors import RIVER_RULES, river_drift
+from neuroloop.processors.stages.input_guard import load_state
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo
+from neuroloop.stream.contracts.events import Finding
 
 MAX_COLUMNS = 2048
 _TELL_BASELINE, _TELL_REBASELINE = 0, 1

@@ -10,7 +10,7 @@ References
 
 from __future__ import annotations
 
-from processors.elementary import exp, log
+from neuroloop.processors.numerics.elementary import exp, log
 
 NORMAL = 1e6
 """Degrees of freedom that count as infinitely many: the quantile at 1e-9 is then 1e-5 too large."""

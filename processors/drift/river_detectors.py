@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import ConfigError
-from stream.contracts.chunks import FloatArray, StateDict
+from neuroloop.config.errors import ConfigError
+from neuroloop.stream.contracts.chunks import FloatArray, StateDict
 
 RIVER_RULES = ("adwin", "page_hinkley")
 DETECTED = 2.0

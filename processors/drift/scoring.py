@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from numba import boolean, float64, void
 
-from config.kernels import kernel
-from processors.drift.limits import CAP, EWMA_WEIGHT
-from processors.drift.moments import COUNT, LOG_STD, MEAN, STD
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.kernels import kernel
+from neuroloop.processors.drift.limits import CAP, EWMA_WEIGHT
+from neuroloop.processors.drift.moments import COUNT, LOG_STD, MEAN, STD
+from neuroloop.stream.contracts.chunks import FloatArray
 
 FILL = 0.8
 """A channel's window is scored when this share of its rows is good."""

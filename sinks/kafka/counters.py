@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.contracts.sharing import CounterSpec
+from neuroloop.stream.contracts.shared_memory import CounterSpec
 
 REASONS = (
     "buffer full", "spool full", "disk", "closed", "too large", "no such topic", "not authorised", "refused",

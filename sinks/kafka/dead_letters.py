@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from sinks.kafka.producer import Producer
-from stream.contracts.messages import DeadLetter, dead_letter_message
-from stream.contracts.topics import Topics
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.wire.messages import DeadLetter, dead_letter_message
+from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
 

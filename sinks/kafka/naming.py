@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from config.kafka import KafkaSettings
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.topics import TopicKind
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.wire.topics import TopicKind
 
 
 def stream_id(settings: KafkaSettings, info: StreamInfo) -> str:

@@ -22,15 +22,15 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from config.errors import BrokerError
-from config.kafka import KafkaSettings
-from config.kafka_client import producer_arguments
-from sinks.kafka.spool import Spool
-from sinks.kafka.topics import ensure_topic_named, ensure_topics
-from sinks.kafka.waiting import Dropped, MemoryQueue, Waiting, size_of
-from stream.contracts.brokers import connect, explain, quiet_client, why_away
-from stream.contracts.messages import Message
-from stream.contracts.topics import TopicKind
+from neuroloop.config.errors import BrokerError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.spool import Spool
+from neuroloop.sinks.kafka.topics import ensure_topic_named, ensure_topics
+from neuroloop.sinks.kafka.waiting import Dropped, MemoryQueue, Waiting, size_of
+from neuroloop.stream.wire.brokers import connect, explain, quiet_client, why_away
+from neuroloop.stream.wire.client_arguments import producer_arguments
+from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.wire.topics import TopicKind
 
 _log = logging.getLogger("neuroloop.kafka")
 _MAX_ON_WAY_BYTES = 8 << 20

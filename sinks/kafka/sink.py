@@ -1,4 +1,4 @@
-"""Publishes what a run says and, if asked, its numbered samples; implements `stream.contracts.seams.Sink`."""
+"""Publishes what a run says and, if asked, its numbered samples; a `neuroloop.stream.contracts.protocols.Sink`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from config.errors import WireError
-from config.kafka import KafkaSettings
-from sinks.kafka.naming import published_kinds, stream_id
-from sinks.kafka.producer import Producer, SendBooks
-from stream.contracts.chunks import Chunk, StreamInfo
-from stream.contracts.events import Event
-from stream.contracts.messages import (
+from neuroloop.config.errors import WireError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.naming import published_kinds, stream_id
+from neuroloop.sinks.kafka.producer import Producer, SendBooks
+from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
+from neuroloop.stream.contracts.events import Event
+from neuroloop.stream.wire.frames import frames_of_chunk, last_frame
+from neuroloop.stream.wire.messages import (
     Message,
     StreamDescription,
     description_message,
     event_message,
     frame_message,
 )
-from stream.contracts.topics import Topics, kind_of_event
-from stream.contracts.wire import frames_of_chunk, last_frame
+from neuroloop.stream.wire.topics import Topics, kind_of_event
 
 _log = logging.getLogger("neuroloop.kafka")
 _INPUT = "input"
@@ -46,7 +46,7 @@ class KafkaSink:
     producer : Producer, optional
         Shared with others, who close it; otherwise a new one.
     session : int, optional
-        See `stream.contracts.wire.Frame`; milliseconds since 1970 by default.
+        See `neuroloop.stream.wire.frames.Frame`; milliseconds since 1970 by default.
     clock : callable
         Wall clock in seconds.
 

@@ -1,12 +1,12 @@
 """What waits for the brokers, on disk: it survives the death of the process, and is sent in order when they are back.
 
-A folder of segment files ``<number>.spool``, each a run of records (`sinks.kafka.records`: length and CRC-32 of the
-body, two unsigned 32-bit numbers, little endian, then the body). ``cursor.json`` says up to where everything has
-arrived; a segment that has arrived as a whole is deleted. A record is handed to the operating system before `Spool.put`
-returns; once a second it is forced to the disk. After a crash the newest messages may be sent twice, none is missing; a
-torn last record is cut off and counted. Damaged records are stepped over and counted, and their file is kept as
-``<number>.damaged``. A process writes only to segments that it began itself: what it finds of an earlier one may be
-shorter than the cursor says.
+A folder of segment files ``<number>.spool``, each a run of records (`neuroloop.sinks.kafka.spool_records`: length and
+CRC-32 of the body, two unsigned 32-bit numbers, little endian, then the body). ``cursor.json`` says up to where
+everything has arrived; a segment that has arrived as a whole is deleted. A record is handed to the operating system
+before `Spool.put` returns; once a second it is forced to the disk. After a crash the newest messages may be sent twice,
+none is missing; a torn last record is cut off and counted. Damaged records are stepped over and counted, and their file
+is kept as ``<number>.damaged``. A process writes only to segments that it began itself: what it finds of an earlier one
+may be shorter than the cursor says.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from config.errors import ConfigError
-from sinks.kafka.records import MAX_RECORD_BYTES, as_record, message_of, survey, whole_records
-from sinks.kafka.segments import Segment, force
-from sinks.kafka.waiting import Dropped, tell_nobody
-from stream.contracts.messages import Message
+from neuroloop.config.errors import ConfigError
+from neuroloop.sinks.kafka.spool_records import MAX_RECORD_BYTES, as_record, message_of, survey, whole_records
+from neuroloop.sinks.kafka.spool_segments import Segment, force
+from neuroloop.sinks.kafka.waiting import Dropped, tell_nobody
+from neuroloop.stream.wire.messages import Message
 
 _log = logging.getLogger("neuroloop.kafka")
 _SEGMENT_BYTES = 8 << 20
@@ -50,7 +50,7 @@ class _Taken:
 
 
 class Spool:
-    """Waiting messages in files; implements `sinks.kafka.waiting.Waiting`.
+    """Waiting messages in files; implements `neuroloop.sinks.kafka.waiting.Waiting`.
 
     Parameters
     ----------

@@ -10,11 +10,11 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from config.errors import BrokerError
-from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments
-from stream.contracts.brokers import connect, explain
-from stream.contracts.topics import COMPACTED, TOPIC_KINDS, TopicKind, Topics
+from neuroloop.config.errors import BrokerError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.wire.brokers import connect, explain
+from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.topics import COMPACTED, TOPIC_KINDS, TopicKind, Topics
 
 _log = logging.getLogger("neuroloop.kafka")
 _WAIT_MS = 10_000

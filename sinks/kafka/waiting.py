@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
-from stream.contracts.messages import Message
+from neuroloop.stream.wire.messages import Message
 
 _OVERHEAD_BYTES = 500
 """About what the objects of one message take besides its bytes."""

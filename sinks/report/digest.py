@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sinks.report.text import as_number
+from neuroloop.sinks.report.text import as_number
 
 N_KEPT = 10
 """How many of the first and of the last events of each type are kept as they are."""

@@ -14,11 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from sinks.report.drift import drift_section
-from sinks.report.latencies import course_figure, latency_rows, percentile_figure, percentile_table, spread_figure
-from sinks.report.quality import channels_of, measure_quality, quality_table
-from sinks.report.reading import ReportError, RunFiles
-from sinks.report.sections import (
+from neuroloop.sinks.report.drift import drift_section
+from neuroloop.sinks.report.latencies import (
+    course_figure,
+    latency_rows,
+    percentile_figure,
+    percentile_table,
+    spread_figure,
+)
+from neuroloop.sinks.report.quality import channels_of, measure_quality, quality_table
+from neuroloop.sinks.report.reading import ReportError, RunFiles
+from neuroloop.sinks.report.sections import (
     books_table,
     events_section,
     inner,
@@ -28,7 +34,7 @@ from sinks.report.sections import (
     section,
     settings_section,
 )
-from sinks.report.signals import (
+from neuroloop.sinks.report.signals import (
     MOST_OVERVIEW,
     MOST_PANEL,
     Signals,
@@ -37,9 +43,9 @@ from sinks.report.signals import (
     overview_figure,
     scale_text,
 )
-from sinks.report.style import CSS, SCRIPT, content_policy
-from sinks.report.text import as_number, duration_text, escape, number_text
-from sinks.report.timelines import Axis, loss_figure, state_figure, state_table
+from neuroloop.sinks.report.style import CSS, SCRIPT, content_policy
+from neuroloop.sinks.report.text import as_number, duration_text, escape, number_text
+from neuroloop.sinks.report.timelines import Axis, loss_figure, state_figure, state_table
 
 
 def axis_of(run: RunFiles, signals: Signals | None) -> Axis | None:

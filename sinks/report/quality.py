@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sinks.report.signals import Signals
-from sinks.report.text import as_number, clean, escape, number_text
-from stream.contracts.chunks import FloatArray
+from neuroloop.sinks.report.signals import Signals
+from neuroloop.sinks.report.text import as_number, clean, escape, number_text
+from neuroloop.stream.contracts.chunks import FloatArray
 
 _LINE_HZ = (50.0, 60.0)
 _MOST_CHANNELS = 512

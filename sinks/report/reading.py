@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import NeuroloopError
-from sinks.drift_log import DRIFT_FILE
-from sinks.report.digest import EventDigest
-from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, LATENCY_FILE, PROVENANCE_FILE, SUMMARY_FILE
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, LATENCY_FILE, PROVENANCE_FILE, SUMMARY_FILE
 
 _LARGEST_JSON = 32 << 20
 _LONGEST_LINE = 1 << 20

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sinks.report.digest import EventDigest
-from sinks.report.reading import RunFiles
-from sinks.report.signals import Signals
-from sinks.report.text import as_number, clean, duration_text, escape, number_text
-from sinks.report.timelines import Axis
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.report.reading import RunFiles
+from neuroloop.sinks.report.signals import Signals
+from neuroloop.sinks.report.text import as_number, clean, duration_text, escape, number_text
+from neuroloop.sinks.report.timelines import Axis
 
 _MOST_CONFIG = 60_000
 _MOST_NAMES = 64

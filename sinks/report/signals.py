@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sinks.report.columns import min_max
-from sinks.report.digest import EventDigest
-from sinks.report.svg import Drawing
-from sinks.report.text import clean, number_text
-from sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
-from stream.contracts.chunks import BoolArray, FloatArray
+from neuroloop.sinks.report.columns import min_max
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.report.svg import Drawing
+from neuroloop.sinks.report.text import clean, number_text
+from neuroloop.sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray
 
 MOST_OVERVIEW, MOST_PANEL = 32, 12
 _FILL, _CUT = 0.4, 1.5

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sinks.report.columns import Band
-from sinks.report.text import clock_text, escape
+from neuroloop.sinks.report.columns import Band
+from neuroloop.sinks.report.text import clock_text, escape
 
 N_COLOURS = 8
 _STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)

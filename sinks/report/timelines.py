@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sinks.report.columns import Numbers, covered, dominant, min_max
-from sinks.report.digest import EventDigest, Spans
-from sinks.report.svg import N_COLOURS, Drawing
-from sinks.report.text import duration_text, escape, number_text
+from neuroloop.sinks.report.columns import Numbers, covered, dominant, min_max
+from neuroloop.sinks.report.digest import EventDigest, Spans
+from neuroloop.sinks.report.svg import N_COLOURS, Drawing
+from neuroloop.sinks.report.text import duration_text, escape, number_text
 
 WIDTH, LEFT, RIGHT = 960.0, 96.0, 936.0
 _LANE = 20.0

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sinks.stimulator.log.audit import AuditLog
-from sinks.stimulator.log.ledger import Ledger
-from sinks.stimulator.log.scribe import Scribe
-from sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
+from neuroloop.sinks.stimulator.log.audit import AuditLog
+from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.ledger import Ledger
+from neuroloop.sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
 
 _STOPS = frozenset({"stop", "disarm"})
 _LEASES = frozenset({"start", "renew"})

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from config.errors import NeuroloopError
+from neuroloop.config.errors import NeuroloopError
 
 SOCKET_FILE = "operator.sock"
 _MOST_BYTES = 4096

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from sinks.stimulator.gate.machine import ON_STATES, STATES
-from sinks.stimulator.gate.saying import RULES
-from sinks.stimulator.records import GateOutput
-from stream.contracts.sharing import CounterSpec
+from neuroloop.sinks.stimulator.gate.machine import ON_STATES, STATES
+from neuroloop.sinks.stimulator.gate.outputs import RULES
+from neuroloop.sinks.stimulator.records import GateOutput
+from neuroloop.stream.contracts.shared_memory import CounterSpec
 
 ACTIONS = ("arm", "disarm", "start", "stop")
 """Commands that are events, in the order of their slots. Renewals are not counted: a sham dose has none."""

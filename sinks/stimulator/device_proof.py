@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import RecordingError
-from config.stimulation import StimulationSettings
-from sinks.stimulator.envelope.profiles import ProfileLimits
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits
 
 _EXACT = 1e-9
 """Relative; what is left of decimal fractions in binary."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from config.errors import NeuroloopError
+from neuroloop.config.errors import NeuroloopError
 
 
 class DeviceError(NeuroloopError):

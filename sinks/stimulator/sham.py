@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from sinks.stimulator.records import Capabilities, Device, DeviceAnswer, Lease
+from neuroloop.sinks.stimulator.records import Capabilities, Device, DeviceAnswer, Lease
 
 
 class ShamDevice:
-    """A device that only pretends; implements `sinks.stimulator.records.Device`.
+    """A device that only pretends; implements `neuroloop.sinks.stimulator.records.Device`.
 
     Parameters
     ----------

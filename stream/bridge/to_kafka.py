@@ -13,28 +13,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from config.errors import StreamLost, StreamMismatch
-from config.kafka import KafkaSettings
-from config.live import MarkerSettings
-from sinks.kafka.producer import Producer
-from stream.bridge.books import BridgeBooks
-from stream.bridge.epoch import EpochClock
-from stream.bridge.fates import Fates
-from stream.bridge.framing import Framer
-from stream.contracts.events import Event, Marker
-from stream.contracts.messages import (
+from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.live import MarkerSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.bridge.accounting import BridgeBooks
+from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.bridge.epoch_clock import EpochClock
+from neuroloop.stream.bridge.framer import Framer
+from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.sources.lsl.markers import LslMarkers
+from neuroloop.stream.sources.lsl.network import StreamQuery, find_stream
+from neuroloop.stream.sources.lsl.source import LslSource
+from neuroloop.stream.sources.units import assume_unit
+from neuroloop.stream.wire.frames import Frame
+from neuroloop.stream.wire.messages import (
     StreamDescription,
     description_message,
     event_message,
     frame_message,
     marker_message,
 )
-from stream.contracts.topics import TopicKind, Topics
-from stream.contracts.wire import Frame
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.network import StreamQuery, find_stream
-from stream.sources.lsl.source import LslSource
-from stream.sources.units import assume_unit
+from neuroloop.stream.wire.topics import TopicKind, Topics
 
 _log = logging.getLogger("neuroloop.bridge")
 KINDS: tuple[TopicKind, ...] = ("samples", "streams", "markers", "alerts")

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import pylsl
 
-from config.errors import BrokerError, StreamEnded
-from config.kafka import KafkaSettings
-from stream.bridge.books import BridgeBooks
-from stream.bridge.letters import LetterBox
-from stream.contracts.chunks import MONITORING_ID, RawBlock
-from stream.contracts.events import Marker
-from stream.sources.kafka.link import NO_MARKER
-from stream.sources.kafka.markers import KafkaMarkers
-from stream.sources.kafka.source import KafkaSource
-from stream.sources.lsl.description import make_lsl_info, make_marker_info
-from stream.sources.lsl.stamps import sendable
+from neuroloop.config.errors import BrokerError, StreamEnded
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.bridge.accounting import BridgeBooks
+from neuroloop.stream.bridge.dead_letter_queue import LetterBox
+from neuroloop.stream.contracts.chunks import MONITORING_ID, RawBlock
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.kafka.kafka_state import NO_MARKER
+from neuroloop.stream.sources.kafka.markers import KafkaMarkers
+from neuroloop.stream.sources.kafka.source import KafkaSource
+from neuroloop.stream.sources.lsl.description import make_lsl_info, make_marker_info
+from neuroloop.stream.sources.lsl.stamps import sendable
 
 _log = logging.getLogger("neuroloop.bridge")
 RELAY_ID = f"{MONITORING_ID}relay-"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from config.errors import ConfigError, RecordingError, StreamEnded
-from config.loading import load_config
-from config.tree import Config
-from processors.drift.baseline import (
+from neuroloop.config.errors import ConfigError, RecordingError, StreamEnded
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.processors.drift.baseline import (
     COUNT,
     KURTOSIS,
     LOG_RHO,
@@ -23,13 +23,13 @@ from processors.drift.baseline import (
     read_baselines,
     write_baselines,
 )
-from processors.drift.limits import MIN_BLOCKS
-from processors.drift.monitor import DriftMonitor
-from stream.app import build
-from stream.cli.recordings import open_selected
-from stream.engine import Engine
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.replay import RecordingSource
+from neuroloop.processors.drift.limits import MIN_BLOCKS
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.cli.recordings import open_selected
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.recordings.replay_source import RecordingSource
 
 _SHOWN = 16
 

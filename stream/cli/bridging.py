@@ -11,16 +11,16 @@ import logging
 import signal
 from pathlib import Path
 
-from config.errors import BrokerError, ConfigError, NeuroloopError
-from config.kafka import KafkaSettings
-from config.live import MarkerSettings
-from config.loading import load_config
-from stream.bridge.books import BridgeBooks
-from stream.bridge.to_kafka import BridgeOptions, ToKafka
-from stream.bridge.to_lsl import RelayOptions, ToLsl
-from stream.logs import set_up_logs
-from stream.sources.lsl.library import quiet_library
-from stream.sources.lsl.network import StreamQuery
+from neuroloop.config.errors import BrokerError, ConfigError, NeuroloopError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.live import MarkerSettings
+from neuroloop.config.loading import load_config
+from neuroloop.stream.bridge.accounting import BridgeBooks
+from neuroloop.stream.bridge.to_kafka import BridgeOptions, ToKafka
+from neuroloop.stream.bridge.to_lsl import RelayOptions, ToLsl
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.sources.lsl.network import StreamQuery
 
 _log = logging.getLogger("neuroloop.bridge")
 

@@ -9,8 +9,8 @@ import argparse
 import signal
 import threading
 
-from config.errors import BrokerError, ConfigError
-from stream.broker import EmbeddedBroker
+from neuroloop.config.errors import BrokerError, ConfigError
+from neuroloop.stream.tools.dev_broker import EmbeddedBroker
 
 _LOOK_S = 0.2
 

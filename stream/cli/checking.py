@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from config.errors import ConfigError, NeuroloopError
-from config.loading import Places, dump_config, load_with_places
-from config.tree import Config
-from sinks.stimulator.envelope.assessing import assess_table, assessment_text
-from stream.app import Plan, build, load_classifier
-from stream.cli.recordings import open_selected
-from stream.contracts.chunks import StreamInfo
-from stream.publication import plan_publication, publication_lines
-from stream.sources.simulator import Simulator
-from stream.worker.fitting import plan_snapshot
+from neuroloop.config.errors import ConfigError, NeuroloopError
+from neuroloop.config.loading import Places, dump_config, load_with_places
+from neuroloop.config.tree import Config
+from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
+from neuroloop.stream.assembly.build import Plan, build, load_classifier
+from neuroloop.stream.cli.recordings import open_selected
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.publish_plan import plan_publication, publication_lines
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.worker.snapshot_size import plan_snapshot
 
 
 def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None:

@@ -12,15 +12,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from config.errors import ConfigError
-from config.loading import load_config
-from sinks.run_folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
-from stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDemo
-from stream.cli.shared_options import live_config
-from stream.logs import set_up_logs
-from stream.runner.amplifier import Amplifier
-from stream.runner.supervisor import RunOptions, Supervisor
-from stream.sources.lsl.library import quiet_library
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.run_folder.folder import EVENTS_FILE, LATENCY_FILE, SUMMARY_FILE
+from neuroloop.stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDemo
+from neuroloop.stream.cli.shared_options import live_config
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.supervisor import RunOptions, Supervisor
+from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.sources.lsl.library import quiet_library
 
 _log = logging.getLogger("neuroloop.demo")
 _KAFKA_SECONDS = 30.0
@@ -28,7 +28,7 @@ _KAFKA_SECONDS = 30.0
 
 def run_kafka_demo(options: argparse.Namespace) -> int:
     """Run simulated streams through a small cluster and say whether anything was lost or changed."""
-    from stream.worker.demo import run_demo as run_cluster  # Kafka takes half a second to import
+    from neuroloop.stream.tools.kafka_demo import run_demo as run_cluster  # Kafka takes half a second to import
 
     for name in ("stimulation", "metrics_port", "out", "picture", "log"):
         if getattr(options, name):

@@ -7,17 +7,17 @@ import threading
 import time
 from pathlib import Path
 
-from config.errors import DemoFailed
-from config.places import ledger_folder
-from config.recommendations import rows_of
-from config.tree import Config
-from sinks.stimulator.control import ControlError
-from sinks.stimulator.device_proof import prove_device
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import load_hard_limits
-from sinks.stimulator.log.verification import verify_run
-from stream.runner.stimulating.equipment import DEVICE_FILE
-from stream.runner.stimulating.scripted_operator import ScriptedOperator
+from neuroloop.config.errors import DemoFailed
+from neuroloop.config.places import ledger_folder
+from neuroloop.config.recommendations import rows_of
+from neuroloop.config.tree import Config
+from neuroloop.sinks.stimulator.control import ControlError
+from neuroloop.sinks.stimulator.device_proof import prove_device
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.sinks.stimulator.log.verification import verify_run
+from neuroloop.stream.live.stimulation.scripted_operator import ScriptedOperator
+from neuroloop.stream.live.stimulation.setup import DEVICE_FILE
 
 PRESET = "stimulation"
 SECONDS = 40.0

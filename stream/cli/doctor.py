@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from dataclasses import asdict
 
-from stream.doctor.examination import examine
-from stream.doctor.finding import LEVELS, Finding, exit_status
-from stream.sources.lsl.library import quiet_library
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.tools.doctor.examination import examine
+from neuroloop.stream.tools.doctor.finding import LEVELS, Finding, exit_status
 
 
 def run_doctor(options: argparse.Namespace) -> int:

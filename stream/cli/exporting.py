@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from sinks.bids import default_name, export_bids
+from neuroloop.sinks.bids.export import default_name, export_bids
 
 
 def run_export(options: argparse.Namespace) -> int:

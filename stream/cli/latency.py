@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from config.errors import ConfigError
-from config.loading import load_config
-from config.tree import Config
-from sinks.run_folder import put_json
-from stream.cli.shared_options import live_config
-from stream.logs import set_up_logs
-from stream.loopback.measure import Measured, check, measure
-from stream.loopback.picture import check_pictures, save_histogram
-from stream.loopback.wired import measure_wired
-from stream.machine import machine_settings, package_versions
-from stream.sources.lsl.library import quiet_library
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.sinks.run_folder.folder import put_json
+from neuroloop.stream.assembly.machine import machine_settings, package_versions
+from neuroloop.stream.cli.shared_options import live_config
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.tools.latency.measure import Measured, check, measure
+from neuroloop.stream.tools.latency.picture import check_pictures, save_histogram
+from neuroloop.stream.tools.latency.wired import measure_wired
 
 REPORT_FILE = "latency.json"
 PICTURE_FILE = "latency.png"

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from config.errors import NeuroloopError
-from stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
-from stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
-from stream.cli.arguments.live import add_demo, add_play, add_run, add_soak, add_streams
-from stream.cli.arguments.machine import add_doctor, add_latency
-from stream.cli.arguments.models import add_evaluate, add_train
-from stream.cli.arguments.shared import Commands
-from stream.cli.arguments.stimulation import add_operator, add_verify
-from stream.logs import set_up_logs
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
+from neuroloop.stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
+from neuroloop.stream.cli.arguments.live import add_demo, add_play, add_run, add_soak, add_streams
+from neuroloop.stream.cli.arguments.machine import add_doctor, add_latency
+from neuroloop.stream.cli.arguments.models import add_evaluate, add_train
+from neuroloop.stream.cli.arguments.shared import Commands
+from neuroloop.stream.cli.arguments.stimulation import add_operator, add_verify
+from neuroloop.stream.live.process_logs import set_up_logs
 
 _COMMANDS = (
     add_demo,

@@ -9,8 +9,8 @@ import argparse
 import getpass
 import sys
 
-from config.errors import ConfigError
-from sinks.stimulator.control import ask
+from neuroloop.config.errors import ConfigError
+from neuroloop.sinks.stimulator.control import ask
 
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
 

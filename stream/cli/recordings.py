@@ -7,13 +7,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from config.source import SourceSettings, TimingSettings
-from config.tree import Config
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, Recording, select_stream
-from stream.sources.recordings.run_script import RunScript
-from stream.sources.units import assume_unit
+from neuroloop.config.source import SourceSettings, TimingSettings
+from neuroloop.config.tree import Config
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import RecordedStream, Recording, select_stream
+from neuroloop.stream.sources.recordings.run_script import RunScript
+from neuroloop.stream.sources.units import assume_unit
 
 
 def open_selected(

@@ -6,17 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from config.errors import ConfigError
-from config.loading import load_config
-from sinks.run_folder import CONFIG_FILE
-from sinks.stimulator.log.audit import AUDIT_FILE
-from sinks.terminal import TerminalView
-from stream.cli.recordings import as_recording_source, open_selected, script_for
-from stream.cli.shared_options import read_speed
-from stream.gate_replay import gate_events, replay_gate_alone
-from stream.monitors import with_stream_baselines
-from stream.replay import Listener, Replay
-from stream.sources.recordings.run_parts import part_paths
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE
+from neuroloop.sinks.terminal.run_view import TerminalView
+from neuroloop.stream.assembly.drift_monitors import with_stream_baselines
+from neuroloop.stream.cli.recordings import as_recording_source, open_selected, script_for
+from neuroloop.stream.cli.shared_options import read_speed
+from neuroloop.stream.replay.gate_replay import gate_events, replay_gate_alone
+from neuroloop.stream.replay.replay import Listener, Replay
+from neuroloop.stream.sources.recordings.run_parts import part_paths
 
 
 def _dumps(texts: list[str]) -> dict[str, Path]:

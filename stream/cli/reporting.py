@@ -7,15 +7,15 @@ import sys
 
 import numpy as np
 
-from config.errors import ConfigError, RecordingError, StreamMismatch
-from sinks.report.digest import EventDigest
-from sinks.report.page import make_page, write_page
-from sinks.report.reading import RunFiles, read_run
-from sinks.report.signals import Signals
-from sinks.report.text import as_number
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, Recording, select_stream
-from stream.sources.recordings.run_parts import SIGNALS_FILE
+from neuroloop.config.errors import ConfigError, RecordingError, StreamMismatch
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.report.page import make_page, write_page
+from neuroloop.sinks.report.reading import RunFiles, read_run
+from neuroloop.sinks.report.signals import Signals
+from neuroloop.sinks.report.text import as_number
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import RecordedStream, Recording, select_stream
+from neuroloop.stream.sources.recordings.run_parts import SIGNALS_FILE
 
 REPORT_FILE = "report.html"
 

@@ -8,22 +8,22 @@ import signal
 import sys
 from pathlib import Path
 
-from config.errors import ConfigError
-from config.loading import load_config
-from stream.cli.recordings import open_selected
-from stream.cli.shared_options import live_config, read_speed
-from stream.faults.feed import FaultyFeed
-from stream.faults.spec import parse_faults
-from stream.faults.truth import FaultLog
-from stream.logs import set_up_logs
-from stream.monitors import with_stream_baselines
-from stream.player import Player
-from stream.runner.amplifier import Amplifier
-from stream.runner.supervisor import RunOptions, Supervisor
-from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
-from stream.sources.lsl.library import quiet_library
-from stream.sources.lsl.network import list_streams
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.stream.assembly.drift_monitors import with_stream_baselines
+from neuroloop.stream.cli.recordings import open_selected
+from neuroloop.stream.cli.shared_options import live_config, read_speed
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.supervisor import RunOptions, Supervisor
+from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.playback.faults.faulty_feed import FaultyFeed
+from neuroloop.stream.playback.faults.spec import parse_faults
+from neuroloop.stream.playback.faults.truth import FaultLog
+from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
+from neuroloop.stream.playback.player import Player
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.sources.lsl.network import list_streams
+from neuroloop.stream.sources.simulator import Simulator
 
 _log = logging.getLogger("neuroloop.play")
 

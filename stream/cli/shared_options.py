@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from config.errors import ConfigError
-from config.tree import Config
-from stream.logs import LogKind
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.tree import Config
+from neuroloop.stream.live.process_logs import LogKind
 
 
 def live_config(

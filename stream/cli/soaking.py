@@ -13,16 +13,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from config.errors import ConfigError, NeuroloopError
-from config.loading import load_config
-from sinks.run_folder import LATENCY_FILE, SUMMARY_FILE, put_json
-from stream.cli.shared_options import live_config
-from stream.logs import set_up_logs
-from stream.runner.amplifier import Amplifier
-from stream.runner.processes import use_of_run
-from stream.runner.supervisor import RunOptions, Supervisor
-from stream.soak import Check, MemoryLog, check_books, check_memory
-from stream.sources.lsl.library import quiet_library
+from neuroloop.config.errors import ConfigError, NeuroloopError
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, put_json
+from neuroloop.stream.cli.shared_options import live_config
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.process_usage import use_of_run
+from neuroloop.stream.live.supervisor import RunOptions, Supervisor
+from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.tools.soak import Check, MemoryLog, check_books, check_memory
 
 SOAK_FILE = "soak.json"
 _SETTLE_S = 5.0

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config.errors import ConfigError
-from config.loading import load_config
-from config.tree import Config
-from models.evaluation import evaluate
-from stream.app import build_stages, find_bundle
-from stream.contracts.chunks import make_chunk
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.models.evaluation import evaluate
+from neuroloop.stream.assembly.build import build_stages, find_bundle
+from neuroloop.stream.contracts.chunks import make_chunk
+from neuroloop.stream.sources.simulator import Simulator
 
 if TYPE_CHECKING:
-    from models.training.streams import LabelledStream
+    from neuroloop.models.training.streams import LabelledStream
 
 _FIRST_SEED, _N_SEEDS, _STRETCH_S = 1000, 12, 120.0
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train and write a bundle."""
-    from models.training.progress import progress_bars
-    from models.training.train import train, train_streams
+    from neuroloop.models.training.progress import progress_bars
+    from neuroloop.models.training.train import train, train_streams
 
     config = load_config(options.config, options.set)
     if config.train is None:
@@ -49,7 +49,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 def simulated_streams(config: Config) -> tuple[list[LabelledStream], dict[str, Any]]:
     """Return labelled stretches of the configuration's simulator, each of another seed, and what they are."""
-    from models.training.streams import LabelledStream
+    from neuroloop.models.training.streams import LabelledStream
 
     if config.train is None:
         raise ConfigError("train must be a section of the configuration, got none")

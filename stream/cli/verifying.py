@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sinks.stimulator.log.verification import verify_run
+from neuroloop.sinks.stimulator.log.verification import verify_run
 
 
 def run_verify(options: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-from config.loading import load_config
-from stream.cli.shared_options import live_config
-from stream.logs import set_up_logs
+from neuroloop.config.loading import load_config
+from neuroloop.stream.cli.shared_options import live_config
+from neuroloop.stream.live.process_logs import set_up_logs
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
@@ -24,7 +24,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
 def run_worker_command(options: argparse.Namespace) -> int:
     """Work until told to end."""
     signal.signal(signal.SIGTERM, _end_at_once)  # until the worker has a state to keep
-    from stream.worker.run import run_worker  # Faust takes half a second to import
+    from neuroloop.stream.worker.run import run_worker  # Faust takes half a second to import
 
     config = live_config(load_config(options.config, options.set), options.metrics_port, log=options.log)
     set_up_logs(config.process.log)

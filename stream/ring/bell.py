@@ -15,7 +15,7 @@ from multiprocessing import context, reduction
 from types import TracebackType
 from typing import Any
 
-from stream.ring.segment import require_linux
+from neuroloop.stream.ring.segment import require_linux
 
 _SLICE_S = 0.2
 """Longest wait where the death of a process cannot wake the listener."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray
-from stream.contracts.sharing import CounterSnapshot, CounterSpec, HistogramSnapshot
-from stream.ring.segment import Segment, aligned
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.shared_memory import CounterSnapshot, CounterSpec, HistogramSnapshot
+from neuroloop.stream.ring.segment import Segment, aligned
 
 
 class Histogram:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stream.ring.bell import Bell
-from stream.ring.header import HEAD, OPEN, STATE, WRITER, Place, RingHeader
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.header import HEAD, OPEN, STATE, WRITER, Place, RingHeader
 
 
 class Cursor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from types import TracebackType
 
-from stream.contracts.sharing import EventRecords
-from stream.ring.bell import Bell
-from stream.ring.cursor import Cursor
-from stream.ring.header import HEAD, LIMIT, NEXT, Place, RingHeader
+from neuroloop.stream.contracts.shared_memory import EventRecords
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.cursor import Cursor
+from neuroloop.stream.ring.header import HEAD, LIMIT, NEXT, Place, RingHeader
 
 GRAIN = 16
 """Records begin at multiples of this many bytes, so that their two numbers never wrap."""
@@ -22,7 +22,7 @@ def room(n_bytes: int) -> int:
 
 
 class EventRingReader:
-    """Take records out of a `stream.ring.events.EventRing`, in order.
+    """Take records out of a `neuroloop.stream.ring.events.EventRing`, in order.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from stream.ring.bell import Bell
-from stream.ring.event_reader import GRAIN, EventRingReader, room
-from stream.ring.header import (
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.event_reader import GRAIN, EventRingReader, room
+from neuroloop.stream.ring.header import (
     CLOSED,
     HEAD,
     LIMIT,
@@ -27,7 +27,7 @@ from stream.ring.header import (
     check_readers,
     header_size,
 )
-from stream.ring.segment import Segment
+from neuroloop.stream.ring.segment import Segment
 
 
 class EventRing:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.ring.segment import Segment
+from neuroloop.stream.ring.segment import Segment
 
 HEAD = 0
 """Position after the last published row (or byte)."""

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.sharing import SampleRows
-from stream.ring.bell import Bell
-from stream.ring.cursor import Cursor
-from stream.ring.header import HEAD, LIMIT, Place, RingHeader
+from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
+from neuroloop.stream.contracts.shared_memory import SampleRows
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.cursor import Cursor
+from neuroloop.stream.ring.header import HEAD, LIMIT, Place, RingHeader
 
 
 class SampleRingReader:
-    """Take rows out of a `stream.ring.samples.SampleRing`, in order.
+    """Take rows out of a `neuroloop.stream.ring.samples.SampleRing`, in order.
 
     Parameters
     ----------

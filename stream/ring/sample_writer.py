@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
-from stream.ring.bell import Bell
-from stream.ring.header import CLOSED, HEAD, LIMIT, NEXT, OPEN, STATE, WRITER, RingHeader
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.header import CLOSED, HEAD, LIMIT, NEXT, OPEN, STATE, WRITER, RingHeader
 
 
 class SampleWriter:
-    """Put rows into a `stream.ring.samples.SampleRing`.
+    """Put rows into a `neuroloop.stream.ring.samples.SampleRing`.
 
     Parameters
     ----------

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import StreamInfo
-from stream.ring.bell import Bell
-from stream.ring.header import HEAD, ReaderStatus, RingHeader, check_readers, header_size
-from stream.ring.sample_reader import SampleRingReader
-from stream.ring.sample_writer import SampleWriter
-from stream.ring.segment import Segment, aligned
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.header import HEAD, ReaderStatus, RingHeader, check_readers, header_size
+from neuroloop.stream.ring.sample_reader import SampleRingReader
+from neuroloop.stream.ring.sample_writer import SampleWriter
+from neuroloop.stream.ring.segment import Segment, aligned
 
 
 class SampleRing:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from config.errors import NeuroloopError
+from neuroloop.config.errors import NeuroloopError
 
 ALIGNMENT = 64
 """Bytes of a cache line: every array starts on one."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import float64, int64, types, void
 
-from config.kernels import kernel
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.kernels import kernel
+from neuroloop.stream.contracts.chunks import FloatArray
 
 N_SOURCES = 5
 N_COMPONENTS = N_SOURCES + 7

@@ -15,10 +15,10 @@ from bisect import bisect_right
 
 import numpy as np
 
-from config.source import SimulatorSettings
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.oscillation import (
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.oscillation import (
     BLINK_SLOT_S,
     EPISODE_ALPHA,
     EPISODE_HZ,

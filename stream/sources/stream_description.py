@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from stream.contracts.chunks import StreamInfo
-from stream.sources.channel_types import is_auxiliary, normal_channel_type
-from stream.sources.units import normal_unit
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.channel_types import is_auxiliary, normal_channel_type
+from neuroloop.stream.sources.units import normal_unit
 
 _NAME_TAGS = ("label", "name", "id")
 _UNIT_TAGS = ("unit", "units", "scale")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.chunks import StreamInfo
 
 _PREFIX_WORDS = {"nano": "n", "micro": "u", "milli": "m", "kilo": "k", "mega": "M", "pico": "p"}
 _SCALED_WORDS = {"volt": "V", "ohm": "Ohm", "siemens": "S", "tesla": "T", "second": "s", "hertz": "Hz", "ampere": "A"}

@@ -16,14 +16,14 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from config.errors import BrokerError
-from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments
-from stream.contracts.brokers import connect, explain
-from stream.contracts.topics import Topics
-from stream.worker.errors import SnapshotError
-from stream.worker.readers import TopicReader
-from stream.worker.snapshot import Snapshot, decode_snapshot
+from neuroloop.config.errors import BrokerError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.wire.brokers import connect, explain
+from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.errors import SnapshotError
+from neuroloop.stream.worker.readers import TopicReader
+from neuroloop.stream.worker.snapshot import Snapshot, decode_snapshot
 
 _log = logging.getLogger("neuroloop.worker")
 FLOOR_HEADER = "floor"

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from config.worker import WorkerSettings
-from stream.worker.changelog import FLOOR_HEADER
-from stream.worker.counts import WorkerCounts
-from stream.worker.links import Links
-from stream.worker.outbox import arrived
-from stream.worker.partition import Partition, Place
-from stream.worker.snapshot import Snapshot, encode_snapshot, without_arrays
+from neuroloop.config.worker import WorkerSettings
+from neuroloop.stream.worker.changelog import FLOOR_HEADER
+from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.outbox import arrived
+from neuroloop.stream.worker.partition import Partition, Place
+from neuroloop.stream.worker.snapshot import Snapshot, encode_snapshot, without_arrays
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-from stream.contracts.sharing import LATENCY_BOUNDS_S
+from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S
 
 
 class Durations:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 
-from config.errors import WireError
-from stream.contracts.messages import StreamDescription, description_from_json
-from stream.worker.readers import TopicReader
+from neuroloop.config.errors import WireError
+from neuroloop.stream.wire.messages import StreamDescription, description_from_json
+from neuroloop.stream.worker.readers import TopicReader
 
 _log = logging.getLogger("neuroloop.worker")
 _LOOK_S = 0.1

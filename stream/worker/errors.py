@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config.errors import NeuroloopError
+from neuroloop.config.errors import NeuroloopError
 
 
 class WorkerError(NeuroloopError):

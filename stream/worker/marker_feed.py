@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.errors import WireError
-from stream.contracts.events import Marker
-from stream.contracts.messages import marker_from_json
-from stream.worker.counts import WorkerCounts
-from stream.worker.partition import Partition
-from stream.worker.readers import TopicReader
+from neuroloop.config.errors import WireError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.wire.messages import marker_from_json
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.partition import Partition
+from neuroloop.stream.worker.readers import TopicReader
 
 _log = logging.getLogger("neuroloop.worker")
 SYNC_S = 4.0

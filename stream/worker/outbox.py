@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 
-from stream.contracts.messages import Message
-from stream.worker.errors import WorkerError, words
+from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.worker.errors import WorkerError, words
 
 
 class Outbox:

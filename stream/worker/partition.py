@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stream.contracts.events import Event, Marker
-from stream.contracts.messages import StreamDescription
-from stream.contracts.wire import Frame
-from stream.worker.counts import LaneCounts
-from stream.worker.errors import StreamRefused
-from stream.worker.lane import Factory, Lane
-from stream.worker.snapshot import Snapshot, without_arrays
+from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.wire.frames import Frame
+from neuroloop.stream.wire.messages import StreamDescription
+from neuroloop.stream.worker.counts import LaneCounts
+from neuroloop.stream.worker.errors import StreamRefused
+from neuroloop.stream.worker.snapshot import Snapshot, without_arrays
+from neuroloop.stream.worker.stream_session import Factory, Lane
 
 _log = logging.getLogger("neuroloop.worker")
 

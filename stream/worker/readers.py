@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from config.kafka import KafkaSettings
-from stream.worker.connection import reader_arguments
-from stream.worker.errors import WorkerError, words
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.worker.client_arguments import reader_arguments
+from neuroloop.stream.worker.errors import WorkerError, words
 
 _POLL_MS = 200
 

@@ -12,25 +12,25 @@ from typing import TypeVar
 
 from aiokafka.errors import KafkaError
 
-from config.errors import BrokerError, ConfigError, NeuroloopError
-from config.kafka_client import client_arguments
-from config.tree import Config
-from config.worker import WorkerSettings
-from models.bundle import Bundle
-from sinks.kafka.topics import ensure_topics
-from sinks.metrics_server import Health, check_port, serve
-from sinks.worker_metrics import WorkerCollector
-from stream.app import load_classifier
-from stream.contracts.brokers import why_away
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.sharing import LATENCY_BOUNDS_S
-from stream.runner.warming import warm_up
-from stream.sources.simulator import Simulator
-from stream.worker.changelog import prepare_topics
-from stream.worker.counts import WorkerCounts
-from stream.worker.errors import words
-from stream.worker.group import Group
-from stream.worker.runtime import WorkerRuntime
+from neuroloop.config.errors import BrokerError, ConfigError, NeuroloopError
+from neuroloop.config.tree import Config
+from neuroloop.config.worker import WorkerSettings
+from neuroloop.models.bundle import Bundle
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.sinks.metrics.server import Health, check_port, serve
+from neuroloop.sinks.metrics.worker import WorkerCollector
+from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S
+from neuroloop.stream.live.warm_up import warm_up
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.brokers import why_away
+from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.worker.changelog import prepare_topics
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.errors import words
+from neuroloop.stream.worker.faust_app import Group
+from neuroloop.stream.worker.runtime import WorkerRuntime
 
 T = TypeVar("T")
 _log = logging.getLogger("neuroloop.worker")

@@ -13,22 +13,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from config.errors import WireError
-from config.tree import Config
-from config.worker import WorkerSettings
-from models.bundle import Bundle
-from stream.contracts.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Frame, decode_frame
-from stream.worker.capture import LARGE_BYTES, without_state
-from stream.worker.checkpoint import Checkpoints
-from stream.worker.counts import WorkerCounts
-from stream.worker.errors import StreamRefused, WorkerError
-from stream.worker.lane import Lane
-from stream.worker.links import Links
-from stream.worker.marker_feed import SYNC_S, MarkerFeed
-from stream.worker.partition import Partition, Said
-from stream.worker.snapshot import Snapshot
+from neuroloop.config.errors import WireError
+from neuroloop.config.tree import Config
+from neuroloop.config.worker import WorkerSettings
+from neuroloop.models.bundle import Bundle
+from neuroloop.stream.wire.frames import Frame, decode_frame
+from neuroloop.stream.wire.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
+from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.checkpoint import Checkpoints
+from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.errors import StreamRefused, WorkerError
+from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
+from neuroloop.stream.worker.partition import Partition, Said
+from neuroloop.stream.worker.snapshot import Snapshot
+from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
+from neuroloop.stream.worker.stream_session import Lane
 
 _log = logging.getLogger("neuroloop.worker")
 SESSION_HEADER = "neuroloop-session"
@@ -51,7 +51,7 @@ class WorkerRuntime:
     Attributes
     ----------
     large_bytes : int
-        As `stream.worker.capture.Capture` takes it.
+        As `neuroloop.stream.worker.snapshot_state.Capture` takes it.
     """
 
     def __init__(

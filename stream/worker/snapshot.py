@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from stream.contracts.chunks import StateDict
-from stream.worker.errors import SnapshotError
+from neuroloop.stream.contracts.chunks import StateDict
+from neuroloop.stream.worker.errors import SnapshotError
 
 SCHEMA_VERSION = 2
 _KEY = "neuroloop.snapshot"
@@ -52,7 +52,7 @@ class Snapshot:
     upstream_checksum : int
         Of the refilled stages' whole state at ``live_row``; 0 where nothing is refilled.
     arrays : dict
-        The state, see `stream.worker.capture`.
+        The state, see `neuroloop.stream.worker.snapshot_state`.
     """
 
     stream: str

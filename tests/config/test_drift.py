@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from config.errors import ConfigError
-from config.loading import dump_config, load_config, parse
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import dump_config, load_config, parse
 
 
 def faults(monitor: dict[str, Any], **more: Any) -> str:

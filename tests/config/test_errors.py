@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError, NeuroloopError
+from neuroloop.config.errors import ConfigError, NeuroloopError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("config", "stream", "processors", "models", "sinks")

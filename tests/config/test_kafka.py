@@ -10,11 +10,11 @@ import pytest
 import yaml
 from kafka import KafkaConsumer
 
-from config.errors import ConfigError
-from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments, consumer_arguments, producer_arguments, tls_context
-from config.loading import dump_config, load_config
-from stream.worker.connection import credentials, reader_arguments
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import dump_config, load_config
+from neuroloop.stream.wire.client_arguments import client_arguments, consumer_arguments, producer_arguments, tls_context
+from neuroloop.stream.worker.client_arguments import credentials, reader_arguments
 from tests.integration.certificates import Authority
 
 SECRET = "hunter2-and-more"

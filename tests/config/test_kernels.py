@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numba import float64, types, void
 
-from config.kernels import direct, kernel
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.kernels import direct, kernel
+from neuroloop.stream.contracts.chunks import FloatArray
 
 _IN = types.Array(float64, 2, "C", readonly=True)
 

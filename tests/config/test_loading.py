@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.errors import ConfigError
-from config.loading import dump_config, load_config, parse, preset_names
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import dump_config, load_config, parse, preset_names
 
 
 def write(tmp_path: Path, text: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.loading import load_config
-from config.recommendations import rows_of
-from config.stimulation import StimulationSettings
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.config.recommendations import rows_of
+from neuroloop.config.stimulation import StimulationSettings
 
 HEAD = "name: s\nsource: {kind: simulator}\nclassifier: {bundle: demo}\n"
 ROW = "{state: rest, frequency_hz: 20, amplitude_ma: 1, pulse_width_us: 100, duration_s: 10}"

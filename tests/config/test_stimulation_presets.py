@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from config.errors import ConfigError
-from config.loading import load_config
-from config.recommendations import load_table, rows_of
-from config.stimulation import StimulationSettings
-from sinks.stimulator.envelope.envelope import Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.config.recommendations import load_table, rows_of
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.envelope.envelope import Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
 
 
 def settings_of(preset: str, *overrides: str) -> StimulationSettings:

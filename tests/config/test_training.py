@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
-from config.training import TrainSettings
+from neuroloop.config.training import TrainSettings
 
 
 def test_a_recipe_alone_is_complete() -> None:

@@ -17,15 +17,15 @@ import jsonschema
 import pytest
 import yaml
 
-from config.loading import load_config
-from sinks.metrics import RunCollector
-from sinks.metrics_stimulation import StimulationMetrics
-from sinks.stimulator.counting import stimulation_counters
-from stream.cli.main import build_parser
-from stream.contracts.chunks import StreamInfo
-from stream.ring.counters import CounterBlock
-from stream.runner.processes import use_of_run
-from stream.runner.shared import Shared
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.metrics.run import RunCollector
+from neuroloop.sinks.metrics.stimulation import StimulationMetrics
+from neuroloop.sinks.stimulator.counting import stimulation_counters
+from neuroloop.stream.cli.main import build_parser
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.process_usage import use_of_run
+from neuroloop.stream.live.shared_state import Shared
+from neuroloop.stream.ring.counters import CounterBlock
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY = CHECKOUT / "deploy"

@@ -6,9 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-from config.loading import load_config
-from sinks.stimulator.counting import REFUSAL_RULES
-from stream.cli.main import build_parser
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.stimulator.counting import REFUSAL_RULES
+from neuroloop.stream.cli.main import build_parser
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "stimulation.md").read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from stream.broker import EmbeddedBroker
+from neuroloop.stream.tools.dev_broker import EmbeddedBroker
 
 KAFKA_VARIABLE = "NEUROLOOP_KAFKA"
 """Bootstrap address of an Apache Kafka that runs already."""

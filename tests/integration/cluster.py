@@ -13,24 +13,24 @@ import numpy as np
 import yaml
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments
-from config.loading import load_config
-from config.tree import Config
-from sinks.kafka.topics import ensure_topics
-from stream.app import build
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Marker, canonical
-from stream.contracts.messages import (
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.frames import Frame, frames_of_block, last_frame
+from neuroloop.stream.wire.messages import (
     Message,
     StreamDescription,
     description_message,
     frame_message,
     marker_message,
 )
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Frame, frames_of_block, last_frame
-from stream.engine import Engine
+from neuroloop.stream.wire.topics import Topics
 from tests.integration.live import Program, Start
 from tests.integration.lsl import wait_until
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from stream.contracts.events import canonical
+from neuroloop.stream.contracts.events import canonical
 from tests.integration import lsl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ class Program:
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), **options.pop("env", {})}
         with log.open("w", encoding="utf-8") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "stream.cli.main", *map(str, arguments)],
+                [sys.executable, "-m", "neuroloop.stream.cli.main", *map(str, arguments)],
                 stdout=subprocess.PIPE, stderr=file, text=True, env=environment, start_new_session=True, **options,
             )  # fmt: skip
         self._seen: dict[int, psutil.Process] = {}

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pylsl
 
-from stream.contracts.chunks import RawBlock
-from stream.sources.lsl.network import FoundStream, Network
-from stream.sources.lsl.source import LslSource
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.sources.lsl.network import FoundStream, Network
+from neuroloop.stream.sources.lsl.source import LslSource
 
 SESSION_ID = f"neuroloop-test-{secrets.token_hex(8)}"
 DEADLINE_S = 90.0

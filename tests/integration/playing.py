@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from config.loading import load_config
-from stream.player import Player, PlayReport
-from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import select_stream
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import load_config
+from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
+from neuroloop.stream.playback.player import Player, PlayReport
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import select_stream
+from neuroloop.stream.sources.simulator import Simulator
 from tests.integration.live import PATIENCE_S
 
 
@@ -24,7 +24,7 @@ class Playing:
     ----------
     feed : Feed
     options
-        As `stream.player.Player` takes them.
+        As `neuroloop.stream.playback.player.Player` takes them.
     """
 
     def __init__(self, feed: Feed, **options: Any) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pylsl
 
-from config.loading import load_config
-from config.source import SimulatorSettings
-from sinks.stimulator.control import ControlError, ask
-from sinks.stimulator.token import TOKEN_FILE
-from stream.sources.lsl.description import make_lsl_info
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.sinks.stimulator.control import ControlError, ask
+from neuroloop.sinks.stimulator.token import TOKEN_FILE
+from neuroloop.stream.sources.lsl.description import make_lsl_info
+from neuroloop.stream.sources.simulator import Simulator
 from tests.integration.live import FINDING, PATIENCE_S, SHARING, Program, Start
 from tests.integration.lsl import wait_until
 

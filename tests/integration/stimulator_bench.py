@@ -11,18 +11,18 @@ from typing import Any
 
 import psutil
 
-from config.loading import dump_config, load_config
-from config.tree import Config
-from sinks.run_folder import CONFIG_FILE, EVENTS_FILE
-from sinks.stimulator.control import ask
-from sinks.stimulator.log.audit import AUDIT_FILE, LogFile, read_log
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Event
-from stream.runner.child import Child
-from stream.runner.shared import Shared, pack_event
-from stream.runner.sourcing import SourcePlan
-from stream.runner.stimulating.equipment import StimulationPlan
-from stream.runner.stimulating.process import run_stimulator
+from neuroloop.config.loading import dump_config, load_config
+from neuroloop.config.tree import Config
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE
+from neuroloop.sinks.stimulator.control import ask
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, read_log
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Event
+from neuroloop.stream.live.child_process import Child
+from neuroloop.stream.live.live_source import SourcePlan
+from neuroloop.stream.live.shared_state import Shared, pack_event
+from neuroloop.stream.live.stimulation.process import run_stimulator
+from neuroloop.stream.live.stimulation.setup import StimulationPlan
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
 from tests.integration.stimulating import GATE, TABLE, edges_of

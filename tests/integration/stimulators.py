@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 
 import pylsl
 
-from config.stimulation import DeviceSettings
-from sinks.stimulator.devices.opening import open_device
-from sinks.stimulator.records import Device, DeviceAnswer, DeviceError
+from neuroloop.config.stimulation import DeviceSettings
+from neuroloop.sinks.stimulator.devices.opening import open_device
+from neuroloop.sinks.stimulator.records import Device, DeviceAnswer, DeviceError
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 
@@ -110,7 +110,7 @@ def simulated(folder: Path, **settings: Any) -> Iterator[Rig]:
 @contextmanager
 def standalone_process(record: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Start a simulated stimulator that listens; gives its process and port."""
-    module = "sinks.stimulator.devices.simulator_process"
+    module = "neuroloop.sinks.stimulator.devices.simulator.process"
     process = subprocess.Popen(
         [sys.executable, "-m", module, "--port", "0", "--record", str(record), *options],
         cwd=CHECKOUT,

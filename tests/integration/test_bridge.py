@@ -10,28 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.errors import StreamEnded
-from config.kafka import KafkaSettings
-from config.loading import load_config
-from config.source import SimulatorSettings
-from sinks.kafka.producer import Producer
-from stream.app import build
-from stream.cli.main import main
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Marker, canonical
-from stream.contracts.messages import StreamDescription, description_message, frame_message, marker_message
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Frame, decode_frame, last_frame
-from stream.engine import Engine
-from stream.replay import Replay
-from stream.sources.kafka.markers import KafkaMarkers
-from stream.sources.kafka.source import KafkaSource
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.network import StreamQuery
-from stream.sources.lsl.source import LslSource
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, select_stream
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import StreamEnded
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.replay.replay import Replay
+from neuroloop.stream.sources.kafka.markers import KafkaMarkers
+from neuroloop.stream.sources.kafka.source import KafkaSource
+from neuroloop.stream.sources.lsl.markers import LslMarkers
+from neuroloop.stream.sources.lsl.network import StreamQuery
+from neuroloop.stream.sources.lsl.source import LslSource
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import RecordedStream, select_stream
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.frames import Frame, decode_frame, last_frame
+from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message, marker_message
+from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import USER, ApacheBroker, Broker, records_of
 from tests.integration.cluster import SESSION, Sent
 from tests.integration.live import FAST, PATIENCE_S, SHARING, Start, canonical_lines, summary_of

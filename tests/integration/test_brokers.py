@@ -12,9 +12,9 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from config.errors import BrokerError
-from stream.broker import EmbeddedBroker
-from stream.cli.main import main
+from neuroloop.config.errors import BrokerError
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.tools.dev_broker import EmbeddedBroker
 from tests.integration.brokers import PASSWORD, USER, Broker
 from tests.integration.live import CHECKOUT, PATIENCE_S, Program, Start
 from tests.integration.lsl import wait_until
@@ -87,7 +87,7 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_broker_dies_with_a_parent_that_is_killed() -> None:
     script = (
-        "from stream.broker import EmbeddedBroker\n"
+        "from neuroloop.stream.tools.dev_broker import EmbeddedBroker\n"
         "broker = EmbeddedBroker()\n"
         "print(broker.pid, broker.bootstrap, flush=True)\n"
         "input()\n"

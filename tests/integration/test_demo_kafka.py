@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.cli.main import main
+from neuroloop.stream.cli.main import main
 from tests.integration.live import Start
 
 

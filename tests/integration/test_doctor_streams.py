@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pylsl
 
-from stream.doctor.finding import Finding
-from stream.doctor.streams import examine_streams
+from neuroloop.stream.tools.doctor.finding import Finding
+from neuroloop.stream.tools.doctor.streams import examine_streams
 from tests.integration.lsl import make_outlet, wait_until
 
 

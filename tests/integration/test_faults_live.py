@@ -13,17 +13,17 @@ import numpy as np
 import pylsl
 import pytest
 
-from config.errors import StreamLost
-from config.source import TimingSettings
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.faults.feed import FaultyFeed
-from stream.faults.spec import parse_faults
-from stream.faults.truth import FaultLog
-from stream.player import Player
-from stream.sources.feed import RecordingFeed
-from stream.sources.lsl.source import LslSource
-from stream.sources.recordings.recording import RecordedStream
-from stream.timing import Sequencer
+from neuroloop.config.errors import StreamLost
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.engine.sequencer import Sequencer
+from neuroloop.stream.playback.faults.faulty_feed import FaultyFeed
+from neuroloop.stream.playback.faults.spec import parse_faults
+from neuroloop.stream.playback.faults.truth import FaultLog
+from neuroloop.stream.playback.feed import RecordingFeed
+from neuroloop.stream.playback.player import Player
+from neuroloop.stream.sources.lsl.source import LslSource
+from neuroloop.stream.sources.recordings.recording import RecordedStream
 from tests.integration.lsl import DEADLINE_S, read_samples, reading
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -118,7 +118,7 @@ def read_across_the_outage(source: LslSource, last: float) -> tuple[list[RawBloc
 
 
 def test_an_outlet_that_comes_back_is_found_and_its_outage_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.player._COME_BACK_S", DEADLINE_S)
+    monkeypatch.setattr("neuroloop.stream.playback.player._COME_BACK_S", DEADLINE_S)
     stream = recorded("faulty-reconnect")
     feed = FaultyFeed(RecordingFeed(stream), parse_faults(["reconnect@4s+2s"]))
     with playing(feed, None), reading("faulty-reconnect") as source:

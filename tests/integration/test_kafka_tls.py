@@ -11,18 +11,18 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
 
-from config.errors import BrokerError, StreamEnded
-from config.kafka import KafkaSettings
-from config.kafka_client import client_arguments
-from sinks.kafka.producer import Producer
-from sinks.kafka.topics import ensure_topics
-from stream.cli.main import main
-from stream.contracts import broker_probe
-from stream.contracts.brokers import connect
-from stream.contracts.messages import description_message, frame_message
-from stream.contracts.topics import Topics
-from stream.sources.kafka.finding import find_stream
-from stream.sources.kafka.source import KafkaSource
+from neuroloop.config.errors import BrokerError, StreamEnded
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.sinks.kafka.topics import ensure_topics
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.sources.kafka.discovery import find_stream
+from neuroloop.stream.sources.kafka.source import KafkaSource
+from neuroloop.stream.wire import broker_probe
+from neuroloop.stream.wire.brokers import connect
+from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.messages import description_message, frame_message
+from neuroloop.stream.wire.topics import Topics
 from tests.chaos import DEMO, DEMO_CHANNELS
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker, topic_prefix_of
 from tests.integration.certificates import Authority, broker_options

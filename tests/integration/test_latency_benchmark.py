@@ -9,8 +9,8 @@ from benchmarks.distribution import LatencyRow, compare_latencies, percentiles
 from benchmarks.live import against_bare, against_quiet, untrained
 from benchmarks.sender import SCALE, pushed_ns
 from benchmarks.session import bench_stream
-from config.loading import load_config
-from config.tree import ClassifierSettings, Config
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import ClassifierSettings, Config
 
 
 def check_sane(row: LatencyRow, n_segments: int) -> None:

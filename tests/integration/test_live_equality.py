@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.bundle import BundleInput
-from config.loading import load_config
-from config.source import SimulatorSettings
-from config.stages import BandPowerSettings
-from models.bundle import save_bundle
-from stream.cli.main import main
-from stream.contracts.chunks import StreamInfo
-from stream.replay import Replay
-from stream.sources.feed import Feed
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.bundle import BundleInput
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.config.stages import BandPowerSettings
+from neuroloop.models.bundle import save_bundle
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.playback.feed import Feed
+from neuroloop.stream.replay.replay import Replay
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
 from tests.integration.live import FAST, SHARING, Program, Start, canonical_lines, summary_of, wait_for_lines
 from tests.integration.playing import Play, Playing, recorded, simulated
 from tests.models.naive import make_bundle, make_network

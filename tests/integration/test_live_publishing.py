@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from config.kafka import KafkaSettings
-from config.loading import load_config
-from config.source import SimulatorSettings
-from sinks.kafka.producer import Producer
-from stream.contracts.messages import Message, marker_from_json
-from stream.contracts.topics import Topics
-from stream.contracts.wire import decode_frame
-from stream.replay import Replay
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.replay.replay import Replay
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.frames import decode_frame
+from neuroloop.stream.wire.messages import Message, marker_from_json
+from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.live import (
     FAST,

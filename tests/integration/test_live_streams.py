@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.sources.lsl.network import Network
+from neuroloop.stream.sources.lsl.network import Network
 from tests.integration.live import (
     FINDING,
     SHARING,

@@ -14,14 +14,14 @@ import pylsl
 import pytest
 import yaml
 
-from config.loading import load_config
-from sinks.stimulator.control import ControlError, ask
-from sinks.stimulator.token import hash_token
-from stream.contracts.chunks import StreamInfo
-from stream.loopback.detector import make_threshold, stream_of
-from stream.loopback.onsets import OnsetPlan, OnsetSignal
-from stream.loopback.trace import LoopbackError, read_edges
-from stream.sources.lsl.description import make_lsl_info
+from neuroloop.config.loading import load_config
+from neuroloop.sinks.stimulator.control import ControlError, ask
+from neuroloop.sinks.stimulator.token import hash_token
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.lsl.description import make_lsl_info
+from neuroloop.stream.tools.latency.detector import make_threshold, stream_of
+from neuroloop.stream.tools.latency.onsets import OnsetPlan, OnsetSignal
+from neuroloop.stream.tools.latency.trace import LoopbackError, read_edges
 from tests.integration.live import PATIENCE_S, SHARING, Start
 from tests.integration.lsl import wait_until
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pylsl
 
-from config.source import TimingSettings
-from stream.contracts.chunks import StreamInfo
-from stream.timing import Sequencer
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.engine.sequencer import Sequencer
 from tests.integration.lsl import DEADLINE_S, make_outlet, wait_until
 
 N_SAMPLES = 2000

@@ -11,11 +11,11 @@ from typing import Any
 import pylsl
 import pytest
 
-from stream.contracts.chunks import MONITORING_ID
-from stream.contracts.events import Marker
-from stream.contracts.seams import MarkerSource
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.network import StreamQuery
+from neuroloop.stream.contracts.chunks import MONITORING_ID
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.contracts.protocols import MarkerSource
+from neuroloop.stream.sources.lsl.markers import LslMarkers
+from neuroloop.stream.sources.lsl.network import StreamQuery
 from tests.integration.lsl import DEADLINE_S, make_outlet, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")

@@ -11,12 +11,12 @@ import numpy as np
 import pylsl
 import pytest
 
-from sinks.lsl import LslOutlets
-from sinks.run_folder import event_line
-from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.events import Event
-from stream.contracts.seams import Sink
-from stream.sources.lsl.description import describe
+from neuroloop.sinks.lsl import LslOutlets
+from neuroloop.sinks.run_folder.folder import event_line
+from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Event
+from neuroloop.stream.contracts.protocols import Sink
+from neuroloop.stream.sources.lsl.description import describe
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")

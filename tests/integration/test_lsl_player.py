@@ -11,16 +11,16 @@ import numpy as np
 import pylsl
 import pytest
 
-from config.errors import StreamLost
-from config.source import SimulatorSettings
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Marker
-from stream.player import Player, PlayReport
-from stream.sources.feed import Feed, RecordingFeed, SimulatorFeed
-from stream.sources.lsl.markers import LslMarkers
-from stream.sources.lsl.network import StreamQuery
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import StreamLost
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
+from neuroloop.stream.playback.player import Player, PlayReport
+from neuroloop.stream.sources.lsl.markers import LslMarkers
+from neuroloop.stream.sources.lsl.network import StreamQuery
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
 from tests.integration.lsl import DEADLINE_S, find, read_samples, reading, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")

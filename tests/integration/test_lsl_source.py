@@ -14,11 +14,11 @@ import numpy as np
 import pylsl
 import pytest
 
-from config.errors import StreamLost, StreamMismatch
-from stream.contracts.seams import Source
-from stream.sources.lsl.clock_offset import ClockOffset
-from stream.sources.lsl.network import Network, StreamQuery, find_stream, list_streams
-from stream.sources.lsl.source import LslSource
+from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.stream.contracts.protocols import Source
+from neuroloop.stream.sources.lsl.clock_offset import ClockOffset
+from neuroloop.stream.sources.lsl.network import Network, StreamQuery, find_stream, list_streams
+from neuroloop.stream.sources.lsl.source import LslSource
 from tests.integration.lsl import DEADLINE_S, SESSION_ID, find, make_outlet, read_samples, reading, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -101,7 +101,7 @@ def test_one_read_takes_all_there_is() -> None:
 
 
 def test_a_backlog_longer_than_the_buffer_comes_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.sources.lsl.source._MAX_VALUES", 2 * 64)
+    monkeypatch.setattr("neuroloop.stream.sources.lsl.source._MAX_VALUES", 2 * 64)
     outlet = make_outlet("long-backlog")
     with reading("long-backlog") as source:
         push(outlet, np.arange(600.0).reshape(300, 2))
@@ -183,7 +183,9 @@ def test_another_session_on_this_computer_does_not_see_our_streams(tmp_path: Pat
     ours = Path(os.environ["LSLAPICFG"]).read_text(encoding="utf-8")
     theirs = tmp_path / "lsl_api.cfg"
     theirs.write_text(ours.replace(SESSION_ID, "someone-else"), encoding="utf-8")
-    look = "from stream.sources.lsl.network import list_streams; print([one.name for one in list_streams({})])"
+    look = (
+        "from neuroloop.stream.sources.lsl.network import list_streams; print([one.name for one in list_streams({})])"
+    )
     seen = [
         subprocess.run(
             [sys.executable, "-c", look.format(wait_s)], env={**os.environ, "LSLAPICFG": str(path)},

@@ -19,8 +19,8 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sinks.stimulator.control import ControlError, ask
-from sinks.stimulator.token import hash_token
+from neuroloop.sinks.stimulator.control import ControlError, ask
+from neuroloop.sinks.stimulator.token import hash_token
 from tests.integration.live import CHECKOUT, PATIENCE_S, SHARING, Program, starting
 from tests.integration.lsl import DEADLINE_S, wait_until
 

@@ -16,11 +16,11 @@ import psutil
 import pytest
 import pyxdf
 
-from sinks.xdf_stream import XdfStream
-from sinks.xdf_writer import XdfWriter
-from stream.cli.main import main
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, select_stream
+from neuroloop.sinks.xdf.stream_header import XdfStream
+from neuroloop.sinks.xdf.writer import XdfWriter
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import RecordedStream, select_stream
 from tests.integration import lsl
 from tests.integration.live import (
     FAST,

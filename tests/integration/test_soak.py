@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli.main import main
+from neuroloop.stream.cli.main import main
 from tests.integration.live import SHARING, Start
 
 pytestmark = pytest.mark.usefixtures("lsl_session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pyxdf
 
-from stream.cli.main import main
+from neuroloop.stream.cli.main import main
 from tests.integration.live import SHARING, Start, summary_of
 
 pytestmark = pytest.mark.usefixtures("lsl_session")

@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from sinks.stimulator.log.audit import AUDIT_FILE, read_log
-from sinks.stimulator.log.books import books_of
-from sinks.stimulator.log.ledger import read_books
-from sinks.stimulator.log.verification import Verdict, verify_run
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, read_log
+from neuroloop.sinks.stimulator.log.ledger import read_books
+from neuroloop.sinks.stimulator.log.summary import books_of
+from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
 from tests.integration.live import PATIENCE_S, starting
 from tests.integration.lsl import make_outlet, wait_until
 from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S, Sender, StimulatingRun

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli.main import main
+from neuroloop.stream.cli.main import main
 from tests.integration.live import canonical_lines, starting, summary_of, wait_for_lines
 from tests.integration.stimulating import Sender, StimulatingRun
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sinks.stimulator.log.ledger import read_books
-from sinks.stimulator.log.verification import verify_run
-from stream.runner.child import RunFailed
+from neuroloop.sinks.stimulator.log.ledger import read_books
+from neuroloop.sinks.stimulator.log.verification import verify_run
+from neuroloop.stream.live.child_process import RunFailed
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
 from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S, edges_of

@@ -14,12 +14,12 @@ from typing import Any
 import pylsl
 import pytest
 
-from config.stimulation import DeviceSettings
-from sinks.stimulator.devices.model import STUCK
-from sinks.stimulator.devices.opening import open_device
-from sinks.stimulator.devices.output_level import STREAM_TYPE, output_stream_name
-from sinks.stimulator.devices.simulated import SimulatedDevice
-from sinks.stimulator.records import DeviceAnswer, DeviceError
+from neuroloop.config.stimulation import DeviceSettings
+from neuroloop.sinks.stimulator.devices.opening import open_device
+from neuroloop.sinks.stimulator.devices.simulated import SimulatedDevice
+from neuroloop.sinks.stimulator.devices.simulator.model import STUCK
+from neuroloop.sinks.stimulator.devices.simulator.output_level import STREAM_TYPE, output_stream_name
+from neuroloop.sinks.stimulator.records import DeviceAnswer, DeviceError
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 from tests.integration.stimulators import read_record, simulated, standalone_process, wait_for
@@ -28,7 +28,7 @@ from tests.sinks.stimulator.devices.leases import make_lease
 HOST = """
 import sys, time
 from pathlib import Path
-from sinks.stimulator.devices.simulated import SimulatedDevice
+from neuroloop.sinks.stimulator.devices.simulated import SimulatedDevice
 from tests.integration.stimulators import wait_for
 from tests.sinks.stimulator.devices.leases import make_lease
 device = SimulatedDevice(step_ma=0.01, record_path=Path(sys.argv[1]))

@@ -17,17 +17,17 @@ from typing import Any, cast
 import pylsl
 import pytest
 
-from config.errors import ConfigError
-from config.loading import load_config
-from config.stimulation import DeviceSettings, StimulationSettings
-from sinks.stimulator.devices.lsl import LslDevice
-from sinks.stimulator.devices.messages import capabilities_message, encode_line
-from sinks.stimulator.devices.opening import open_device
-from sinks.stimulator.devices.serial_trigger import SerialTrigger
-from sinks.stimulator.devices.simulator_process import simulated_limits
-from sinks.stimulator.devices.tcp import JsonLinesDevice
-from sinks.stimulator.records import Device, DeviceError, Train
-from stream.runner.stimulating.equipment import StimulationPlan, equip
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.config.stimulation import DeviceSettings, StimulationSettings
+from neuroloop.sinks.stimulator.devices.lsl import LslDevice
+from neuroloop.sinks.stimulator.devices.messages import capabilities_message, encode_line
+from neuroloop.sinks.stimulator.devices.opening import open_device
+from neuroloop.sinks.stimulator.devices.serial_trigger import SerialTrigger
+from neuroloop.sinks.stimulator.devices.simulator.process import simulated_limits
+from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice
+from neuroloop.sinks.stimulator.records import Device, DeviceError, Train
+from neuroloop.stream.live.stimulation.setup import StimulationPlan, equip
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 from tests.integration.stimulators import LslBox
@@ -393,7 +393,7 @@ def test_the_example_session_of_the_documentation_is_true(tmp_path: Path) -> Non
 
 
 def _lease_of(command: dict[str, Any]) -> Any:
-    from sinks.stimulator.devices.messages import read_lease
+    from neuroloop.sinks.stimulator.devices.messages import read_lease
 
     return read_lease(command["lease"])
 

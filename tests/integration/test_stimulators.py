@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sinks.stimulator.records import Device, DeviceError, Lease
+from neuroloop.sinks.stimulator.records import Device, DeviceError, Lease
 from tests.integration.lsl import wait_until
 from tests.integration.stimulators import RIGS, Rig, wait_for
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease

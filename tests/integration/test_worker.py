@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from stream.cli.main import main
+from neuroloop.stream.cli.main import main
 from tests.chaos import ANY_STREAM, DEMO, DEMO_CHANNELS, Plan, recorded_streams, run_chaos, simulated_streams
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker, embedded
 from tests.integration.cluster import PATIENCE_S, Cluster, Collector, put, rhythm

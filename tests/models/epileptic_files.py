@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from config.stages import StageSettings
-from config.training import TrainSettings
-from processors.registry import build_stage
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.seams import Processor
+from neuroloop.config.stages import StageSettings
+from neuroloop.config.training import TrainSettings
+from neuroloop.processors.stages.registry import build_stage
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.protocols import Processor
 
 HEADER = ["Unnamed", *(f"X{k}" for k in range(1, 179)), "y"]
 SETS = {1: "S", 2: "F", 3: "N", 4: "O", 5: "Z"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from config.bundle import BundleInput, BundleSettings, DenseLayer, LstmLayer, NetworkSettings
-from models.bundle import Bundle
-from models.weights import directions, expected_tensors
-from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from neuroloop.config.bundle import BundleInput, BundleSettings, DenseLayer, LstmLayer, NetworkSettings
+from neuroloop.models.bundle import Bundle
+from neuroloop.models.lstm.weights import directions, expected_tensors
+from neuroloop.stream.contracts.chunks import Chunk, StreamInfo, make_chunk
 
 Array = NDArray[np.float64]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from config.drift import AccuracySettings
-from config.errors import ConfigError
-from models.accuracy import OnlineAccuracy, check_labels
-from stream.contracts.events import Event
+from neuroloop.config.drift import AccuracySettings
+from neuroloop.config.errors import ConfigError
+from neuroloop.models.accuracy import OnlineAccuracy, check_labels
+from neuroloop.stream.contracts.events import Event
 
 
 def marker(time: float, label: str, stream: str = "labels", at: float | None = None) -> Event:

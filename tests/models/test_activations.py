@@ -7,8 +7,8 @@ import pytest
 from numba import types, void
 from numpy.typing import NDArray
 
-from config.kernels import kernel
-from models.activations import exp, sigmoid, tanh
+from neuroloop.config.kernels import kernel
+from neuroloop.models.lstm.activations import exp, sigmoid, tanh
 
 Float32Array = NDArray[np.float32]
 Kernel = Callable[[Float32Array, Float32Array], None]

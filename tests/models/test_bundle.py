@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from config.bundle import BundleInput, BundleSettings
-from config.errors import BundleError, StreamMismatch
-from models.bundle import Bundle, check_stream, load_bundle, save_bundle
-from models.weights import expected_tensors
-from stream.contracts.chunks import StreamInfo
+from neuroloop.config.bundle import BundleInput, BundleSettings
+from neuroloop.config.errors import BundleError, StreamMismatch
+from neuroloop.models.bundle import Bundle, check_stream, load_bundle, save_bundle
+from neuroloop.models.lstm.weights import expected_tensors
+from neuroloop.stream.contracts.chunks import StreamInfo
 from tests.models.naive import make_bundle, make_network
 
 NETWORK = make_network(2, [(5, True), (3, False)])

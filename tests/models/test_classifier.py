@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from config.errors import ConfigError, StreamMismatch
-from models.classifier import LstmClassifier
-from models.workspace import Mode
-from stream.contracts.chunks import Chunk, empty_chunk
-from stream.contracts.seams import Processor
+from neuroloop.config.errors import ConfigError, StreamMismatch
+from neuroloop.models.classifier import LstmClassifier
+from neuroloop.models.lstm.workspace import Mode
+from neuroloop.stream.contracts.chunks import Chunk, empty_chunk
+from neuroloop.stream.contracts.protocols import Processor
 from tests.models.naive import (
     feature_chunk,
     feature_info,
@@ -272,7 +272,7 @@ def test_state_of_another_network_is_refused() -> None:
 
 def test_running_a_bundle_imports_no_torch() -> None:
     code = (
-        "import sys; import models.bundle, models.classifier; "
+        "import sys; import neuroloop.models.bundle, neuroloop.models.classifier; "
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
     root = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.errors import RecordingError
-from models.datasets.epileptic import read_epileptic
+from neuroloop.config.errors import RecordingError
+from neuroloop.models.datasets.epileptic import read_epileptic
 from tests.models.epileptic_files import HEADER, made_up_signal, write_map, write_rows, write_table
 
 

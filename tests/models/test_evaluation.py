@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.bundle import BundleInput, BundleSettings, LstmLayer, NetworkSettings
-from config.errors import BundleError, RecordingError
-from config.stages import LogVarianceSettings
-from models.bundle import save_bundle
-from models.evaluation import evaluate
-from models.weights import expected_tensors
+from neuroloop.config.bundle import BundleInput, BundleSettings, LstmLayer, NetworkSettings
+from neuroloop.config.errors import BundleError, RecordingError
+from neuroloop.config.stages import LogVarianceSettings
+from neuroloop.models.bundle import save_bundle
+from neuroloop.models.evaluation import evaluate
+from neuroloop.models.lstm.weights import expected_tensors
 from tests.models.epileptic_files import HEADER, build_stages, write_rows, write_table
 
 CLASSES = ("seizure", "rest")

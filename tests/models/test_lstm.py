@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from config.bundle import DenseLayer, NetworkSettings
-from models.lstm import SlidingLstm
-from models.packing import aligned_zeros, pack_weights
-from models.workspace import Mode
+from neuroloop.config.bundle import DenseLayer, NetworkSettings
+from neuroloop.models.lstm.lstm import SlidingLstm
+from neuroloop.models.lstm.packing import aligned_zeros, pack_weights
+from neuroloop.models.lstm.workspace import Mode
 from tests.models.naive import head_probabilities, make_network, pooled_hidden, random_tensors
 
 LAYERS = [

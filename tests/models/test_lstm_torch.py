@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from config.bundle import NetworkSettings
-from models.lstm import SlidingLstm
-from models.packing import pack_weights
-from models.weights import directions
+from neuroloop.config.bundle import NetworkSettings
+from neuroloop.models.lstm.lstm import SlidingLstm
+from neuroloop.models.lstm.packing import pack_weights
+from neuroloop.models.lstm.weights import directions
 from tests.models.naive import make_network
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models.metrics import calibration_error, confusion_matrix, report_figures
+from neuroloop.models.metrics import calibration_error, confusion_matrix, report_figures
 
 CLASSES = ("a", "b", "c")
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.decision import DecisionSettings
-from models.policy import ThresholdPolicy
-from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
-from stream.contracts.events import Event, canonical
+from neuroloop.config.decision import DecisionSettings
+from neuroloop.models.policy import ThresholdPolicy
+from neuroloop.stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Event, canonical
 
 INFO = StreamInfo("s", "Probabilities", "", 10.0, ("a", "b"), ("probability",) * 2, ("1", "1"))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError
-from config.recommendations import load_table, table_names
-from config.stimulation import StimulationSettings
-from models.recommendation import Recommender
-from sinks.stimulator.gate.gate import Gate
-from sinks.stimulator.records import GateInput
-from stream.contracts.events import Event, encode
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.recommendations import load_table, table_names
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.gate.gate import Gate
+from neuroloop.sinks.stimulator.recommendation import Recommender
+from neuroloop.sinks.stimulator.records import GateInput
+from neuroloop.stream.contracts.events import Event, encode
 from tests.sinks.stimulator.rig import EXAMPLE, settings, setup_of
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import RecordingError
-from config.training import SplitSettings
-from models.training.split import block_folds, final_fold, ids_hash
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.training import SplitSettings
+from neuroloop.models.training.split import block_folds, final_fold, ids_hash
 
 NUMBERS = st.lists(st.integers(1, 90), min_size=2, max_size=120)
 

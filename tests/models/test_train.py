@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.bundle import DenseLayer, LstmLayer, NetworkSettings
-from config.errors import BundleError, NeuroloopError, RecordingError
-from config.stages import ReferenceSettings, ZScoreSettings
-from config.training import TrainSettings
-from models.bundle import load_bundle
-from models.classifier import LstmClassifier
-from models.evaluation import BundleChain, evaluate
-from models.training.network import build_network, network_arrays
-from models.training.streams import LabelledStream, frozen_stages, plain_chunk
-from models.training.train import train, train_streams
-from models.training.trainer import fit_temperature, rate_factor, weighted_loss
-from stream.contracts.chunks import StreamInfo
+from neuroloop.config.bundle import DenseLayer, LstmLayer, NetworkSettings
+from neuroloop.config.errors import BundleError, NeuroloopError, RecordingError
+from neuroloop.config.stages import ReferenceSettings, ZScoreSettings
+from neuroloop.config.training import TrainSettings
+from neuroloop.models.bundle import load_bundle
+from neuroloop.models.classifier import LstmClassifier
+from neuroloop.models.evaluation import BundleChain, evaluate
+from neuroloop.models.training.network import build_network, network_arrays
+from neuroloop.models.training.streams import LabelledStream, frozen_stages, plain_chunk
+from neuroloop.models.training.train import train, train_streams
+from neuroloop.models.training.trainer import fit_temperature, rate_factor, weighted_loss
+from neuroloop.stream.contracts.chunks import StreamInfo
 from tests.models.epileptic_files import build_stages, made_up_signal, tiny_settings, write_map, write_rows
 from tests.models.naive import feature_chunk, feature_info, make_bundle
 
@@ -203,8 +203,8 @@ def test_missing_torch_is_one_clear_line(data: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path\n"
-        "from models.training.train import train\n"
-        "from config.errors import NeuroloopError\n"
+        "from neuroloop.models.training.train import train\n"
+        "from neuroloop.config.errors import NeuroloopError\n"
         "from tests.models.epileptic_files import build_stages, tiny_settings\n"
         "try: train(tiny_settings(), Path(sys.argv[1]), Path(sys.argv[2]), build_stages=build_stages)\n"
         "except NeuroloopError as error: print(error)\n"
@@ -216,7 +216,7 @@ def test_missing_torch_is_one_clear_line(data: Path, tmp_path: Path) -> None:
 
 
 def test_evaluation_imports_no_torch() -> None:
-    code = "import sys, models.evaluation; sys.exit('torch' in sys.modules)"
+    code = "import sys, neuroloop.models.evaluation; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

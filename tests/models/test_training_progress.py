@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from models.training.progress import progress_bars
+from neuroloop.models.training.progress import progress_bars
 
 
 def test_every_training_has_a_bar_with_its_latest_figures() -> None:

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from config.errors import RecordingError
-from config.stages import BandPowerSettings, LogVarianceSettings, StageSettings, WindowSettings, ZScoreSettings
-from config.training import TrainSettings
-from models.datasets.epileptic import INFO
-from models.training.streams import LabelledStream, cut_windows, plain_chunk
-from models.training.windows import GainRule, Standardiser, TrainingWindows
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.stages import (
+    BandPowerSettings,
+    LogVarianceSettings,
+    StageSettings,
+    WindowSettings,
+    ZScoreSettings,
+)
+from neuroloop.config.training import TrainSettings
+from neuroloop.models.datasets.epileptic import INFO
+from neuroloop.models.training.streams import LabelledStream, cut_windows, plain_chunk
+from neuroloop.models.training.windows import GainRule, Standardiser, TrainingWindows
 from tests.models.epileptic_files import build_stages
 
 BANDS = {"low": (1.0, 20.0), "high": (20.0, 60.0)}

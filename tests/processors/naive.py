@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
-from stream.contracts.seams import Processor
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.contracts.protocols import Processor
 
 
 def stream_info(

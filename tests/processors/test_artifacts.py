@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import signal
 
-from config.errors import ConfigError
-from config.stages import (
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import (
     AmplitudeLimit,
     ArtifactSettings,
     FlatLimit,
@@ -21,10 +21,10 @@ from config.stages import (
     MuscleLimit,
     RailLimit,
 )
-from processors.artifacts import Artifacts
-from stream.contracts.chunks import BoolArray, Chunk, FloatArray
-from stream.contracts.events import Finding
-from stream.contracts.seams import Reporter
+from neuroloop.processors.artifacts.stage import Artifacts
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray
+from neuroloop.stream.contracts.events import Finding
+from neuroloop.stream.contracts.protocols import Reporter
 from tests.processors import naive
 
 INFO = naive.stream_info(3)

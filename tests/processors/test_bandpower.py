@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from config.errors import ConfigError
-from config.stages import BandPowerSettings
-from processors.bandpower import BandPower
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import BandPowerSettings
+from neuroloop.processors.features.bandpower import BandPower
+from neuroloop.stream.contracts.chunks import FloatArray
 from tests.processors import naive
 
 BANDS = {"delta": (0.0, 4.0), "alpha": (8.0, 13.0), "high": (30.0, 50.0), "alpha_again": (9.0, 12.0)}

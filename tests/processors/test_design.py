@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from config.errors import ConfigError
-from config.stages import BandpassDesign, FilterDesign, HighpassDesign, LowpassDesign, NotchDesign
-from processors.design import design_cascade, group_delay_samples, periodic_hann, rate_allows
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import BandpassDesign, FilterDesign, HighpassDesign, LowpassDesign, NotchDesign
+from neuroloop.processors.filters.design import design_cascade, group_delay_samples, periodic_hann, rate_allows
 
 RATES = (160.0, 250.0, 512.0, 1000.0, 2000.0)
 

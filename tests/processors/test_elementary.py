@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from processors import elementary
+from neuroloop.processors.numerics import elementary
 
 RNG = np.random.default_rng(20)
 WIDE = RNG.uniform(-1e6, 1e6, 4000)

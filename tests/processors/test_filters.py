@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from config.errors import ConfigError
-from config.stages import BandpassDesign, FilterSettings, HighpassDesign, LowpassDesign, NotchDesign
-from processors.filters import SosFilter
-from stream.contracts.chunks import FloatArray
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import BandpassDesign, FilterSettings, HighpassDesign, LowpassDesign, NotchDesign
+from neuroloop.processors.filters.sos_filter import SosFilter
+from neuroloop.stream.contracts.chunks import FloatArray
 from tests.processors import naive
 
 NOTCH = NotchDesign(freq_hz=50, q=30)

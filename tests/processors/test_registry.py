@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numba.core import event
 
-from config.settings import Settings
-from config.stages import FilterSettings, LowpassDesign, PickSettings
-from processors.registry import STAGES, StageKind, build_stage, register
-from stream.contracts.chunks import Chunk
+from neuroloop.config.settings import Settings
+from neuroloop.config.stages import FilterSettings, LowpassDesign, PickSettings
+from neuroloop.processors.stages.registry import STAGES, StageKind, build_stage, register
+from neuroloop.stream.contracts.chunks import Chunk
 from tests.processors import naive
 
 EXAMPLES = [example for stage in STAGES.values() for example in stage.examples]

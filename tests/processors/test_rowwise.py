@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from config.errors import ConfigError
-from config.stages import PickSettings, ReferenceSettings, ZScoreSettings
-from processors.pick import Pick
-from processors.reference import Reference
-from processors.zscore import ZScore
-from stream.contracts.chunks import StreamInfo
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import PickSettings, ReferenceSettings, ZScoreSettings
+from neuroloop.processors.channels.pick import Pick
+from neuroloop.processors.channels.reference import Reference
+from neuroloop.processors.features.zscore import ZScore
+from neuroloop.stream.contracts.chunks import StreamInfo
 from tests.processors import naive
 
 RNG = np.random.default_rng(3)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.settings import Settings
-from processors.registry import STAGES, build_stage
-from stream.contracts.chunks import Chunk, FloatArray
-from stream.contracts.seams import Processor
+from neuroloop.config.settings import Settings
+from neuroloop.processors.stages.registry import STAGES, build_stage
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray
+from neuroloop.stream.contracts.protocols import Processor
 from tests.processors import naive
 
 EXAMPLES = [

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from config.errors import ConfigError
-from config.stages import LogVarianceSettings, WindowSettings
-from processors.logvar import LogVariance
-from processors.window import Window
-from processors.windows import WindowGrid
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import LogVarianceSettings, WindowSettings
+from neuroloop.processors.features.logvar import LogVariance
+from neuroloop.processors.features.window import Window
+from neuroloop.processors.stages.window_grid import WindowGrid
 from tests.processors import naive
 
 RNG = np.random.default_rng(4)

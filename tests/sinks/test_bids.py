@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sinks.bids import BidsName, ExportError, default_name, export_bids, label_of
-from stream.cli.main import main
+from neuroloop.sinks.bids.export import BidsName, ExportError, default_name, export_bids, label_of
+from neuroloop.stream.cli.main import main
 
 CONFIG = """name: closed-loop
 source: {kind: lsl}

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.accuracy import reference_accuracy
-from sinks.metrics import RunCollector
-from stream.contracts.chunks import StreamInfo
-from stream.runner.processes import use_of_run
-from stream.runner.shared import Shared
+from neuroloop.models.accuracy import reference_accuracy
+from neuroloop.sinks.metrics.run import RunCollector
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.process_usage import use_of_run
+from neuroloop.stream.live.shared_state import Shared
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 

@@ -9,13 +9,13 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
 
-from sinks.metrics_kafka import KafkaSourceMetrics
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.messages import StreamDescription
-from stream.runner.kafka_sourcing import KafkaOpener, source_families
-from stream.runner.sourcing import SourcePlan
-from stream.sources.kafka.link import REASONS, SourceLink
-from stream.sources.kafka.ordering import COUNTS
+from neuroloop.sinks.metrics.kafka import KafkaSourceMetrics
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.live_kafka import KafkaOpener, source_families
+from neuroloop.stream.live.live_source import SourcePlan
+from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink
+from neuroloop.stream.sources.kafka.ordering import COUNTS
+from neuroloop.stream.wire.messages import StreamDescription
 from tests.stream.bridge.test_letters import SETTINGS
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))

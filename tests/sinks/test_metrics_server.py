@@ -15,8 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
 
-from config.live import MetricsSettings
-from sinks.metrics_server import Health, MetricsError, check_port, serve
+from neuroloop.config.live import MetricsSettings
+from neuroloop.sinks.metrics.server import Health, MetricsError, check_port, serve
 
 
 class One(Collector):
@@ -83,7 +83,7 @@ def test_two_pipelines_of_one_process_do_not_mix() -> None:
 
 
 def test_silent_clients_use_up_the_threads_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 60.0)
+    monkeypatch.setattr("neuroloop.sinks.metrics.server._Handler.timeout", 60.0)
     port = start()
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=90)) for _ in range(9)]
@@ -91,11 +91,11 @@ def test_silent_clients_use_up_the_threads_and_no_more(monkeypatch: pytest.Monke
 
 
 def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 0.2)
+    monkeypatch.setattr("neuroloop.sinks.metrics.server._Handler.timeout", 0.2)
     port = start()
     with socket.create_connection(("127.0.0.1", port), timeout=90) as silent:
         assert silent.recv(100) == b""
-    monkeypatch.setattr("sinks.metrics_server._Handler.timeout", 90.0)
+    monkeypatch.setattr("neuroloop.sinks.metrics.server._Handler.timeout", 90.0)
     assert get(port, "/healthz")[0] == 200
 
 

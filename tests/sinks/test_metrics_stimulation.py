@@ -10,18 +10,18 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from config.stimulation import StimulationSettings
-from sinks.metrics import RunCollector
-from sinks.metrics_stimulation import StimulationMetrics
-from sinks.stimulator.counting import ENVELOPE_RULES, REFUSAL_RULES, StimulationCounts, stimulation_counters
-from sinks.stimulator.envelope.envelope import Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import load_hard_limits
-from sinks.stimulator.gate.machine import STATES
-from sinks.stimulator.records import GateOutput
-from stream.contracts.chunks import StreamInfo
-from stream.ring.counters import CounterBlock
-from stream.runner.shared import Shared
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.metrics.run import RunCollector
+from neuroloop.sinks.metrics.stimulation import StimulationMetrics
+from neuroloop.sinks.stimulator.counting import ENVELOPE_RULES, REFUSAL_RULES, StimulationCounts, stimulation_counters
+from neuroloop.sinks.stimulator.envelope.envelope import Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.sinks.stimulator.gate.machine import STATES
+from neuroloop.sinks.stimulator.records import GateOutput
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.shared_state import Shared
+from neuroloop.stream.ring.counters import CounterBlock
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 

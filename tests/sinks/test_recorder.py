@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import pyxdf
 
-from config.live import RecorderSettings
-from sinks import recorder as recorder_module
-from sinks.recorder import ReceivedMarker, RecordedRun, Recorder
-from sinks.xdf_writer import XdfWriter
-from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.events import Event, Marker, encode
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
-from stream.sources.recordings.run_script import Arrival
-from stream.staleness import Skip
+from neuroloop.config.live import RecorderSettings
+from neuroloop.sinks.xdf import recorder as recorder_module
+from neuroloop.sinks.xdf.recorder import ReceivedMarker, RecordedRun, Recorder
+from neuroloop.sinks.xdf.writer import XdfWriter
+from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Event, Marker, encode
+from neuroloop.stream.engine.staleness import Skip
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.stream.sources.recordings.run_script import Arrival
 
 INFO = StreamInfo(" amp \x01", "EMG", "amp-1", 100.0, ("a ", "<b>"), ("EMG", "EMG"), ("uV", ""))
 TAP = StreamInfo(" amp \x01", "EMG", "amp-1", 20.0, ("power",), ("EMG",), ("uV^2",))
@@ -233,12 +233,12 @@ def test_a_full_disk_is_left_alone_until_there_is_room(tmp_path: Path, monkeypat
     recorder = Recorder(tmp_path, RUN, SETTINGS, clock=lambda: now[0])
     record(recorder, 0, 20)
     assert (tmp_path / "signals.reserve").stat().st_size == recorder_module.RESERVE_BYTES
-    monkeypatch.setattr("sinks.xdf_writer.os.write", write)
+    monkeypatch.setattr("neuroloop.sinks.xdf.writer.os.write", write)
     is_full[0] = True
     record(recorder, 20, 20)
     assert not (tmp_path / "signals.reserve").exists()
     is_full[0] = False
-    monkeypatch.setattr("sinks.recorder.os.statvfs", lambda path: Status)
+    monkeypatch.setattr("neuroloop.sinks.xdf.recorder.os.statvfs", lambda path: Status)
     now[0] = 6.0
     record(recorder, 40, 20)
     assert parts(tmp_path) == ["signals.xdf"]
@@ -282,7 +282,7 @@ def test_a_run_without_samples_leaves_a_readable_file(tmp_path: Path) -> None:
 
 
 def test_a_stream_of_our_player_recorded_by_others_gets_its_numbers_back(tmp_path: Path) -> None:
-    from sinks.xdf_stream import XdfStream
+    from neuroloop.sinks.xdf.stream_header import XdfStream
 
     own = {"counter": "channel", "stamps": "recording", "info": '{"name": 1}'}
     header = XdfStream(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import pyxdf
 
-from config.live import RecorderSettings
-from sinks.recorder import RecordedRun, Recorder
-from sinks.stimulation_markers import marker_of
-from stream.contracts.chunks import StreamInfo
-from stream.sources.recordings.opening import open_recording
+from neuroloop.config.live import RecorderSettings
+from neuroloop.sinks.xdf.recorder import RecordedRun, Recorder
+from neuroloop.sinks.xdf.stimulation_markers import marker_of
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.sinks.test_bids import EVENTS
 
 INFO = StreamInfo("amp", "EEG", "amp-1", 250.0, ("C3",), ("EEG",), ("uV",))

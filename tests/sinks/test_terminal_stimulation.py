@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from sinks.stimulator.gate.machine import STATES
-from sinks.terminal import TerminalView
-from sinks.terminal_stimulation import StimulationPanel, StimulationStatus
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Event
+from neuroloop.sinks.stimulator.gate.machine import STATES
+from neuroloop.sinks.terminal.run_view import TerminalView
+from neuroloop.sinks.terminal.stimulation_panel import StimulationPanel, StimulationStatus
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Event
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 ON = StimulationStatus("STIMULATING", 588.0, 2.5, 20.0, 200.0, 412.0, 5000.0, 412_000.0, 2e6)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sinks.worker_metrics import WorkerCollector
-from stream.contracts.sharing import LATENCY_BOUNDS_S
-from stream.worker.counts import WorkerCounts
+from neuroloop.sinks.metrics.worker import WorkerCollector
+from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S
+from neuroloop.stream.worker.counts import WorkerCounts
 
 
 def scraped(counts: WorkerCounts, score: float | None = None) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

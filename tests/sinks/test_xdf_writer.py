@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import pyxdf
 
-from sinks.xdf_stream import ChannelFormat, XdfStream
-from sinks.xdf_writer import BOUNDARY_MARK, XdfWriter
-from stream.sources.recordings.xdf import read_xdf
+from neuroloop.sinks.xdf.stream_header import ChannelFormat, XdfStream
+from neuroloop.sinks.xdf.writer import BOUNDARY_MARK, XdfWriter
+from neuroloop.stream.sources.recordings.xdf import read_xdf
 
 ODD = 'Fz <&> "quoted" \u00b5\U0001f9e0'
 
@@ -151,7 +151,7 @@ def test_boundaries_come_every_ten_seconds_and_fsync_on_its_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, synced = [0.0], []
-    monkeypatch.setattr("sinks.xdf_writer.os.fsync", lambda fd: synced.append(now[0]))
+    monkeypatch.setattr("neuroloop.sinks.xdf.writer.os.fsync", lambda fd: synced.append(now[0]))
     writer = XdfWriter(tmp_path / "a.xdf", fsync_s=3.0, clock=lambda: now[0])
     for second in range(26):
         now[0] = float(second)

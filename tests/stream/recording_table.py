@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from config.loading import load_config
-from config.tree import Config
-from stream.app import build
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Event, Marker, canonical
-from stream.engine import Books, Engine
-from stream.replay import Replay
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import RecordedStream, Recording
-from stream.sources.replay import RecordingSource
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.engine.engine import Books, Engine
+from neuroloop.stream.replay.replay import Replay
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import RecordedStream, Recording
+from neuroloop.stream.sources.recordings.replay_source import RecordingSource
 from tests.conftest import SHARED_DATA
 
 CONFIG = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.simulator import Simulator
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.simulator import Simulator
 
 
 class Simulated(NamedTuple):

@@ -12,16 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.loading import load_config
-from config.source import SimulatorSettings
-from config.stages import AmplitudeLimit, ArtifactSettings, FlatLimit, GradientLimit
-from stream.app import build
-from stream.contracts.chunks import FloatArray
-from stream.contracts.events import DELIVERY_FIELDS, Event, Marker, canonical
-from stream.engine import Engine
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.config.stages import AmplitudeLimit, ArtifactSettings, FlatLimit, GradientLimit
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.events import DELIVERY_FIELDS, Event, Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.simulator import Simulator
 
-SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "stream" / "events.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (Path(__file__).resolve().parents[2] / "stream" / "contracts" / "events.schema.json").read_text(encoding="utf-8")
+)
 FIRST = ArtifactSettings(
     kind="artifacts",
     amplitude=AmplitudeLimit(limit=300, baseline_s=0.5),

@@ -13,10 +13,10 @@ import pyxdf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.source import TimingSettings
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.dejitter import FORGET, first_state
-from stream.timing import Sequencer
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.engine.dejitter import FORGET, first_state
+from neuroloop.stream.engine.sequencer import Sequencer
 
 RAW = 700.3 + np.arange(3000) / 250.0 + np.random.default_rng(2).uniform(0, 0.02, 3000)
 

@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import ConfigError
-from config.loading import parse
-from config.source import SimulatorSettings
-from config.tree import Config
-from stream.app import build
-from stream.contracts.events import Event, canonical
-from stream.engine import Engine
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import parse
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.config.tree import Config
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.events import Event, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.simulator import Simulator
 
 SIMULATOR = Simulator(SimulatorSettings(seed=5, n_channels=4, sfreq=100.0, block_s=2.0))
 N = 9000
 DATA, STAMPS = SIMULATOR.generate(0, N)
 DATA = DATA.copy()
 DATA[6000:7500, 1] *= 30.0
-SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "stream" / "events.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "stream" / "contracts" / "events.schema.json").read_text())
 MONITORS: list[dict[str, Any]] = [
     {"name": "raw", "window_s": 2.0, "baseline": {"minutes": 0.75}, "effect": "hold"},
     {"name": "power", "tap": "bandpower", "window_s": 2.0, "baseline": {"minutes": 0.75}, "rule": "ewma"},

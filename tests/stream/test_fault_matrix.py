@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.loading import load_config
-from config.source import SimulatorSettings, TimingSettings
-from stream.app import Built, build
-from stream.contracts.chunks import Chunk, FloatArray, RawBlock
-from stream.contracts.events import Event
-from stream.engine import Engine
-from stream.faults.spec import parse_faults
-from stream.faults.truth import InjectedFault
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings, TimingSettings
+from neuroloop.stream.assembly.build import Built, build
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, RawBlock
+from neuroloop.stream.contracts.events import Event
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.playback.faults.spec import parse_faults
+from neuroloop.stream.playback.faults.truth import InjectedFault
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.fault_matrix import MATRIX, MODES
 from tests.stream.faults.disturbing import disturb_blocks, disturb_stream
 from tests.stream.simulated import simulated_rows

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from config.source import SimulatorSettings
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.feed import RecordingFeed, SimulatorFeed
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.playback.feed import RecordingFeed, SimulatorFeed
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
 
 INFO = StreamInfo("rec", "EEG", "id", 10.0, ("a", "b"), ("EEG", "EEG"), ("uV", "uV"))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.latency import N_BUCKETS, DurationLog, LatencyTable, bucket_of, bucket_upper
+from neuroloop.stream.live.latency_table import N_BUCKETS, DurationLog, LatencyTable, bucket_of, bucket_upper
 
 
 @given(st.integers(0, 2**44))

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import datetime
 
-from stream.logs import JsonLines, process_name
+from neuroloop.stream.live.process_logs import JsonLines, process_name
 
 
 def line_of(message: str, *arguments: object, **options: object) -> dict[str, str]:

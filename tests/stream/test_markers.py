@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
-from stream.contracts.events import Marker, canonical
-from stream.markers import MarkerTrack
+from neuroloop.stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Marker, canonical
+from neuroloop.stream.engine.marker_track import MarkerTrack
 
 INFO = StreamInfo("s", "EEG", "", 10.0, ("C3",), ("EEG",), ("uV",))
 

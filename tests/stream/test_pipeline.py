@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.loading import load_config
-from config.source import SimulatorSettings
-from stream.app import build
-from stream.contracts.chunks import Chunk
-from stream.contracts.events import Event, Marker, canonical
-from stream.engine import Engine
-from stream.sources.simulator import Simulator
+from neuroloop.config.loading import load_config
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import Chunk
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.sources.simulator import Simulator
 
 CONFIG = load_config("demo")
 SIMULATOR = Simulator(SimulatorSettings(seed=3, n_channels=8, sfreq=250.0, block_s=3.0))

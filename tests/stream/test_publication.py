@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.errors import ConfigError
-from config.kafka import KafkaSettings
-from config.loading import load_config
-from stream.cli.main import main
-from stream.contracts.chunks import StreamInfo, make_chunk
-from stream.contracts.wire import encode_frame, frames_of_chunk
-from stream.publication import plan_publication, publication_lines
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.config.loading import load_config
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
+from neuroloop.stream.live.publish_plan import plan_publication, publication_lines
+from neuroloop.stream.wire.frames import encode_frame, frames_of_chunk
 
 
 def info_of(n_channels: int, sfreq: float = 1000.0) -> StreamInfo:

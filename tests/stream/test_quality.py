@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
-from stream.histogram import Histogram
-from stream.quality import QualityMeter
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.quality.histogram import Histogram
+from neuroloop.stream.quality.quality import QualityMeter
 
 SFREQ = 100.0
 N_ROWS = 3000

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.source import TimingSettings
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.timing import Sequencer
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.engine.sequencer import Sequencer
 
 
 def sequencer(sfreq: float = 250.0, **options: Any) -> Sequencer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from config.errors import ConfigError, StreamEnded
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.replay import DEFAULT_BLOCK_SAMPLES, RecordingSource
+from neuroloop.config.errors import ConfigError, StreamEnded
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.recordings.replay_source import DEFAULT_BLOCK_SAMPLES, RecordingSource
 
 
 def _stream(n_samples: int, *, is_bare: bool = False) -> RecordedStream:

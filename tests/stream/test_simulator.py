@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import welch
 
-from config.source import SimulatorSettings
-from stream.contracts.chunks import FloatArray
-from stream.sources import oscillation
-from stream.sources.simulator import STATES, Simulator
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.sources import oscillation
+from neuroloop.stream.sources.simulator import STATES, Simulator
 
 
 def simulator(t0: float = 0.0, **values: Any) -> Simulator:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.soak import MemoryLog, check_books, check_memory
+from neuroloop.stream.tools.soak import MemoryLog, check_books, check_memory
 
 MIB = 1 << 20
 SUMMARY: dict[str, Any] = {

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.source import SourceSettings
-from config.stages import FilterSettings
-from processors.registry import build_stage
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Event, Marker, canonical
-from stream.engine import Engine
-from stream.pipeline import Pipeline
-from stream.scripted import ScriptedEngine
-from stream.sources.recordings.run_script import Arrival, RunScript, merge_scripts, script_of
-from stream.staleness import Policy, Skip, Staleness, skips_of
+from neuroloop.config.source import SourceSettings
+from neuroloop.config.stages import FilterSettings
+from neuroloop.processors.stages.registry import build_stage
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.engine.pipeline import Pipeline
+from neuroloop.stream.engine.staleness import Policy, Skip, Staleness, skips_of
+from neuroloop.stream.replay.scripted_engine import ScriptedEngine
+from neuroloop.stream.sources.recordings.run_script import Arrival, RunScript, merge_scripts, script_of
 
 INFO = StreamInfo("amp", "EEG", "a-1", 100.0, ("C3", "C4"), ("EEG", "EEG"), ("uV", "uV"))
 
@@ -186,8 +186,8 @@ def test_events_of_another_stream_are_not_taken() -> None:
 
 
 def test_a_run_folder_without_signals_is_refused_in_one_line(tmp_path: Path) -> None:
-    from config.errors import RecordingError
-    from stream.sources.recordings.opening import open_recording
+    from neuroloop.config.errors import RecordingError
+    from neuroloop.stream.sources.recordings.opening import open_recording
 
     with pytest.raises(RecordingError, match=r"a folder without signals\.xdf"):
         open_recording(tmp_path)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.source import TimingSettings
-from stream.contracts.chunks import Chunk, FloatArray, StreamInfo
-from stream.contracts.events import Event, canonical
-from stream.timing import Sequencer
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Event, canonical
+from neuroloop.stream.engine.sequencer import Sequencer
 
 SFREQ = 250.0
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import pyxdf
 
-from config.source import TimingSettings
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.timing import Sequencer
+from neuroloop.config.source import TimingSettings
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.engine.sequencer import Sequencer
 
 pytestmark = pytest.mark.shared
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from stream.sources.channel_types import guess_channel_type, is_eeg_like, most_common_type, normal_channel_type
-from stream.sources.units import normal_unit
+from neuroloop.stream.sources.channel_types import (
+    guess_channel_type,
+    is_eeg_like,
+    most_common_type,
+    normal_channel_type,
+)
+from neuroloop.stream.sources.units import normal_unit
 
 _UNITS = {
     "uV": (

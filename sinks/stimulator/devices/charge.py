@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sinks.stimulator.records import Lease, Train
+from neuroloop.sinks.stimulator.records import Lease, Train
 
 
 def charge_per_phase_uc(train: Train, amplitude_ma: float) -> float:

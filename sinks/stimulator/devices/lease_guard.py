@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sinks.stimulator.devices.limits import why_not
-from sinks.stimulator.records import Capabilities, DeviceError, Lease
+from neuroloop.sinks.stimulator.devices.limits import why_not
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceError, Lease
 
 _MOST_TIMEOUT_S = 2.0
 """Longest watchdog time that a configuration may name."""

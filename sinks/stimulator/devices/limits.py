@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from sinks.stimulator.devices.charge import charge_per_phase_uc, lease_uc
-from sinks.stimulator.records import Capabilities, Lease, Train
+from neuroloop.sinks.stimulator.devices.charge import charge_per_phase_uc, lease_uc
+from neuroloop.sinks.stimulator.records import Capabilities, Lease, Train
 
 _STEP_ERROR = 1e-6
 """A setting may miss its grid by so many steps: what is left of decimal fractions in binary."""

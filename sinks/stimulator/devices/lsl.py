@@ -16,11 +16,11 @@ from typing import Any
 
 import pylsl
 
-from config.lsl_settings import lsl_settings
-from sinks.stimulator.devices.charge import charge_per_phase_uc
-from sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
-from sinks.stimulator.devices.limits import why_not
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
+from neuroloop.config.lsl_settings import lsl_settings
+from neuroloop.sinks.stimulator.devices.charge import charge_per_phase_uc
+from neuroloop.sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
+from neuroloop.sinks.stimulator.devices.limits import why_not
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
 
 STREAM_TYPE = "Stimulation"
 _MAX_BUFFERED = 1
@@ -30,7 +30,7 @@ _LEAVE_S = 0.2
 
 
 class LslDevice:
-    """Offer commands as the LSL stream ``<name>-stimulation``; implements `sinks.stimulator.records.Device`.
+    """Offer commands as the LSL stream ``<name>-stimulation``; implements `neuroloop.sinks.stimulator.records.Device`.
 
     A command that nobody listens to raises. Whether a listener is the stimulator or a recorder cannot be told.
 

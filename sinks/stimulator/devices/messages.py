@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
 
 VERSION = 1
 MOST_LINE_BYTES = 65_536

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from config.stimulation import DeviceSettings
-from sinks.stimulator.devices.serial_trigger import SerialTrigger, open_port
-from sinks.stimulator.devices.simulated import SimulatedDevice
-from sinks.stimulator.devices.tcp import JsonLinesDevice, connect
-from sinks.stimulator.records import Device, DeviceError
+from neuroloop.config.stimulation import DeviceSettings
+from neuroloop.sinks.stimulator.devices.serial_trigger import SerialTrigger, open_port
+from neuroloop.sinks.stimulator.devices.simulated import SimulatedDevice
+from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice, connect
+from neuroloop.sinks.stimulator.records import Device, DeviceError
 
 _ANSWER_S = 5.0
 
@@ -46,7 +46,9 @@ def open_device(
         where = f"the device at {settings.host}:{settings.port}"
         return JsonLinesDevice(connect(settings.host, settings.port, _ANSWER_S), where, _ANSWER_S)
     if settings.kind == "lsl":
-        from sinks.stimulator.devices.lsl import LslDevice  # pylsl and numpy take 0.2 s that other kinds need not wait
+        from neuroloop.sinks.stimulator.devices.lsl import (
+            LslDevice,  # pylsl and numpy take 0.2 s that other kinds need not wait
+        )
 
         return LslDevice(name, limits_itself=settings.limits_itself)
     if settings.path is None:

@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
-from sinks.stimulator.devices.limits import why_not
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
+from neuroloop.sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
+from neuroloop.sinks.stimulator.devices.limits import why_not
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
 
 try:
     import termios
@@ -48,7 +48,7 @@ def open_port(path: str, baudrate: int) -> Any:
 
 
 class SerialTrigger:
-    """Send code bytes to a trigger box; implements `sinks.stimulator.records.Device`.
+    """Send code bytes to a trigger box; implements `neuroloop.sinks.stimulator.records.Device`.
 
     What a code starts is set up in the box: amplitude, width and frequency do not travel. So a lease that is a piece of
     a ramp, or of another train than the first one, is refused: the box would give its whole train for either. A port

@@ -9,12 +9,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from sinks.stimulator.devices.faults import parse_fault
-from sinks.stimulator.devices.tcp import JsonLinesDevice
-from sinks.stimulator.records import DeviceError
+import neuroloop
+from neuroloop.sinks.stimulator.devices.simulator.faults import parse_fault
+from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice
+from neuroloop.sinks.stimulator.records import DeviceError
 
-_ROOT = Path(__file__).resolve().parents[3]
-_MODULE = "sinks.stimulator.devices.simulator_process"
+_ROOT = Path(neuroloop.__file__).resolve().parent.parent
+_MODULE = "neuroloop.sinks.stimulator.devices.simulator.process"
 _START_S = 60.0
 _END_S = 5.0
 
@@ -29,7 +30,7 @@ class SimulatedDevice(JsonLinesDevice):
     step_ma : float
         Amplitudes are multiples of it.
     fault : str, optional
-        What goes wrong; see `sinks.stimulator.devices.faults`.
+        What goes wrong; see `neuroloop.sinks.stimulator.devices.simulator.faults`.
     record_path : Path, optional
         The device appends its own record to it.
     output_name : str, optional

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from sinks.stimulator.devices.limits import why_not
-from sinks.stimulator.devices.messages import (
+from neuroloop.sinks.stimulator.devices.limits import why_not
+from neuroloop.sinks.stimulator.devices.messages import (
     VERSION,
     LineSplitter,
     decode_line,
@@ -25,7 +25,7 @@ from sinks.stimulator.devices.messages import (
     read_answer,
     read_capabilities,
 )
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
 
 _MOST_AT_ONCE = 262_144
 """Bytes that are taken in one call: a device that floods must not hold up who listens to it."""
@@ -58,7 +58,7 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 class JsonLinesDevice:
-    """Command a stimulator over a connected stream socket; implements `sinks.stimulator.records.Device`.
+    """Command a stimulator over a connected stream socket; implements `neuroloop.sinks.stimulator.records.Device`.
 
     Only opening waits, for the device's capabilities. A command that the socket does not take at once cuts the
     connection, which stops the device, and raises. After that, `answers` says ``lost`` once, and every command but

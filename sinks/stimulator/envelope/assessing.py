@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from config.recommendations import rows_of
-from config.stimulation import StimulationSettings
-from sinks.stimulator.envelope.envelope import Assessment, Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import load_hard_limits
-from sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
+from neuroloop.config.recommendations import rows_of
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 
 _COLUMNS = (
     ("Q uC", "charge_per_phase_uc"),

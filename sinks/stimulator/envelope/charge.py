@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from sinks.stimulator.records import Train
+from neuroloop.sinks.stimulator.records import Train
 
 _PI = Fraction("3.14159265358979323846264338327950288")
 _LOG = decimal.Context(prec=40, rounding=decimal.ROUND_HALF_EVEN)

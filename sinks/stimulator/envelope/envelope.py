@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from config.stimulation import RecommendationSettings, StimulationSettings
-from sinks.stimulator.envelope.charge import Quantities, exact, on_grid, quantities
-from sinks.stimulator.envelope.profiles import ProfileLimits, ShannonLimits
-from sinks.stimulator.records import Capabilities, Train
+from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings
+from neuroloop.sinks.stimulator.envelope.charge import Quantities, exact, on_grid, quantities
+from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits, ShannonLimits
+from neuroloop.sinks.stimulator.records import Capabilities, Train
 
 SHORTEST_RAMP_S = 1e-3
 """A ramp, or the rest of one, that is shorter is left out."""
@@ -121,7 +121,7 @@ class Envelope:
     ----------
     settings : StimulationSettings
     limits : ProfileLimits
-        What `sinks.stimulator.envelope.limits.session_limits` returned.
+        What `neuroloop.sinks.stimulator.envelope.limits.session_limits` returned.
     shannon : ShannonLimits
         For the warning.
     capabilities : Capabilities, optional

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from config.errors import ConfigError
-from config.stimulation import LimitSettings, StimulationSettings
-from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import LimitSettings, StimulationSettings
+from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 
 
 def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLimits:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.errors import ConfigError
-from config.loading import load_settings
-from config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
-from config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_settings
+from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
 
 LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.errors import ConfigError
-from config.stimulation import RecommendationSettings, StimulationSettings, trigger_box_faults
-from sinks.stimulator.envelope.charge import exact
-from sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S
-from sinks.stimulator.envelope.profiles import ProfileLimits
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings, trigger_box_faults
+from neuroloop.sinks.stimulator.envelope.charge import exact
+from neuroloop.sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S
+from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits
 
 
 def refuse_what_no_box_can(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.stimulation import UNKNOWN_STATE, RecommendationSettings
-from sinks.stimulator.gate.reading import count, flag, number_or_none, text
+from neuroloop.config.stimulation import UNKNOWN_STATE, RecommendationSettings
+from neuroloop.sinks.stimulator.gate.inputs import count, flag, number_or_none, text
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sinks.stimulator.gate.interlocks import Interlocks
-from sinks.stimulator.gate.leases import LeaseLine
-from sinks.stimulator.gate.meter import ChargeMeter
-from sinks.stimulator.gate.reading import count, flag, number_or_none, text
-from sinks.stimulator.records import Capabilities
+from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
+from neuroloop.sinks.stimulator.gate.inputs import count, flag, number_or_none, text
+from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
+from neuroloop.sinks.stimulator.gate.leases import LeaseLine
+from neuroloop.sinks.stimulator.records import Capabilities
 
 STATUS_S = 1.0
 """A device that is not stimulating is asked so often how it is."""

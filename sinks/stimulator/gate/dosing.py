@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinks.stimulator.envelope.charge import train_charge_uc
-from sinks.stimulator.envelope.envelope import Assessment, Check
-from sinks.stimulator.gate.budget import Budget
-from sinks.stimulator.gate.course import Course, Dose
-from sinks.stimulator.gate.decisions import Decisions
-from sinks.stimulator.gate.device_watch import DeviceWatch
-from sinks.stimulator.gate.interlocks import Interlocks
-from sinks.stimulator.gate.leases import Issued, LeaseLine
-from sinks.stimulator.gate.machine import Machine, MachineState
-from sinks.stimulator.gate.saying import Saying
-from sinks.stimulator.gate.setup import Setup
+from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
+from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
+from neuroloop.sinks.stimulator.gate.charge_budget import Budget
+from neuroloop.sinks.stimulator.gate.decisions import Decisions
+from neuroloop.sinks.stimulator.gate.device_watch import DeviceWatch
+from neuroloop.sinks.stimulator.gate.dose_history import Course, Dose
+from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
+from neuroloop.sinks.stimulator.gate.leases import Issued, LeaseLine
+from neuroloop.sinks.stimulator.gate.machine import Machine, MachineState
+from neuroloop.sinks.stimulator.gate.outputs import Saying
+from neuroloop.sinks.stimulator.gate.setup import Setup
 
 
 class Dosing:

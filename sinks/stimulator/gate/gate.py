@@ -4,8 +4,9 @@ It has no clock, reads and writes nothing and draws nothing: the same inputs giv
 so does every beginning of them. It refuses and never clamps. Inputs, by ``kind``, and their ``values``:
 
 ============  =========================================================================================================
-``setup``     what `sinks.stimulator.gate.setup.make_setup` returned, the same that the gate was made from; first, once
-``event``     identity of a pipeline event: ``type``, ``sample``, ``k``, ``time`` (null for NaN), ``delay_s``, and
+``setup``     what `neuroloop.sinks.stimulator.gate.setup.make_setup` returned, the same that the gate was made from;
+first, once ``event``     identity of a pipeline event: ``type``, ``sample``, ``k``, ``time`` (null for NaN),
+``delay_s``, and
 
               * ``prediction``: ``label``, ``confidence``, ``valid``
               * ``state``: ``state``, ``confidence``
@@ -40,19 +41,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from config.recommendations import request_values
-from config.stimulation import RecommendationSettings
-from sinks.stimulator.envelope.envelope import Assessment, Check
-from sinks.stimulator.gate.course import Dose
-from sinks.stimulator.gate.decisions import Decisions
-from sinks.stimulator.gate.dosing import Dosing
-from sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
-from sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
-from sinks.stimulator.gate.reading import count, flag, number, text, texts
-from sinks.stimulator.gate.saying import Saying
-from sinks.stimulator.gate.setup import read_setup
-from sinks.stimulator.records import GateInput, GateOutput
-from stream.contracts.events import encode
+from neuroloop.config.recommendations import request_values
+from neuroloop.config.stimulation import RecommendationSettings
+from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
+from neuroloop.sinks.stimulator.gate.decisions import Decisions
+from neuroloop.sinks.stimulator.gate.dose_history import Dose
+from neuroloop.sinks.stimulator.gate.dosing import Dosing
+from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, text, texts
+from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
+from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
+from neuroloop.sinks.stimulator.gate.outputs import Saying
+from neuroloop.sinks.stimulator.gate.setup import read_setup
+from neuroloop.sinks.stimulator.records import GateInput, GateOutput
+from neuroloop.stream.contracts.events import encode
 
 _GIVING: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
 _DECISIONS = ("prediction", "state")
@@ -64,7 +65,7 @@ class Gate:
     Parameters
     ----------
     setup : mapping
-        What `sinks.stimulator.gate.setup.make_setup` returned.
+        What `neuroloop.sinks.stimulator.gate.setup.make_setup` returned.
 
     Raises
     ------

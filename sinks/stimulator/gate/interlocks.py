@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from config.stimulation import GateSettings
-from sinks.stimulator.gate.reading import count, flag, number, number_or_none, text
+from neuroloop.config.stimulation import GateSettings
+from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, number_or_none, text
 
 MAX_WALL_STEP_S = 1.0
 """A jump of the wall clock against the monotonic one that makes the ledger's 24 hours doubtful."""

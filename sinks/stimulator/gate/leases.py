@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sinks.stimulator.envelope.charge import on_grid, train_charge_uc
-from sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S, Assessment
-from sinks.stimulator.records import Capabilities, Lease, Train
+from neuroloop.sinks.stimulator.envelope.charge import on_grid, train_charge_uc
+from neuroloop.sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S, Assessment
+from neuroloop.sinks.stimulator.records import Capabilities, Lease, Train
 
 
 @dataclass

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.errors import ConfigError
-from config.stimulation import RecommendationSettings, StimulationSettings
-from sinks.stimulator.envelope.envelope import Assessment, Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
-from sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
-from sinks.stimulator.gate.reading import flag, number, number_or_none, text
-from sinks.stimulator.records import Capabilities
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings
+from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
+from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
+from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
+from neuroloop.sinks.stimulator.records import Capabilities
 
 
 def make_setup(
@@ -40,7 +40,7 @@ def make_setup(
     ----------
     settings : StimulationSettings
     rows : sequence of RecommendationSettings
-        The table, from `config.recommendations.rows_of`.
+        The table, from `neuroloop.config.recommendations.rows_of`.
     hard : HardLimits
     limits_sha256 : str
         Of their file, as `load_hard_limits` returned it; every pulse must say the same.

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import NeuroloopError
-from sinks.stimulator.log.chain import Chain, ChainFile, Link, read_chain
-from sinks.stimulator.log.scribe import AppendFile, Scribe
-from sinks.stimulator.records import GateInput, GateOutput, Lease, Train
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.sinks.stimulator.log.chain import Chain, ChainFile, Link, read_chain
+from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, Scribe
+from neuroloop.sinks.stimulator.records import GateInput, GateOutput, Lease, Train
 
 AUDIT_FILE = "stimulation.jsonl"
 

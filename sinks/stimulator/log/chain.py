@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream.contracts.events import encode
+from neuroloop.stream.contracts.events import encode
 
 GENESIS = "0" * 64
 """What stands for the line before the first one."""

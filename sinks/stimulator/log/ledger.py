@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.errors import NeuroloopError
-from sinks.stimulator.log.chain import Chain, ChainFile, read_chain
-from sinks.stimulator.log.scribe import AppendFile, Scribe
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.sinks.stimulator.log.chain import Chain, ChainFile, read_chain
+from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, Scribe
 
 DAY_NS = 86_400 * 10**9
 _MINUTE_NS = 60 * 10**9

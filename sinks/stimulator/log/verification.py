@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import RecordingError
-from config.places import ledger_folder
-from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
-from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
-from sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
-from sinks.stimulator.log.ledger import LedgerError, ledger_path, read_books
-from sinks.stimulator.log.said import events_of, replayed
-from stream.contracts.events import canonical, encode
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.places import ledger_folder
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
+from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
+from neuroloop.sinks.stimulator.log.events import events_of, replayed
+from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_books
+from neuroloop.stream.contracts.events import canonical, encode
 
 _TYPES = ("command", "refusal")
 _MOST_SHOWN = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stream.cli.arguments.shared import Commands, add_recording_options, add_set_option
+from neuroloop.stream.cli.arguments.shared import Commands, add_recording_options, add_set_option
 
 
 def add_replay(commands: Commands) -> None:
@@ -28,7 +28,7 @@ def add_replay(commands: Commands) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from stream.cli.replaying import run_replay
+    from neuroloop.stream.cli.replaying import run_replay
 
     return run_replay(options)
 
@@ -49,7 +49,7 @@ def add_check(commands: Commands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from stream.cli.checking import run_check
+    from neuroloop.stream.cli.checking import run_check
 
     return run_check(options)
 
@@ -77,7 +77,7 @@ def add_report(commands: Commands) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from stream.cli.reporting import run_report
+    from neuroloop.stream.cli.reporting import run_report
 
     return run_report(options)
 
@@ -102,7 +102,7 @@ def add_export(commands: Commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from stream.cli.exporting import run_export
+    from neuroloop.stream.cli.exporting import run_export
 
     return run_export(options)
 
@@ -128,12 +128,12 @@ def add_baseline(commands: Commands) -> None:
 
 
 def _baseline_make(options: argparse.Namespace) -> int:
-    from stream.cli.baseline import run_make
+    from neuroloop.stream.cli.baseline import run_make
 
     return run_make(options)
 
 
 def _baseline_show(options: argparse.Namespace) -> int:
-    from stream.cli.baseline import run_show
+    from neuroloop.stream.cli.baseline import run_show
 
     return run_show(options)

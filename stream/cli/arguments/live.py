@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stream.cli.arguments.shared import (
+from neuroloop.stream.cli.arguments.shared import (
     Commands,
     add_log_option,
     add_metrics_option,
@@ -39,7 +39,7 @@ def add_demo(commands: Commands) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from stream.cli.demo import run_demo
+    from neuroloop.stream.cli.demo import run_demo
 
     return run_demo(options)
 
@@ -62,7 +62,7 @@ def add_run(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from stream.cli.running import run_run
+    from neuroloop.stream.cli.running import run_run
 
     return run_run(options)
 
@@ -90,7 +90,7 @@ def add_play(commands: Commands) -> None:
 
 
 def _play(options: argparse.Namespace) -> int:
-    from stream.cli.running import run_play
+    from neuroloop.stream.cli.running import run_play
 
     return run_play(options)
 
@@ -103,7 +103,7 @@ def add_streams(commands: Commands) -> None:
 
 
 def _streams(options: argparse.Namespace) -> int:
-    from stream.cli.running import run_streams
+    from neuroloop.stream.cli.running import run_streams
 
     return run_streams(options)
 
@@ -125,6 +125,6 @@ def add_soak(commands: Commands) -> None:
 
 
 def _soak(options: argparse.Namespace) -> int:
-    from stream.cli.soaking import run_soak
+    from neuroloop.stream.cli.soaking import run_soak
 
     return run_soak(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stream.cli.arguments.shared import Commands, add_log_option, add_set_option
+from neuroloop.stream.cli.arguments.shared import Commands, add_log_option, add_set_option
 
 
 def add_doctor(commands: Commands) -> None:
@@ -22,7 +22,7 @@ def add_doctor(commands: Commands) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from stream.cli.doctor import run_doctor
+    from neuroloop.stream.cli.doctor import run_doctor
 
     return run_doctor(options)
 
@@ -54,6 +54,6 @@ def add_latency(commands: Commands) -> None:
 
 
 def _latency(options: argparse.Namespace) -> int:
-    from stream.cli.latency import run_latency
+    from neuroloop.stream.cli.latency import run_latency
 
     return run_latency(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stream.cli.arguments.shared import Commands, add_set_option
+from neuroloop.stream.cli.arguments.shared import Commands, add_set_option
 
 
 def add_train(commands: Commands) -> None:
@@ -19,7 +19,7 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from stream.cli.training import run_train
+    from neuroloop.stream.cli.training import run_train
 
     return run_train(options)
 
@@ -34,6 +34,6 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from stream.cli.training import run_evaluate
+    from neuroloop.stream.cli.training import run_evaluate
 
     return run_evaluate(options)

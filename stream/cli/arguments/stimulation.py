@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stream.cli.arguments.shared import Commands
+from neuroloop.stream.cli.arguments.shared import Commands
 
 _VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
 _OPERATOR = """Arm, stop and ask a run that stimulates, over its socket.
@@ -28,7 +28,7 @@ def add_operator(commands: Commands) -> None:
 
 
 def _operator(options: argparse.Namespace) -> int:
-    from stream.cli.operating import run_operator
+    from neuroloop.stream.cli.operating import run_operator
 
     return run_operator(options)
 
@@ -46,6 +46,6 @@ def add_verify(commands: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from stream.cli.verifying import run_verify
+    from neuroloop.stream.cli.verifying import run_verify
 
     return run_verify(options)

@@ -9,13 +9,13 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from config.errors import BrokerError, WireError
-from config.kafka import KafkaSettings
-from stream.contracts.brokers import explain
-from stream.contracts.events import Marker
-from stream.contracts.messages import DeadLetter, marker_from_json
-from stream.contracts.topics import Topics
-from stream.sources.kafka.finding import ends_of, letter_of, open_consumer, partitions_of
+from neuroloop.config.errors import BrokerError, WireError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.kafka.discovery import ends_of, letter_of, open_consumer, partitions_of
+from neuroloop.stream.wire.brokers import explain
+from neuroloop.stream.wire.messages import DeadLetter, marker_from_json
+from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
 _POLL_S = 0.02
@@ -26,7 +26,7 @@ _MAX_DIGITS = 19
 
 
 class KafkaMarkers:
-    """Read the markers of a stream; implements `stream.contracts.seams.MarkerSource`.
+    """Read the markers of a stream; implements `neuroloop.stream.contracts.protocols.MarkerSource`.
 
     Markers have a topic of their own, without an order between them and the samples. A reader that begins with old
     samples therefore takes all markers that are there first (`settle`): they wait for their samples.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from config.errors import WireError
-from stream.contracts.wire import Frame
+from neuroloop.config.errors import WireError
+from neuroloop.stream.wire.frames import Frame
 
 COUNTS = ("duplicates", "late", "lost", "jumped", "earlier", "other_session", "restarts")
 """What `RowOrder` counts."""

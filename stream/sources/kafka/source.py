@@ -13,17 +13,17 @@ import numpy as np
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
-from config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
-from config.kafka import KafkaSettings
-from stream.contracts.brokers import explain
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.messages import DeadLetter
-from stream.contracts.topics import Topics
-from stream.contracts.wire import Frame, decode_frame
-from stream.sources.kafka.away import AwayWatch
-from stream.sources.kafka.finding import ends_of, find_stream, letter_of, open_consumer, partitions_of
-from stream.sources.kafka.left_out import LeftOutWatch
-from stream.sources.kafka.ordering import Ready, RowOrder
+from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.sources.kafka.broker_watch import AwayWatch
+from neuroloop.stream.sources.kafka.discovery import ends_of, find_stream, letter_of, open_consumer, partitions_of
+from neuroloop.stream.sources.kafka.drop_warnings import LeftOutWatch
+from neuroloop.stream.sources.kafka.ordering import Ready, RowOrder
+from neuroloop.stream.wire.brokers import explain
+from neuroloop.stream.wire.frames import Frame, decode_frame
+from neuroloop.stream.wire.messages import DeadLetter
+from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
 _SLICE_S = 0.2
@@ -39,11 +39,11 @@ UNREADABLE = ("no frame", "other stream", "other layout", "other counting")
 
 
 class KafkaSource:
-    """Read one stream; implements `stream.contracts.seams.Source`.
+    """Read one stream; implements `neuroloop.stream.contracts.protocols.Source`.
 
-    Rows come once and in order (`stream.sources.kafka.ordering`). Where frames count samples their indices are the
-    ``sample_numbers``; otherwise the stamps show what is missing, and rows lost on the way are counted. Nothing is
-    fetched ahead of the reader beyond some megabytes, so a slow one is a matter of `lag`, not of memory.
+    Rows come once and in order (`neuroloop.stream.sources.kafka.ordering`). Where frames count samples their indices
+    are the ``sample_numbers``; otherwise the stamps show what is missing, and rows lost on the way are counted. Nothing
+    is fetched ahead of the reader beyond some megabytes, so a slow one is a matter of `lag`, not of memory.
 
     Parameters
     ----------

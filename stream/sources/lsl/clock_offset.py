@@ -8,7 +8,7 @@ import pylsl
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from stream.sources.lsl.network import FoundStream
+from neuroloop.stream.sources.lsl.network import FoundStream
 
 
 class ClockOffset:

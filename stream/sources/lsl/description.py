@@ -11,8 +11,8 @@ from xml.etree.ElementTree import Element
 
 import pylsl
 
-from stream.contracts.chunks import StreamInfo
-from stream.sources.stream_description import describe_channels, field_text, own_info, parse_xml
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.stream_description import describe_channels, field_text, own_info, parse_xml
 
 Stamps = Literal["clock", "recording"]
 """Whose stamps a stream carries: the sender's clock, or those of a recording that is being played."""

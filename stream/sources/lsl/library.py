@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pylsl
 
-from config.lsl_settings import lsl_settings
+from neuroloop.config.lsl_settings import lsl_settings
 
 
 def quiet_library() -> None:

@@ -15,10 +15,10 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from stream.contracts.events import Marker
-from stream.sources.lsl.description import marker_stream_name
-from stream.sources.lsl.network import SETTLE_S, FoundStream, Network, StreamQuery
-from stream.sources.lsl.stamps import restore
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.lsl.description import marker_stream_name
+from neuroloop.stream.sources.lsl.network import SETTLE_S, FoundStream, Network, StreamQuery
+from neuroloop.stream.sources.lsl.stamps import restore
 
 logger = logging.getLogger("neuroloop.lsl")
 
@@ -63,7 +63,7 @@ class MarkerSender:
 
 
 class LslMarkers:
-    """Read markers of text or number streams; implements `stream.contracts.seams.MarkerSource`.
+    """Read markers of text or number streams; implements `neuroloop.stream.contracts.protocols.MarkerSource`.
 
     Streams may appear and disappear at any time: a thread looks for them and connects, and hands them over when they
     are ready. What a sender says before it is connected (a fraction of a second after it appears) is not received.

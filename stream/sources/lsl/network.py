@@ -11,8 +11,8 @@ from typing import Any
 import pylsl
 from pylsl.lib import fmt2string
 
-from config.errors import StreamLost, StreamMismatch
-from stream.contracts.chunks import MONITORING_ID
+from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.stream.contracts.chunks import MONITORING_ID
 
 SETTLE_S = 0.75
 """After the first answer others are waited for this long: a little more than the half second between two questions."""

@@ -15,11 +15,11 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from config.errors import StreamLost, StreamMismatch
-from stream.contracts.chunks import FloatArray, RawBlock, StreamInfo
-from stream.sources.lsl.description import Description, describe
-from stream.sources.lsl.network import FoundStream, Network
-from stream.sources.lsl.stamps import restore
+from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.stream.contracts.chunks import FloatArray, RawBlock, StreamInfo
+from neuroloop.stream.sources.lsl.description import Description, describe
+from neuroloop.stream.sources.lsl.network import FoundStream, Network
+from neuroloop.stream.sources.lsl.stamps import restore
 
 logger = logging.getLogger("neuroloop.lsl")
 
@@ -46,7 +46,7 @@ _pull_chunk = _PULL_PROTOTYPE(("lsl_pull_chunk_d", lib))
 
 
 class LslSource:
-    """Read the samples of one LSL stream; implements `stream.contracts.seams.Source`.
+    """Read the samples of one LSL stream; implements `neuroloop.stream.contracts.protocols.Source`.
 
     Stamps are the sender's raw ones. The threads of liblsl inherit core and priority of the thread that makes the
     source: set those first.

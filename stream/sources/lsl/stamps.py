@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.chunks import FloatArray
 
 STAND_IN_FOR_ZERO = float(np.finfo(np.float64).tiny)
 STAND_IN_FOR_MINUS_ONE = float(np.nextafter(-1.0, 0.0))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.errors import RecordingError
-from stream.sources.recordings import npz_layouts
-from stream.sources.recordings.faults import unreadable
-from stream.sources.recordings.npz_arrays import Arrays, read_arrays
-from stream.sources.recordings.openbci import read_openbci
-from stream.sources.recordings.recording import Recording
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.sources.recordings import npz_layouts
+from neuroloop.stream.sources.recordings.faults import unreadable
+from neuroloop.stream.sources.recordings.npz_arrays import Arrays, read_arrays
+from neuroloop.stream.sources.recordings.openbci import read_openbci
+from neuroloop.stream.sources.recordings.recording import Recording
 
 
 @dataclass(frozen=True)

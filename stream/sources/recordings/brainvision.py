@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.channel_types import guess_channel_type, most_common_type
-from stream.sources.recordings.clock import ImpliedClock
-from stream.sources.recordings.faults import Notes, read_bytes, unreadable
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.recordings.text_numbers import decimal_number, whole_number
-from stream.sources.stream_description import unique_names
-from stream.sources.units import normal_unit
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.channel_types import guess_channel_type, most_common_type
+from neuroloop.stream.sources.recordings.clock import ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.recordings.text_numbers import decimal_number, whole_number
+from neuroloop.stream.sources.stream_description import unique_names
+from neuroloop.stream.sources.units import normal_unit
 
 _BINARY = {"INT_16": "<i2", "UINT_16": "<u2", "INT_32": "<i4", "IEEE_FLOAT_32": "<f4", "IEEE_FLOAT_64": "<f8"}
 _MAGIC = re.compile(r"brain ?vision data exchange (header|marker) file|brainvision core data format", re.IGNORECASE)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray
+from neuroloop.stream.contracts.chunks import FloatArray
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1e-9, 1e9
 """A file that claims a rate outside of it lies."""

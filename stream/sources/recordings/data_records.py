@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.sources.channel_types import guess_channel_type, most_common_type
-from stream.sources.recordings.clock import ImpliedClock
-from stream.sources.recordings.faults import Notes
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.stream_description import unique_names
-from stream.sources.units import normal_unit
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.sources.channel_types import guess_channel_type, most_common_type
+from neuroloop.stream.sources.recordings.clock import ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.stream_description import unique_names
+from neuroloop.stream.sources.units import normal_unit
 
 INT24, UINT24 = "i3", "u3"
 _MOST_SAMPLES_PER_RECORD = 1 << 31

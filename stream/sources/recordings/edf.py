@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts.events import Marker
-from stream.sources.recordings.data_records import (
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.data_records import (
     INT24,
     RecordLayout,
     RecordSignal,
     plausible_rate,
     streams_by_rate,
 )
-from stream.sources.recordings.edf_annotations import annotation_markers, record_starts
-from stream.sources.recordings.faults import Notes, read_bytes, unreadable
-from stream.sources.recordings.recording import MarkerStream, Recording
-from stream.sources.recordings.text_numbers import decimal_number, whole_number
+from neuroloop.stream.sources.recordings.edf_annotations import annotation_markers, record_starts
+from neuroloop.stream.sources.recordings.faults import Notes, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, Recording
+from neuroloop.stream.sources.recordings.text_numbers import decimal_number, whole_number
 
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _MOST_SIGNALS = 4096

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.events import Marker
-from stream.sources.recordings.faults import Notes
-from stream.sources.recordings.text_numbers import decimal_number
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.faults import Notes
+from neuroloop.stream.sources.recordings.text_numbers import decimal_number
 
 _ONSET_END, _TEXT_END = b"\x15", b"\x14"
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.channel_types import guess_channel_type, most_common_type, normal_channel_type
-from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, ImpliedClock
-from stream.sources.recordings.faults import Notes, read_bytes, unreadable
-from stream.sources.recordings.mat_file import DamagedMat, read_mat
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.stream_description import unique_names
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.channel_types import guess_channel_type, most_common_type, normal_channel_type
+from neuroloop.stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.mat_file import DamagedMat, read_mat
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.stream_description import unique_names
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 

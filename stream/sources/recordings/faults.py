@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from config.errors import RecordingError
+from neuroloop.config.errors import RecordingError
 
 MAX_UNPACKED_BYTES = 4 << 30
 """A compressed file that unpacks to more is refused: a few bytes can claim to be any size."""

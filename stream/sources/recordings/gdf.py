@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts.events import Marker
-from stream.sources.recordings.data_records import (
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.data_records import (
     INT24,
     UINT24,
     RecordLayout,
@@ -18,9 +18,9 @@ from stream.sources.recordings.data_records import (
     plausible_rate,
     streams_by_rate,
 )
-from stream.sources.recordings.faults import Notes, read_bytes, unreadable
-from stream.sources.recordings.recording import MarkerStream, Recording
-from stream.sources.recordings.text_numbers import decimal_number
+from neuroloop.stream.sources.recordings.faults import Notes, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, Recording
+from neuroloop.stream.sources.recordings.text_numbers import decimal_number
 
 _CODES = {
     1: "<i1",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.sources.recordings.faults import MAX_UNPACKED_BYTES
+from neuroloop.stream.sources.recordings.faults import MAX_UNPACKED_BYTES
 
 MatStruct = list[dict[str, Any]]
 """A structure array: one mapping per element. Numbers are arrays, texts `str`, cells lists, anything else None."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.sources.recordings.faults import MAX_UNPACKED_BYTES, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.faults import MAX_UNPACKED_BYTES, read_bytes, unreadable
 
 Arrays = Mapping[str, NDArray[Any]]
 _FAULTS = (

@@ -1,6 +1,6 @@
 """NPZ recordings: the layout of ``--dump``, and those of some public datasets.
 
-Each layout is recognised by its keys; `stream.sources.recordings.adapters` lists their names.
+Each layout is recognised by its keys; `neuroloop.stream.sources.recordings.adapters` lists their names.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.channel_types import guess_channel_type, most_common_type
-from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, ImpliedClock
-from stream.sources.recordings.faults import Notes, unreadable
-from stream.sources.recordings.npz_arrays import Arrays
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.stream_description import unique_names
-from stream.sources.units import normal_unit
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.channel_types import guess_channel_type, most_common_type
+from neuroloop.stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes, unreadable
+from neuroloop.stream.sources.recordings.npz_arrays import Arrays
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.stream_description import unique_names
+from neuroloop.stream.sources.units import normal_unit
 
 DUMP_KEYS = frozenset({"data", "timestamps", "channels", "sfreq"})
 BONN_KEYS = frozenset({"signal", "name", "fs"})

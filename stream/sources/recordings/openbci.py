@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.sources.recordings.clock import ImpliedClock
-from stream.sources.recordings.faults import Notes, unreadable
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.recordings.text_file import column_markers, stem_of
-from stream.sources.recordings.text_numbers import decimal_number
-from stream.sources.recordings.text_table import TextTable, read_table, read_text
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.sources.recordings.clock import ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.recordings.text_file import column_markers, stem_of
+from neuroloop.stream.sources.recordings.text_numbers import decimal_number
+from neuroloop.stream.sources.recordings.text_table import TextTable, read_table, read_text
 
 _WRAP = 256
 _RATE = re.compile(r"%\s*Sample Rate\s*=\s*([0-9.]+)", re.IGNORECASE)

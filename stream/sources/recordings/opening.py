@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from config.errors import RecordingError
-from stream.sources.recordings.adapters import read_npz, read_with_adapter
-from stream.sources.recordings.brainvision import read_brainvision
-from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from stream.sources.recordings.edf import read_edf
-from stream.sources.recordings.eeglab import read_eeglab
-from stream.sources.recordings.faults import unreadable
-from stream.sources.recordings.gdf import read_gdf
-from stream.sources.recordings.openbci import is_openbci, read_openbci
-from stream.sources.recordings.recording import Recording
-from stream.sources.recordings.run_parts import SIGNALS_FILE, read_run
-from stream.sources.recordings.text_file import read_text_file
-from stream.sources.recordings.text_table import read_text
-from stream.sources.recordings.xdf import read_xdf
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.sources.recordings.adapters import read_npz, read_with_adapter
+from neuroloop.stream.sources.recordings.brainvision import read_brainvision
+from neuroloop.stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from neuroloop.stream.sources.recordings.edf import read_edf
+from neuroloop.stream.sources.recordings.eeglab import read_eeglab
+from neuroloop.stream.sources.recordings.faults import unreadable
+from neuroloop.stream.sources.recordings.gdf import read_gdf
+from neuroloop.stream.sources.recordings.openbci import is_openbci, read_openbci
+from neuroloop.stream.sources.recordings.recording import Recording
+from neuroloop.stream.sources.recordings.run_parts import SIGNALS_FILE, read_run
+from neuroloop.stream.sources.recordings.text_file import read_text_file
+from neuroloop.stream.sources.recordings.text_table import read_text
+from neuroloop.stream.sources.recordings.xdf import read_xdf
 
 _READERS: dict[str, Callable[[Path], Recording]] = {
     ".xdf": read_xdf,
@@ -48,7 +48,8 @@ def open_recording(path: str | Path, *, sfreq: float | None = None, adapter: str
     sfreq : float, optional
         Rate in Hz of a text recording without a time column; wins over the time column where there is one.
     adapter : str, optional
-        One of `stream.sources.recordings.adapters.ADAPTERS`; without it the layout is recognised by its content.
+        One of `neuroloop.stream.sources.recordings.adapters.ADAPTERS`; without it the layout is recognised by its
+        content.
 
     Returns
     -------

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import RecordingError, StreamMismatch
-from stream.contracts.chunks import MONITORING_ID, BoolArray, FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.channel_types import is_eeg_like, preference
-from stream.sources.recordings.run_script import RunScript
+from neuroloop.config.errors import RecordingError, StreamMismatch
+from neuroloop.stream.contracts.chunks import MONITORING_ID, BoolArray, FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.channel_types import is_eeg_like, preference
+from neuroloop.stream.sources.recordings.run_script import RunScript
 
 
 @dataclass(frozen=True, eq=False)

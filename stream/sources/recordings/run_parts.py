@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.sources.recordings.faults import Notes
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.recordings.run_script import RunScript, merge_scripts
-from stream.sources.recordings.xdf import read_xdf
+from neuroloop.stream.sources.recordings.faults import Notes
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.recordings.run_script import RunScript, merge_scripts
+from neuroloop.stream.sources.recordings.xdf import read_xdf
 
 SIGNALS_FILE = "signals.xdf"
 """What a run folder's recording is called; further files are ``signals-0002.xdf`` and so on."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from stream.contracts.events import Event, Marker, Position
-from stream.staleness import Skip, skips_of
+from neuroloop.stream.contracts.events import Event, Marker, Position
+from neuroloop.stream.engine.staleness import Skip, skips_of
 
 _TOLD = frozenset({"lost", "found"})
 

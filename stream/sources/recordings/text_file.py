@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.channel_types import guess_channel_type, most_common_type
-from stream.sources.recordings.clock import ImpliedClock
-from stream.sources.recordings.faults import Notes, unreadable
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
-from stream.sources.recordings.text_table import TextTable, cell_number, read_table
-from stream.sources.recordings.time_column import is_time_name, rate_of, read_times, time_column
-from stream.sources.stream_description import unique_names
-from stream.sources.units import normal_unit
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.channel_types import guess_channel_type, most_common_type
+from neuroloop.stream.sources.recordings.clock import ImpliedClock
+from neuroloop.stream.sources.recordings.faults import Notes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
+from neuroloop.stream.sources.recordings.text_table import TextTable, cell_number, read_table
+from neuroloop.stream.sources.recordings.time_column import is_time_name, rate_of, read_times, time_column
+from neuroloop.stream.sources.stream_description import unique_names
+from neuroloop.stream.sources.units import normal_unit
 
 _MARKER_NAME = re.compile(
     r"(?:marker|trigger|trig|stim|sti|event|label|annotation|anomaly|changepoint)s?(?:[ _-]?channel)?[ _-]?\d*",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from config.errors import RecordingError
-from stream.contracts.chunks import FloatArray
-from stream.sources.recordings.faults import read_bytes, unreadable
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.sources.recordings.faults import read_bytes, unreadable
 
 _NOT_A_NUMBER = frozenset({"", "nan", "na", "n/a", "null", "none"})
 _MOST_COLUMNS = 65536

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from stream.contracts.chunks import FloatArray
-from stream.sources.recordings.recording import median
-from stream.sources.recordings.text_table import TextTable, cell_number
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.sources.recordings.recording import median
+from neuroloop.stream.sources.recordings.text_table import TextTable, cell_number
 
 _NAME = re.compile(
     r"(?:(?:lsl|unix|epoch|utc|sample|system|device|local|elapsed|relative|recording|date)?[ _-]?"

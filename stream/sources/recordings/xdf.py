@@ -17,17 +17,17 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.lsl.stamps import restore
-from stream.sources.recordings import xdf_chunks as chunks
-from stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from stream.sources.recordings.faults import Notes, read_bytes, unreadable
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median
-from stream.sources.recordings.run_script import RunScript, script_of
-from stream.sources.recordings.xdf_chunks import DamagedChunk, SampleReader, XdfChunk, walk_chunks
-from stream.sources.recordings.xdf_own import OwnHeader, arrivals, marker_name, parsed_events, split_columns
-from stream.sources.stream_description import describe_channels, field_text, parse_xml
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.lsl.stamps import restore
+from neuroloop.stream.sources.recordings import xdf_chunks as chunks
+from neuroloop.stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from neuroloop.stream.sources.recordings.faults import Notes, read_bytes, unreadable
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median
+from neuroloop.stream.sources.recordings.run_script import RunScript, script_of
+from neuroloop.stream.sources.recordings.xdf_chunks import DamagedChunk, SampleReader, XdfChunk, walk_chunks
+from neuroloop.stream.sources.recordings.xdf_own import OwnHeader, arrivals, marker_name, parsed_events, split_columns
+from neuroloop.stream.sources.stream_description import describe_channels, field_text, parse_xml
 
 MAX_CHANNELS = 65536
 _CLOCK_RESET_S = 1.0

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import FloatArray
-from stream.sources.recordings.faults import Notes
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.sources.recordings.faults import Notes
 
 FILE_HEADER, STREAM_HEADER, SAMPLES, CLOCK_OFFSET, BOUNDARY, STREAM_FOOTER = range(1, 7)
 _BOUNDARY_MARK = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")

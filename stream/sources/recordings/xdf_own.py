@@ -15,12 +15,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import MONITORING_ID, FloatArray, StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.lsl.stamps import restore
-from stream.sources.recordings.recording import MarkerStream, RecordedStream
-from stream.sources.recordings.run_script import Arrival
-from stream.sources.stream_description import field_text, own_info
+from neuroloop.stream.contracts.chunks import MONITORING_ID, FloatArray, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.lsl.stamps import restore
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream
+from neuroloop.stream.sources.recordings.run_script import Arrival
+from neuroloop.stream.sources.stream_description import field_text, own_info
 
 ROLES = frozenset({"data", "tap", "markers", "arrivals", "events", "stimulation"})
 

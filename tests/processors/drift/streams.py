@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from config.drift import DriftMonitorSettings
-from processors.drift.monitor import DriftMonitor
-from stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
-from stream.contracts.events import Finding
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Finding
 
 SFREQ = 20.0
 MINUTES = 2.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processors.drift import baseline as fields
-from processors.drift.baseline import Baseline, BaselineError, read_baselines, write_baselines
+from neuroloop.processors.drift import baseline as fields
+from neuroloop.processors.drift.baseline import Baseline, BaselineError, read_baselines, write_baselines
 from tests.processors.drift.streams import MINUTES, SFREQ, feed, monitor, noise
 
 

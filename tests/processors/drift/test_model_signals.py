@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from config.drift import DriftMonitorSettings
-from processors.drift.model_signals import ModelSignals
-from processors.drift.monitor import DriftMonitor
-from stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
-from stream.contracts.events import Finding
+from neuroloop.config.drift import DriftMonitorSettings
+from neuroloop.processors.drift.model_signals import ModelSignals
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo, make_chunk
+from neuroloop.stream.contracts.events import Finding
 
 INFO = StreamInfo("amp", "Probabilities", "x", 10.0, ("a", "b", "c"), ("probability",) * 3, ("1",) * 3)
 

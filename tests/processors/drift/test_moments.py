@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.drift.moments import COUNT, LOG_STD, MEAN, STD, RollingMoments
-from stream.contracts.chunks import BoolArray, FloatArray
+from neuroloop.processors.drift.moments import COUNT, LOG_STD, MEAN, STD, RollingMoments
+from neuroloop.stream.contracts.chunks import BoolArray, FloatArray
 
 HOP, N_BLOCKS = 10, 4
 WINDOW = HOP * N_BLOCKS

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from config.errors import ConfigError
-from processors.drift.baseline import BaselineError
-from processors.drift.episodes import EpisodeTracker
-from processors.drift.monitor import DriftMonitor
+from neuroloop.config.errors import ConfigError
+from neuroloop.processors.drift.baseline import BaselineError
+from neuroloop.processors.drift.episodes import EpisodeTracker
+from neuroloop.processors.drift.monitor import DriftMonitor
 from tests.processors.drift.streams import MINUTES, SFREQ, feed, info, monitor, noise, settings, what
 
 BASE_S = MINUTES * 60.0

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import signal, stats
 
-from processors.drift.autocorrelation import correlate
-from processors.drift.collecting import lag_one, median, robust_scale
-from processors.drift.quantiles import NORMAL, cusum_limit, log_gamma, student_quantile, student_tail
+from neuroloop.processors.drift.autocorrelation import correlate
+from neuroloop.processors.drift.collecting import lag_one, median, robust_scale
+from neuroloop.processors.drift.quantiles import NORMAL, cusum_limit, log_gamma, student_quantile, student_tail
 
 
 @pytest.mark.parametrize("dof", [1.0, 3.0, 7.0, 35.1, 400.0])

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processors.drift import baseline as fields
-from processors.drift.baseline import Baseline
-from processors.drift.judge import Judge
+from neuroloop.processors.drift import baseline as fields
+from neuroloop.processors.drift.baseline import Baseline
+from neuroloop.processors.drift.judge import Judge
 from tests.processors.drift.streams import monitor
 
 CAP = 1e6

@@ -1,1 +1,1 @@
-"""Tests of sinks.kafka."""
+"""Tests of neuroloop.sinks.kafka."""

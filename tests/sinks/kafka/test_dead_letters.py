@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from sinks.kafka.dead_letters import DeadLetters
-from sinks.kafka.producer import Producer
-from stream.contracts.messages import DeadLetter, Message
-from stream.contracts.topics import Topics
+from neuroloop.sinks.kafka.dead_letters import DeadLetters
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.wire.messages import DeadLetter, Message
+from neuroloop.stream.wire.topics import Topics
 
 
 class Offered(list[Message]):

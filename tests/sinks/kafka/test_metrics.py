@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
 
-from sinks.kafka.counters import COUNTER_SPECS, REASONS
-from sinks.kafka.metrics import KafkaFamilies
+from neuroloop.sinks.kafka.counters import COUNTER_SPECS, REASONS
+from neuroloop.sinks.metrics.publisher import KafkaFamilies
 
 
 def samples_of(*, is_spooled: bool, **values: int) -> dict[tuple[str, str], float]:

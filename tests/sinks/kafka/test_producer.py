@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaConfigurationError
 
-from config.errors import BrokerError, ConfigError
-from config.kafka import KafkaSettings
-from sinks.kafka import producer as module
-from sinks.kafka.producer import Producer
-from stream.contracts.messages import Message
+from neuroloop.config.errors import BrokerError, ConfigError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka import producer as module
+from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.wire.messages import Message
 
 PATIENCE_S = 30.0
 

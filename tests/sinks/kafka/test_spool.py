@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import ConfigError
-from sinks.kafka.records import whole_records
-from sinks.kafka.segments import Segment
-from sinks.kafka.spool import Spool
-from stream.contracts.messages import Message
+from neuroloop.config.errors import ConfigError
+from neuroloop.sinks.kafka.spool import Spool
+from neuroloop.sinks.kafka.spool_records import whole_records
+from neuroloop.sinks.kafka.spool_segments import Segment
+from neuroloop.stream.wire.messages import Message
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = 1 << 30
@@ -396,7 +396,7 @@ def test_a_system_without_file_locks_is_refused_but_may_import_this(tmp_path: Pa
 import sys
 from pathlib import Path
 sys.modules["fcntl"] = None
-from sinks.kafka.producer import Spool
+from neuroloop.sinks.kafka.producer import Spool
 Spool(Path(sys.argv[1]), 1000)
 """
     done = subprocess.run(
@@ -433,8 +433,8 @@ def test_a_full_disk_loses_the_message_and_counts_it(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from sinks.kafka.spool import Spool
-from stream.contracts.messages import Message
+from neuroloop.sinks.kafka.spool import Spool
+from neuroloop.stream.wire.messages import Message
 spool = Spool(Path(sys.argv[1]), 1 << 30)
 number = 0
 while True:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.kafka.waiting import MemoryQueue, size_of
-from stream.contracts.messages import Message
+from neuroloop.sinks.kafka.waiting import MemoryQueue, size_of
+from neuroloop.stream.wire.messages import Message
 
 
 def message(number: int, n_bytes: int = 100) -> Message:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.report.columns import covered, dominant, min_max
+from neuroloop.sinks.report.columns import covered, dominant, min_max
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sinks.drift_log import DRIFT_FILE, DriftLog
-from sinks.report.digest import EventDigest
-from sinks.report.drift import pair_alarms
-from sinks.report.page import make_page
-from sinks.report.reading import read_run
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.report.drift import pair_alarms
+from neuroloop.sinks.report.page import make_page
+from neuroloop.sinks.report.reading import read_run
+from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
 from tests.sinks.report.runs import decisions, event, start, write_run
 
 ONSET = event(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sinks.stimulator.devices.model import Interval
+from neuroloop.sinks.stimulator.devices.simulator.model import Interval
 
 
 @dataclass(frozen=True)

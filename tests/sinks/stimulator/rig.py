@@ -7,14 +7,14 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from config.recommendations import load_table
-from config.stimulation import RecommendationSettings, StimulationSettings
-from sinks.stimulator.devices.model import Interval, ModelLimits, StimulatorModel
-from sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256, load_hard_limits
-from sinks.stimulator.gate.gate import Gate
-from sinks.stimulator.gate.setup import make_setup
-from sinks.stimulator.records import Capabilities, DeviceAnswer, GateInput, GateOutput
-from stream.contracts.events import encode
+from neuroloop.config.recommendations import load_table
+from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings
+from neuroloop.sinks.stimulator.devices.simulator.model import Interval, ModelLimits, StimulatorModel
+from neuroloop.sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256, load_hard_limits
+from neuroloop.sinks.stimulator.gate.gate import Gate
+from neuroloop.sinks.stimulator.gate.setup import make_setup
+from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, GateInput, GateOutput
+from neuroloop.stream.contracts.events import encode
 
 HARD, _ = load_hard_limits()
 CONFIG_SHA256 = "c" * 64

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from sinks.stimulator.actuator import Actuator
-from sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
-from sinks.stimulator.devices.model import ModelLimits, StimulatorModel
-from sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
-from sinks.stimulator.log.ledger import Ledger
-from sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease, Train
-from sinks.stimulator.sham import ShamDevice
+from neuroloop.sinks.stimulator.actuator import Actuator
+from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
+from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
+from neuroloop.sinks.stimulator.log.ledger import Ledger
+from neuroloop.sinks.stimulator.records import (
+    Capabilities,
+    DeviceAnswer,
+    DeviceError,
+    GateInput,
+    GateOutput,
+    Lease,
+    Train,
+)
+from neuroloop.sinks.stimulator.sham import ShamDevice
 from tests.sinks.stimulator.rig import CAPABILITIES
 from tests.sinks.stimulator.writing import Done, HandClock, scribe
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.stimulator.log.audit import AUDIT_FILE, AuditError, AuditLog, Clocks, read_log
-from sinks.stimulator.log.chain import Chain, read_chain
-from sinks.stimulator.records import GateInput, GateOutput, Lease, Train
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditError, AuditLog, Clocks, read_log
+from neuroloop.sinks.stimulator.log.chain import Chain, read_chain
+from neuroloop.sinks.stimulator.records import GateInput, GateOutput, Lease, Train
 from tests.sinks.stimulator.writing import Done, scribe
 
 CLOCKS = Clocks(wall_ns=lambda: 7, lsl_s=lambda: 0.5)

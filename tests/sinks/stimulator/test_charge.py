@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.stimulator.envelope.charge import (
+from neuroloop.sinks.stimulator.envelope.charge import (
     exact,
     on_grid,
     quantities,
     shannon_k,
     train_charge_uc,
 )
-from sinks.stimulator.records import Train
+from neuroloop.sinks.stimulator.records import Train
 
 LOW, MEDIUM, HIGH = (
     Train(20.0, 2.5, 200.0, "biphasic"),

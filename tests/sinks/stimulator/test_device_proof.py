@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from config.errors import RecordingError
-from config.loading import load_config
-from config.stimulation import StimulationSettings
-from sinks.stimulator.device_proof import DeviceProof, prove_device
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.config.errors import RecordingError
+from neuroloop.config.loading import load_config
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.device_proof import DeviceProof, prove_device
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
 
 LEASE = {"number": 3, "waveform": "biphasic", "frequency_hz": 20.0, "pulse_width_us": 200.0}
 

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.stimulation import LimitSettings
-from sinks.stimulator.envelope import profiles
-from sinks.stimulator.envelope.assessing import assess_table, assessment_text
-from sinks.stimulator.envelope.envelope import Assessment, Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.envelope.profiles import HARD_LIMITS_FILE, HARD_LIMITS_SHA256, file_sha256, load_hard_limits
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import LimitSettings
+from neuroloop.sinks.stimulator.envelope import profiles
+from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
+from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.envelope.profiles import (
+    HARD_LIMITS_FILE,
+    HARD_LIMITS_SHA256,
+    file_sha256,
+    load_hard_limits,
+)
 from tests.sinks.stimulator.rig import CAPABILITIES, EXAMPLE, HARD, row, settings
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.stimulation import RecommendationSettings
-from sinks.stimulator.gate.gate import Gate
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import RecommendationSettings
+from neuroloop.sinks.stimulator.gate.gate import Gate
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, line_of, row, settings, setup_of
 
 ALPHA = row("alpha")

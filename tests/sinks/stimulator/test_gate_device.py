@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sinks.stimulator.envelope.envelope import Envelope
-from sinks.stimulator.envelope.limits import session_limits
-from sinks.stimulator.gate.leases import LeaseLine
-from sinks.stimulator.gate.meter import ChargeMeter
-from sinks.stimulator.records import Lease, Train
+from neuroloop.sinks.stimulator.envelope.envelope import Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
+from neuroloop.sinks.stimulator.gate.leases import LeaseLine
+from neuroloop.sinks.stimulator.records import Lease, Train
 from tests.sinks.stimulator.checker import charge_uc
 from tests.sinks.stimulator.rig import CAPABILITIES, HARD, Rig, row, settings, setup_of
 from tests.sinks.stimulator.test_gate import ALPHA, QUICK, interlocked, last_rules, started

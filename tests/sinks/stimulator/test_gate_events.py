@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from sinks.stimulator.gate.machine import STATES
-from sinks.stimulator.records import GateOutput
-from stream.contracts.events import Event, Position, encode
+from neuroloop.sinks.stimulator.gate.machine import STATES
+from neuroloop.sinks.stimulator.records import GateOutput
+from neuroloop.stream.contracts.events import Event, Position, encode
 from tests.sinks.stimulator.rig import EXAMPLE, Rig, row, settings, setup_of
 from tests.sinks.stimulator.test_gate import QUICK, interlocked
 from tests.sinks.stimulator.test_machine import INPUTS, feed, in_state
 
-SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "stream" / "events.schema.json").read_text("utf-8"))
+SCHEMA = json.loads(
+    (Path(__file__).resolve().parents[3] / "stream" / "contracts" / "events.schema.json").read_text("utf-8")
+)
 VALIDATOR = Draft202012Validator(SCHEMA)
 DELIVERY = {"age_s": None, "latency_s": None, "host": None, "wall_time": None}
 

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sinks.stimulator.gate.gate import Gate
+from neuroloop.sinks.stimulator.gate.gate import Gate
 from tests.sinks.stimulator.checker import Allowed, charge_uc, faults, on_after
 from tests.sinks.stimulator.rig import EXAMPLE, Link, Rig, line_of, row, settings, setup_of
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, read_books
+from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, read_books
 from tests.sinks.stimulator.writing import Done, HandClock, scribe
 
 AUDIT = (3, "f" * 64)

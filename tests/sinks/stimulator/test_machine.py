@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sinks.stimulator.gate.gate import Gate
-from sinks.stimulator.gate.machine import STATES, TRANSITIONS, IllegalTransition, Machine, MachineState
-from sinks.stimulator.records import GateInput
+from neuroloop.sinks.stimulator.gate.gate import Gate
+from neuroloop.sinks.stimulator.gate.machine import STATES, TRANSITIONS, IllegalTransition, Machine, MachineState
+from neuroloop.sinks.stimulator.records import GateInput
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
 from tests.sinks.stimulator.test_gate import QUICK
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sinks.stimulator.control import SOCKET_FILE, ControlError, ControlServer, ask
-from sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, is_token, make_token
+from neuroloop.sinks.stimulator.control import SOCKET_FILE, ControlError, ControlServer, ask
+from neuroloop.sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, is_token, make_token
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.stimulation import StimulationSettings
-from sinks.stimulator.devices.lease_guard import one_way_capabilities
-from sinks.stimulator.envelope.assessing import assess_table
-from sinks.stimulator.gate.gate import Gate
-from sinks.stimulator.records import GateOutput
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stimulation import StimulationSettings
+from neuroloop.sinks.stimulator.devices.lease_guard import one_way_capabilities
+from neuroloop.sinks.stimulator.envelope.assessing import assess_table
+from neuroloop.sinks.stimulator.gate.gate import Gate
+from neuroloop.sinks.stimulator.records import GateOutput
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
 
 BOX = one_way_capabilities("box", limits_itself=True)

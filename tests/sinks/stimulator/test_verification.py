@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from config.errors import RecordingError
-from sinks.run_folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, event_line
-from sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
-from sinks.stimulator.log.books import books_of
-from sinks.stimulator.log.chain import Chain, read_chain
-from sinks.stimulator.log.ledger import Ledger
-from sinks.stimulator.log.said import events_of
-from sinks.stimulator.log.verification import Verdict, verify_run
-from stream.contracts.events import in_order
+from neuroloop.config.errors import RecordingError
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, event_line
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
+from neuroloop.sinks.stimulator.log.chain import Chain, read_chain
+from neuroloop.sinks.stimulator.log.events import events_of
+from neuroloop.sinks.stimulator.log.ledger import Ledger
+from neuroloop.sinks.stimulator.log.summary import books_of
+from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
+from neuroloop.stream.contracts.events import in_order
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
 from tests.sinks.stimulator.writing import HandClock, scribe
 

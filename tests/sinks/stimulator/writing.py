@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sinks.stimulator.log.ledger import LedgerClock
-from sinks.stimulator.log.scribe import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.ledger import LedgerClock
 
 PATIENCE_S = 20.0
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import ConfigError
-from stream.bridge.books import BridgeBooks, Ledger
-from stream.bridge.fates import Fates
-from stream.contracts.chunks import RawBlock
-from stream.contracts.events import Marker
-from stream.contracts.messages import frame_message, marker_message
-from stream.contracts.topics import Topics
-from stream.contracts.wire import frames_of_block
+from neuroloop.config.errors import ConfigError
+from neuroloop.stream.bridge.accounting import BridgeBooks, Ledger
+from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.wire.frames import frames_of_block
+from neuroloop.stream.wire.messages import frame_message, marker_message
+from neuroloop.stream.wire.topics import Topics
 
 TOPICS = Topics("p")
 

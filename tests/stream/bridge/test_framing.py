@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.bridge.framing import Framer
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.wire import Frame, decode_frame, encode_frame
+from neuroloop.stream.bridge.framer import Framer
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.wire.frames import Frame, decode_frame, encode_frame
 
 INFO = StreamInfo("cap", "EEG", "id", 250.0, ("C3", "C4"), ("EEG", "EEG"), ("uV", "uV"))
 

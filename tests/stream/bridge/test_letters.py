@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
-from config.kafka import KafkaSettings
-from sinks.kafka.producer import SendBooks
-from stream.bridge import letters as module
-from stream.bridge.letters import LetterBooks, LetterBox, LetterCarrier
-from stream.contracts.messages import DeadLetter, Message
-from stream.sources.kafka.link import SourceLink
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.producer import SendBooks
+from neuroloop.stream.bridge import dead_letter_queue as module
+from neuroloop.stream.bridge.dead_letter_queue import LetterBooks, LetterBox, LetterCarrier
+from neuroloop.stream.sources.kafka.kafka_state import SourceLink
+from neuroloop.stream.wire.messages import DeadLetter, Message
 
 SETTINGS = KafkaSettings(bootstrap="a:1", overflow="spool", spool_dir="/spool", close_s=60.0, buffer_mb=500.0)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.source import SimulatorSettings
-from stream.cli.main import main
-from stream.sources.simulator import Simulator
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.simulated import simulated_rows
 
 

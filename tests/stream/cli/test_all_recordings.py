@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import RecordingError
-from stream.sources.recordings.opening import open_recording
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.conftest import CHECKOUT, SHARED_DATA
 from tests.stream.cli.conftest import Command
 from tests.stream.fault_matrix import markdown

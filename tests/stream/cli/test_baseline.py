@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from config.source import SimulatorSettings
-from sinks.xdf_stream import XdfStream
-from sinks.xdf_writer import XdfWriter
-from stream.app import SHIPPED_BUNDLES
-from stream.sources.simulator import Simulator
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.sinks.xdf.stream_header import XdfStream
+from neuroloop.sinks.xdf.writer import XdfWriter
+from neuroloop.stream.assembly.build import SHIPPED_BUNDLES
+from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.cli.conftest import Command
 from tests.stream.simulated import simulated_rows
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import load_config
-from stream.cli.recordings import as_recording_source
-from stream.contracts.events import Event, canonical
-from stream.replay import Progress, Replay
-from stream.sources.recordings.opening import open_recording
+from neuroloop.config.loading import load_config
+from neuroloop.stream.cli.recordings import as_recording_source
+from neuroloop.stream.contracts.events import Event, canonical
+from neuroloop.stream.replay.replay import Progress, Replay
+from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.stream.cli.conftest import Command
 
 _CLASS_OF_SET = {"S": "seizure", "F": "epileptogenic", "N": "healthy", "O": "healthy", "Z": "healthy"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import doctor
-from stream.doctor.finding import Finding
+from neuroloop.stream.cli import doctor
+from neuroloop.stream.tools.doctor.finding import Finding
 from tests.stream.cli.conftest import Command
 
 

@@ -8,7 +8,7 @@ _ASK = """
 import contextlib, io, json, sys
 
 before = set(sys.modules)
-from stream.cli.main import build_parser, main
+from neuroloop.stream.cli.main import build_parser, main
 
 def helps(parser, path=()):
     yield [*path, "--help"]
@@ -26,7 +26,7 @@ for arguments in (["--version"], *helps(build_parser()), ["operator", "nowhere",
     found.append((" ".join(arguments), said.getvalue(), sorted(new - set(sys.stdlib_module_names))))
 print(json.dumps(found))
 """
-_OURS = {"config", "stream", "sinks", "__mp_main__"}
+_OURS = {"neuroloop", "__mp_main__"}
 """The last is what ``multiprocessing`` calls the main module."""
 
 

@@ -82,7 +82,7 @@ def test_a_class_that_the_data_lack_has_no_recall_and_is_said_so(
     neuroloop: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     report = {"accuracy": 1.0, "macro_recall": 1.0, "recall": {"rest": 1.0, "alpha": None}}
-    monkeypatch.setattr("stream.cli.training.evaluate", lambda *_, **__: report)
+    monkeypatch.setattr("neuroloop.stream.cli.training.evaluate", lambda *_, **__: report)
     done = neuroloop("evaluate", "demo", tmp_path, "--out", tmp_path)
     assert done.status == 0
     assert "(rest 1.000, alpha not in the data)" in done.out

@@ -11,12 +11,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from models.bundle import load_bundle, save_bundle
-from stream.contracts.events import canonical
+from neuroloop.models.bundle import load_bundle, save_bundle
+from neuroloop.stream.contracts.events import canonical
 from tests.stream.cli.conftest import Command, write_npz
 
 ROOT = Path(__file__).resolve().parents[3]
-SCHEMA = json.loads((ROOT / "stream" / "events.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "stream" / "contracts" / "events.schema.json").read_text(encoding="utf-8"))
 DEMO = ROOT / "models" / "bundles" / "demo"
 
 
@@ -88,7 +88,7 @@ def test_a_cpu_with_fewer_features_gives_the_same_bytes(
             "NUMBA_CPU_FEATURES": "",
             "NEUROLOOP_CACHE": str(tmp_path / "cache"),
         }
-    command = [sys.executable, "-W", "ignore", "-m", "stream.cli.main", *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", "neuroloop.stream.cli.main", *arguments]
     done = subprocess.run(
         [*command, "--out", str(masked), "--dump", f"bandpower={masked}.npz"],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
@@ -331,7 +331,7 @@ def test_the_stream_that_the_configuration_asks_for_is_taken(neuroloop: Command,
 def test_a_full_disk_is_one_clear_line() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    command = [sys.executable, "-W", "ignore", "-m", "stream.cli.main", "check", "monitor", "--json"]
+    command = [sys.executable, "-W", "ignore", "-m", "neuroloop.stream.cli.main", "check", "monitor", "--json"]
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1

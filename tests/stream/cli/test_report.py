@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sinks.report.digest import EventDigest
-from sinks.report.reading import RunFiles
-from stream.cli.reporting import _numbers
-from stream.contracts.chunks import StreamInfo
-from stream.sources.recordings.recording import RecordedStream
+from neuroloop.sinks.report.digest import EventDigest
+from neuroloop.sinks.report.reading import RunFiles
+from neuroloop.stream.cli.reporting import _numbers
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.recordings.recording import RecordedStream
 from tests.stream.cli.conftest import Command, write_npz
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

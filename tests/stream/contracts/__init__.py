@@ -1,1 +1,1 @@
-"""Tests of stream.contracts."""
+"""Tests of neuroloop.stream.contracts."""

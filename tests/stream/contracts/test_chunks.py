@@ -1,6 +1,6 @@
 import numpy as np
 
-from stream.contracts.chunks import RawBlock
+from neuroloop.stream.contracts.chunks import RawBlock
 
 
 def test_rows_of_a_block_are_views_of_all_that_it_has() -> None:

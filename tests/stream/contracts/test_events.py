@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError
-from config.stages import ZScoreSettings
-from processors.registry import build_stage
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import (
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.stages import ZScoreSettings
+from neuroloop.processors.stages.registry import build_stage
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import (
     MAX_STAGES,
     Event,
     Position,
@@ -18,7 +18,7 @@ from stream.contracts.events import (
     position_ranges,
     stage_position,
 )
-from stream.pipeline import Pipeline
+from neuroloop.stream.engine.pipeline import Pipeline
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 INFO = StreamInfo("amp", "EEG", "", 250.0, ("C3",), ("EEG",), ("uV",))

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
-from config.errors import WireError
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Event, Marker, canonical
-from stream.contracts.messages import (
+from neuroloop.config.errors import WireError
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.wire.frames import last_frame
+from neuroloop.stream.wire.messages import (
     DeadLetter,
     StreamDescription,
     dead_letter_message,
@@ -27,8 +28,7 @@ from stream.contracts.messages import (
     marker_from_json,
     marker_message,
 )
-from stream.contracts.topics import TOPIC_KINDS, Topics, kind_of_event
-from stream.contracts.wire import last_frame
+from neuroloop.stream.wire.topics import TOPIC_KINDS, Topics, kind_of_event
 
 FOLDER = Path(__file__).resolve().parents[3] / "stream"
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -40,8 +40,8 @@ EVENT = Event("state", "eeg", 500, 3, 2.0, 0.25, {"state": "open", "previous": N
 def validator_of(name: str) -> Any:
     """Return what checks one kind of message by the published files."""
     documents = {
-        file: json.loads((FOLDER / file).read_text(encoding="utf-8"))
-        for file in ("wire.schema.json", "events.schema.json")
+        file: json.loads((FOLDER / room / file).read_text(encoding="utf-8"))
+        for room, file in (("wire", "wire.schema.json"), ("contracts", "events.schema.json"))
     }
     registry: Any = Registry().with_resources(
         (file, Resource.from_contents(document)) for file, document in documents.items()
@@ -231,7 +231,7 @@ def test_a_dead_letter_that_was_cut_before_says_how_long_it_was() -> None:
 
 
 def test_every_type_of_event_has_a_topic() -> None:
-    types = json.loads((FOLDER / "events.schema.json").read_text(encoding="utf-8"))
+    types = json.loads((FOLDER / "contracts" / "events.schema.json").read_text(encoding="utf-8"))
     for name in types["$defs"]["event"]["properties"]["type"]["enum"]:
         assert kind_of_event(name) in TOPIC_KINDS
     assert Topics("a").of_event("refusal") == "a.commands"

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from config.errors import NeuroloopError, WireError
-from stream.contracts.chunks import RawBlock, StreamInfo, make_chunk
-from stream.contracts.wire import (
+from neuroloop.config.errors import NeuroloopError, WireError
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo, make_chunk
+from neuroloop.stream.wire.frames import (
     DTYPES,
     FINGERPRINT,
     MARKER,

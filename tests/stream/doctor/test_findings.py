@@ -8,12 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.doctor.disk import DiskSpeed, count_kernels, existing_folder, judge_disk, judge_kernel_cache, measure_disk
-from stream.doctor.finding import Finding, exit_status
-from stream.doctor.interfaces import Interface, judge_multicast, list_interfaces, try_multicast
-from stream.doctor.lsl_session import LslSettings, judge_settings, parse_lsl_settings
-from stream.doctor.memory import judge_lock_limit, judge_segment, judge_shm, judge_swap, swap_bytes, try_segment
-from stream.doctor.packages import (
+from neuroloop.stream.sources.lsl.network import FoundStream
+from neuroloop.stream.tools.doctor.disk import (
+    DiskSpeed,
+    count_kernels,
+    existing_folder,
+    judge_disk,
+    judge_kernel_cache,
+    measure_disk,
+)
+from neuroloop.stream.tools.doctor.finding import Finding, exit_status
+from neuroloop.stream.tools.doctor.interfaces import Interface, judge_multicast, list_interfaces, try_multicast
+from neuroloop.stream.tools.doctor.lsl_session import LslSettings, judge_settings, parse_lsl_settings
+from neuroloop.stream.tools.doctor.memory import (
+    judge_lock_limit,
+    judge_segment,
+    judge_shm,
+    judge_swap,
+    swap_bytes,
+    try_segment,
+)
+from neuroloop.stream.tools.doctor.packages import (
     REQUIRED,
     judge_liblsl,
     judge_packages,
@@ -21,8 +36,8 @@ from stream.doctor.packages import (
     judge_torch,
     read_constraints,
 )
-from stream.doctor.ports import judge_lsl_ports, judge_metrics_port, try_port
-from stream.doctor.processors import (
+from neuroloop.stream.tools.doctor.ports import judge_lsl_ports, judge_metrics_port, try_port
+from neuroloop.stream.tools.doctor.processors import (
     governors_of,
     judge_cores,
     judge_governor,
@@ -30,9 +45,14 @@ from stream.doctor.processors import (
     parse_core_list,
     try_realtime,
 )
-from stream.doctor.streams import Listening, judge_identity, judge_listening
-from stream.doctor.timing import judge_clocksource, judge_sleep, judge_timer, judge_wall_clock, timer_step_ns
-from stream.sources.lsl.network import FoundStream
+from neuroloop.stream.tools.doctor.streams import Listening, judge_identity, judge_listening
+from neuroloop.stream.tools.doctor.timing import (
+    judge_clocksource,
+    judge_sleep,
+    judge_timer,
+    judge_wall_clock,
+    timer_step_ns,
+)
 
 TESTED = dict.fromkeys(REQUIRED, "1.2.3")
 ETH = Interface("eth0", "192.0.2.7", is_loopback=False, allows_multicast=True)

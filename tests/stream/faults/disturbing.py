@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.faults.feed import FaultyFeed
-from stream.faults.spec import Fault
-from stream.faults.truth import InjectedFault
-from stream.sources.feed import RecordingFeed
-from stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.playback.faults.faulty_feed import FaultyFeed
+from neuroloop.stream.playback.faults.spec import Fault
+from neuroloop.stream.playback.faults.truth import InjectedFault
+from neuroloop.stream.playback.feed import RecordingFeed
+from neuroloop.stream.sources.recordings.recording import RecordedStream
 
 
 def disturb_stream(stream: RecordedStream, faults: Sequence[Fault]) -> tuple[RecordedStream, tuple[InjectedFault, ...]]:

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.errors import ConfigError
-from config.source import SimulatorSettings
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Marker
-from stream.faults.feed import FaultyFeed
-from stream.faults.spec import parse_faults
-from stream.faults.truth import FaultLog
-from stream.sources.feed import DueMarker, RecordingFeed, ScheduledFeed, SimulatorFeed
-from stream.sources.recordings.recording import RecordedStream
-from stream.sources.simulator import Simulator
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.source import SimulatorSettings
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.playback.faults.faulty_feed import FaultyFeed
+from neuroloop.stream.playback.faults.spec import parse_faults
+from neuroloop.stream.playback.faults.truth import FaultLog
+from neuroloop.stream.playback.feed import DueMarker, RecordingFeed, ScheduledFeed, SimulatorFeed
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.faults.disturbing import disturb_blocks, disturb_stream
 
 INFO = StreamInfo("rec", "EEG", "id", 100.0, ("count", "C3"), ("misc", "EEG"), ("", "uV"))

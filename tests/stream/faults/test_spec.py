@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from config.errors import ConfigError
-from stream.faults.spec import Fault, parse_faults
+from neuroloop.config.errors import ConfigError
+from neuroloop.stream.playback.faults.spec import Fault, parse_faults
 
 
 def test_every_kind_is_read() -> None:

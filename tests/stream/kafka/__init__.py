@@ -1,1 +1,1 @@
-"""Tests of stream.sources.kafka."""
+"""Tests of neuroloop.stream.sources.kafka."""

@@ -7,9 +7,9 @@ import logging
 import numpy as np
 import pytest
 
-from stream.contracts.wire import Frame
-from stream.sources.kafka.left_out import LeftOutWatch
-from stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.sources.kafka.drop_warnings import LeftOutWatch
+from neuroloop.stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.wire.frames import Frame
 
 
 class Stream:

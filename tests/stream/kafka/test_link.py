@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contracts.messages import DeadLetter
-from stream.sources.kafka.link import REASONS, SourceLink, pack_letter, unpack_letter
-from stream.sources.kafka.ordering import COUNTS
+from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink, pack_letter, unpack_letter
+from neuroloop.stream.sources.kafka.ordering import COUNTS
+from neuroloop.stream.wire.messages import DeadLetter
 
 HEADERS = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=9)), max_size=4).map(tuple)
 

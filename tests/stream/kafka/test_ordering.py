@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import WireError
-from stream.contracts.wire import Frame
-from stream.sources.kafka.ordering import HOLD_FRAMES, HOLD_S, RowOrder
+from neuroloop.config.errors import WireError
+from neuroloop.stream.sources.kafka.ordering import HOLD_FRAMES, HOLD_S, RowOrder
+from neuroloop.stream.wire.frames import Frame
 
 
 def rows(first: int, n: int, *, session: int = 1, counts: Any = "received", last: bool = False) -> Frame:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.tree import ClassifierSettings, Config
-from stream.app import build
-from stream.contracts.chunks import FloatArray
-from stream.engine import Engine
-from stream.loopback.detector import make_detector, make_threshold, stream_of
-from stream.loopback.onsets import OnsetPlan, OnsetSignal
+from neuroloop.config.tree import ClassifierSettings, Config
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import FloatArray
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.tools.latency.detector import make_detector, make_threshold, stream_of
+from neuroloop.stream.tools.latency.onsets import OnsetPlan, OnsetSignal
 
 PLAN = OnsetPlan(25, lead_s=1.0, tail_s=0.5)
 

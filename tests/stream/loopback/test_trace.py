@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sinks.stimulator.log.chain import Chain
-from stream.loopback.detector import stream_of
-from stream.loopback.figures import figures
-from stream.loopback.measure import stop_latencies
-from stream.loopback.onsets import OnsetPlan, OnsetSignal
-from stream.loopback.picture import save_histogram
-from stream.loopback.sender import SentRows
-from stream.loopback.trace import Dose, LoopbackError, answer, read_edges, read_trace
+from neuroloop.sinks.stimulator.log.chain import Chain
+from neuroloop.stream.tools.latency.detector import stream_of
+from neuroloop.stream.tools.latency.figures import figures
+from neuroloop.stream.tools.latency.measure import stop_latencies
+from neuroloop.stream.tools.latency.onsets import OnsetPlan, OnsetSignal
+from neuroloop.stream.tools.latency.picture import save_histogram
+from neuroloop.stream.tools.latency.sender import SentRows
+from neuroloop.stream.tools.latency.trace import Dose, LoopbackError, answer, read_edges, read_trace
 
 SFREQ = 1000.0
 BASE_NS = 5_000_000_000_000

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.contracts.chunks import FloatArray, StreamInfo
-from stream.loopback.trace import LoopbackError
-from stream.loopback.wired import rising_edges, start_samples, wired_latencies
-from stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.contracts.chunks import FloatArray, StreamInfo
+from neuroloop.stream.sources.recordings.recording import RecordedStream
+from neuroloop.stream.tools.latency.trace import LoopbackError
+from neuroloop.stream.tools.latency.wired import rising_edges, start_samples, wired_latencies
 
 SFREQ = 500.0
 

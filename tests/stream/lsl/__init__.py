@@ -1,1 +1,1 @@
-"""Tests of stream.sources.lsl."""
+"""Tests of neuroloop.stream.sources.lsl."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pylsl
 import pytest
 
-from stream.contracts.chunks import StreamInfo
-from stream.sources.lsl.description import describe, make_lsl_info, make_marker_info, marker_stream_name
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.lsl.description import describe, make_lsl_info, make_marker_info, marker_stream_name
 
 
 def lsl_info(n_channels: int = 2, sfreq: float = 250.0, stream_type: str = "EEG") -> pylsl.StreamInfo:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from stream.contracts.chunks import MONITORING_ID
-from stream.sources.lsl.network import FoundStream, StreamQuery
+from neuroloop.stream.contracts.chunks import MONITORING_ID
+from neuroloop.stream.sources.lsl.network import FoundStream, StreamQuery
 
 CAP = FoundStream("cap", "EEG", "serial-7", "uid-1", "lab-pc", 8, 250.0, "float32", 1.0, None)
 

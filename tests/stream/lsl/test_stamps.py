@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream.sources.lsl.stamps import restore, sendable
+from neuroloop.stream.sources.lsl.stamps import restore, sendable
 
 
 def test_stamps_with_a_meaning_to_liblsl_are_replaced_and_come_back() -> None:

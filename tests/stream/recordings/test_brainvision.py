@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import RecordingError
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import select_stream
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import select_stream
 from tests.stream.recordings.handmade import write_brainvision
 
 _VALUES = struct.pack("<8h", 1, 10, 2, 20, 3, 30, 4, 40)

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from config.errors import RecordingError
-from stream.sources.recordings.opening import open_recording
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.stream.recordings.handmade import SMALL_CSV, small_edf, small_gdf, small_xdf, write_brainvision
 
 _MOST_BYTES = 80 << 20

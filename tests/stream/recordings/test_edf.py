@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import RecordingError
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
 from tests.stream.recordings.handmade import edf_bytes, small_edf
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from config.errors import RecordingError
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import select_stream
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import select_stream
 
 
 def _write(folder: Path, **changes: Any) -> Path:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.errors import RecordingError, StreamMismatch
-from stream.contracts.events import Marker
-from stream.sources.recordings.adapters import ADAPTERS
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.config.errors import RecordingError, StreamMismatch
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.adapters import ADAPTERS
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
 
 
 def _dump(**changes: Any) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import RecordingError
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
 
 _HEAD = "%OpenBCI Raw EXG Data\n%Number of channels = 2\n%Sample Rate = 250 Hz\n%Board = OpenBCI_GUI$BoardCytonSerial\n"
 _NAMES = (

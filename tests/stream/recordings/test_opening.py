@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import RecordingError, StreamMismatch
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median, select_stream
+from neuroloop.config.errors import RecordingError, StreamMismatch
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording, median, select_stream
 from tests.stream.recordings.handmade import small_edf, small_gdf, small_xdf
 
 

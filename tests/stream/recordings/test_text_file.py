@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import RecordingError
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
-from stream.sources.recordings.time_column import is_time_name, rate_of
+from neuroloop.config.errors import RecordingError
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.stream.sources.recordings.time_column import is_time_name, rate_of
 from tests.stream.recordings.handmade import SMALL_CSV
 
 

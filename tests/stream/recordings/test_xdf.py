@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import RecordingError, StreamMismatch
-from stream.contracts.events import Marker
-from stream.sources.recordings.opening import open_recording
-from stream.sources.recordings.recording import Recording, select_stream
+from neuroloop.config.errors import RecordingError, StreamMismatch
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import Recording, select_stream
 from tests.stream.recordings.handmade import (
     BOUNDARY,
     small_xdf,

@@ -1,1 +1,1 @@
-"""Tests of stream.ring."""
+"""Tests of neuroloop.stream.ring."""

@@ -9,11 +9,11 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from stream.contracts.sharing import CounterSpec
-from stream.ring.bell import Bell
-from stream.ring.counters import CounterBlock
-from stream.ring.events import EventRing
-from stream.ring.samples import SampleRing
+from neuroloop.stream.contracts.shared_memory import CounterSpec
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.counters import CounterBlock
+from neuroloop.stream.ring.events import EventRing
+from neuroloop.stream.ring.samples import SampleRing
 from tests.stream.ring.signals import INFO, JUMP, assert_whole, check_to_end, numbered_chunk, wait_until
 
 SPECS = (CounterSpec("n", "count"), CounterSpec("h", "histogram", bounds=(0.25, 0.75)))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stream.contracts.chunks import Chunk, StreamInfo, make_chunk
-from stream.contracts.sharing import SampleRows
-from stream.ring.event_reader import EventRingReader
-from stream.ring.sample_reader import SampleRingReader
+from neuroloop.stream.contracts.chunks import Chunk, StreamInfo, make_chunk
+from neuroloop.stream.contracts.shared_memory import SampleRows
+from neuroloop.stream.ring.event_reader import EventRingReader
+from neuroloop.stream.ring.sample_reader import SampleRingReader
 
 INFO = StreamInfo("ring-test", "EEG", "id", 1000.0, ("number", "negative"), ("misc", "misc"), ("", ""))
 

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from stream.ring.bell import Bell, Listener
-from stream.ring.header import process_start
-from stream.ring.samples import SampleRing
+from neuroloop.stream.ring.bell import Bell, Listener
+from neuroloop.stream.ring.header import process_start
+from neuroloop.stream.ring.samples import SampleRing
 from tests.stream.ring.signals import INFO, numbered_chunk, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="bells need Linux")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from stream.contracts.sharing import Counters, CounterSpec
-from stream.ring.counters import CounterBlock
+from neuroloop.stream.contracts.shared_memory import Counters, CounterSpec
+from neuroloop.stream.ring.counters import CounterBlock
 
 SPECS = (
     CounterSpec("predictions", "count", size=3),

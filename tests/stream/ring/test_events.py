@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.ring.event_reader import EventRingReader, room
-from stream.ring.events import EventRing
-from stream.ring.header import HEAD, LIMIT, NEXT
+from neuroloop.stream.ring.event_reader import EventRingReader, room
+from neuroloop.stream.ring.events import EventRing
+from neuroloop.stream.ring.header import HEAD, LIMIT, NEXT
 from tests.stream.ring.signals import has_ended
 
 APPEND = st.tuples(st.just("append"), st.integers(0, 48))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from stream.ring.bell import Bell
-from stream.ring.counters import CounterBlock
-from stream.ring.events import EventRing
-from stream.ring.header import HEAD
-from stream.ring.samples import SampleRing
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.counters import CounterBlock
+from neuroloop.stream.ring.events import EventRing
+from neuroloop.stream.ring.header import HEAD
+from neuroloop.stream.ring.samples import SampleRing
 from tests.stream.ring import children
 from tests.stream.ring.signals import INFO, check_to_end, numbered_chunk, wait_until
 

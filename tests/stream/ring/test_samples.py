@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stream.contracts.chunks import Chunk, make_chunk
-from stream.ring.bell import Bell
-from stream.ring.header import HEAD, LIMIT
-from stream.ring.samples import SampleRing
+from neuroloop.stream.contracts.chunks import Chunk, make_chunk
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.header import HEAD, LIMIT
+from neuroloop.stream.ring.samples import SampleRing
 from tests.stream.ring.signals import INFO, assert_whole, has_ended, numbered_chunk
 
 APPEND = st.tuples(st.just("append"), st.integers(0, 14), st.sampled_from([0, 0, 0, 1, 40]))

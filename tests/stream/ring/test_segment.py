@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.errors import NeuroloopError
-from stream.contracts.chunks import StreamInfo
-from stream.ring import segment as segment_module
-from stream.ring.bell import Bell
-from stream.ring.samples import SampleRing
-from stream.ring.segment import Segment, SharedMemoryError
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.ring import segment as segment_module
+from neuroloop.stream.ring.bell import Bell
+from neuroloop.stream.ring.samples import SampleRing
+from neuroloop.stream.ring.segment import Segment, SharedMemoryError
 from tests.stream.ring.signals import INFO, assert_whole, has_ended, numbered_chunk
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -72,7 +72,7 @@ def test_allocation_that_fails_after_all_is_one_clear_line(monkeypatch: pytest.M
 
 SMALL_MOUNT = 'mount -t tmpfs -o size=64k none /dev/shm && exec "$0" -c "$1"'
 SMALL_SHM = """
-from stream.ring.segment import Segment, SharedMemoryError
+from neuroloop.stream.ring.segment import Segment, SharedMemoryError
 try:
     Segment.shared(1 << 20, "test", folder="/dev/shm")
 except SharedMemoryError as error:

@@ -1,1 +1,1 @@
-"""Tests of stream.runner."""
+"""Tests of neuroloop.stream.live."""

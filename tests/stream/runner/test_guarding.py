@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError
-from config.loading import load_config
-from stream.runner.stimulating.guard import check_stimulation
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import load_config
+from neuroloop.stream.live.stimulation.guard import check_stimulation
 
 
 def test_a_limit_that_is_looser_than_the_hard_one_is_refused_before_the_start(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.contracts.chunks import StreamInfo
-from stream.runner.health import RunHealth
-from stream.runner.shared import Shared
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.health import RunHealth
+from neuroloop.stream.live.shared_state import Shared
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 S = 1_000_000_000

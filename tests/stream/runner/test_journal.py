@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from stream.ring.header import Place
-from stream.runner.journal import Journal
-from stream.runner.shared import EventRecord
+from neuroloop.stream.live.event_journal import Journal
+from neuroloop.stream.live.shared_state import EventRecord
+from neuroloop.stream.ring.header import Place
 
 SECOND = 1_000_000_000
 

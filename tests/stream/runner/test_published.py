@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.kafka.producer import SendBooks
-from stream.bridge.fates import Fates
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.topics import Topics
-from stream.ring.header import Place
-from stream.runner.published import MarkNumbers, PublisherCounts, publisher_books
-from stream.runner.shared import Shared
+from neuroloop.sinks.kafka.producer import SendBooks
+from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_books
+from neuroloop.stream.live.shared_state import Shared
+from neuroloop.stream.ring.header import Place
+from neuroloop.stream.wire.topics import Topics
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 

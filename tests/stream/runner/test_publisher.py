@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from config.loading import load_config
-from config.tree import Config
-from stream.contracts.chunks import StreamInfo
-from stream.contracts.messages import StreamDescription
-from stream.runner import publisher as module
-from stream.runner.child import RunFailed
-from stream.runner.kafka_sourcing import KafkaOpener
-from stream.runner.publisher import Publisher, is_publishing
-from stream.runner.shared import Shared
-from stream.runner.sourcing import SourcePlan
-from stream.sources.kafka.link import SourceLink
+from neuroloop.config.loading import load_config
+from neuroloop.config.tree import Config
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.live import publisher_guard as module
+from neuroloop.stream.live.child_process import RunFailed
+from neuroloop.stream.live.live_kafka import KafkaOpener
+from neuroloop.stream.live.live_source import SourcePlan
+from neuroloop.stream.live.publisher_guard import Publisher, is_publishing
+from neuroloop.stream.live.shared_state import Shared
+from neuroloop.stream.sources.kafka.kafka_state import SourceLink
+from neuroloop.stream.wire.messages import StreamDescription
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
 

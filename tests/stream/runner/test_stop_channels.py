@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.runner.stimulating.file_watch import FileWatch
-from stream.runner.stimulating.inbox import Inbox, SignalPipe
-from stream.runner.stimulating.keys import StopKeys
-from stream.runner.stimulating.stop_file import StopFile
+from neuroloop.stream.live.stimulation.file_watch import FileWatch
+from neuroloop.stream.live.stimulation.inbox import Inbox, SignalPipe
+from neuroloop.stream.live.stimulation.stop_file import StopFile
+from neuroloop.stream.live.stimulation.stop_keys import StopKeys
 
 PATIENCE_S = 20.0
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from config.loading import parse
-from config.tree import Config
-from stream.app import build
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Event, Marker, canonical
-from stream.contracts.messages import StreamDescription
-from stream.contracts.wire import Frame, frames_of_block, last_frame
-from stream.engine import Engine
-from stream.worker.lane import Lane
-from stream.worker.snapshot import Snapshot
+from neuroloop.config.loading import parse
+from neuroloop.config.tree import Config
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical
+from neuroloop.stream.engine.engine import Engine
+from neuroloop.stream.wire.frames import Frame, frames_of_block, last_frame
+from neuroloop.stream.wire.messages import StreamDescription
+from neuroloop.stream.worker.snapshot import Snapshot
+from neuroloop.stream.worker.stream_session import Lane
 
 SFREQ = 250.0
 DEMO_CHANNELS = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4")

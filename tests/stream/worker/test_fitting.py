@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from config.errors import ConfigError
-from config.loading import parse
-from stream.app import build
-from stream.cli.main import main
-from stream.worker.fitting import plan_snapshot
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.loading import parse
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.cli.main import main
+from neuroloop.stream.worker.snapshot_size import plan_snapshot
 from tests.stream.worker.streams import stream_info
 
 WIDE = {

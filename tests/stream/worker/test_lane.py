@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.loading import parse
-from config.tree import Config
-from stream.contracts.chunks import RawBlock, StreamInfo
-from stream.contracts.events import Event, Marker
-from stream.worker.counts import LaneCounts
-from stream.worker.errors import PlanMismatch, SnapshotError, StreamRefused, WorkerError
-from stream.worker.lane import SeenMarkers
-from stream.worker.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from neuroloop.config.loading import parse
+from neuroloop.config.tree import Config
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.worker.counts import LaneCounts
+from neuroloop.stream.worker.errors import PlanMismatch, SnapshotError, StreamRefused, WorkerError
+from neuroloop.stream.worker.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from neuroloop.stream.worker.stream_session import SeenMarkers
 from tests.stream.worker.streams import (
     WINDOWED,
     demo_config,

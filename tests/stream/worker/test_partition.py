@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from stream.contracts.events import Event, Marker
-from stream.contracts.messages import StreamDescription
-from stream.contracts.wire import Frame
-from stream.worker.errors import StreamRefused
-from stream.worker.lane import Lane
-from stream.worker.partition import Partition
-from stream.worker.snapshot import Snapshot
+from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.wire.frames import Frame
+from neuroloop.stream.wire.messages import StreamDescription
+from neuroloop.stream.worker.errors import StreamRefused
+from neuroloop.stream.worker.partition import Partition
+from neuroloop.stream.worker.snapshot import Snapshot
+from neuroloop.stream.worker.stream_session import Lane
 from tests.stream.worker.streams import (
     described,
     frames,

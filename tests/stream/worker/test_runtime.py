@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from config.loading import parse
-from config.worker import WorkerSettings
-from stream.contracts.events import Marker
-from stream.contracts.messages import Message, StreamDescription, frame_message, marker_message
-from stream.contracts.topics import Topics
-from stream.worker.changelog import FLOOR_HEADER, Changelog
-from stream.worker.counts import WorkerCounts
-from stream.worker.errors import WorkerError
-from stream.worker.links import Links
-from stream.worker.marker_feed import MarkerFeed
-from stream.worker.runtime import WorkerRuntime
+from neuroloop.config.loading import parse
+from neuroloop.config.worker import WorkerSettings
+from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.wire.messages import Message, StreamDescription, frame_message, marker_message
+from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.changelog import FLOOR_HEADER, Changelog
+from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.errors import WorkerError
+from neuroloop.stream.worker.marker_feed import MarkerFeed
+from neuroloop.stream.worker.runtime import WorkerRuntime
 from tests.stream.worker.streams import WINDOWED, described, frames, markers_of, signal, stream_info, uninterrupted
 
 TOPICS = Topics("t")

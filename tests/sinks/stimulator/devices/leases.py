@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from sinks.stimulator.devices.charge import lease_uc
-from sinks.stimulator.records import Lease, Train
+from neuroloop.sinks.stimulator.devices.charge import lease_uc
+from neuroloop.sinks.stimulator.records import Lease, Train
 
 PULSES = Train(20.0, 2.5, 200.0, "biphasic")
 

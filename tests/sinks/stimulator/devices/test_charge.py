@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.stimulator.devices.charge import charge_per_phase_uc, delivered_uc, lease_uc
-from sinks.stimulator.envelope.charge import train_charge_uc
-from sinks.stimulator.records import Train
+from neuroloop.sinks.stimulator.devices.charge import charge_per_phase_uc, delivered_uc, lease_uc
+from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
+from neuroloop.sinks.stimulator.records import Train
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease, slow_charge_uc
 
 TRAINS = st.one_of(

@@ -1,7 +1,7 @@
 import pytest
 
-from sinks.stimulator.devices.faults import FaultPlan, Faults, parse_fault
-from sinks.stimulator.records import DeviceError
+from neuroloop.sinks.stimulator.devices.simulator.faults import FaultPlan, Faults, parse_fault
+from neuroloop.sinks.stimulator.records import DeviceError
 
 
 def test_a_specification_is_read_whole() -> None:

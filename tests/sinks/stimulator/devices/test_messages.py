@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.stimulator.devices.messages import (
+from neuroloop.sinks.stimulator.devices.messages import (
     LineSplitter,
     answer_message,
     capabilities_message,
@@ -18,8 +18,8 @@ from sinks.stimulator.devices.messages import (
     read_capabilities,
     read_lease,
 )
-from sinks.stimulator.devices.simulator_process import simulated_limits
-from sinks.stimulator.records import DeviceAnswer, DeviceError
+from neuroloop.sinks.stimulator.devices.simulator.process import simulated_limits
+from neuroloop.sinks.stimulator.records import DeviceAnswer, DeviceError
 from tests.sinks.stimulator.devices.leases import make_lease
 
 LIMITS = simulated_limits(0.05)

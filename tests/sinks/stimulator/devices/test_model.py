@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinks.stimulator.devices.model import STUCK, StimulatorModel
-from sinks.stimulator.devices.simulator_process import simulated_limits
-from sinks.stimulator.envelope.charge import train_charge_uc
-from sinks.stimulator.records import DeviceAnswer, Lease, Train
+from neuroloop.sinks.stimulator.devices.simulator.model import STUCK, StimulatorModel
+from neuroloop.sinks.stimulator.devices.simulator.process import simulated_limits
+from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
+from neuroloop.sinks.stimulator.records import DeviceAnswer, Lease, Train
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease, slow_charge_uc
 
 MS = 1_000_000

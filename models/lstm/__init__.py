@@ -1,0 +1,1 @@
+"""The LSTM that slides: cells, weights, and the ways to run it over windows."""

@@ -1,0 +1,1 @@
+"""Marks of bad samples and bad channels."""

@@ -1,0 +1,1 @@
+"""Which channels go on, and against what they are measured."""

@@ -1,0 +1,1 @@
+"""Rows of features: windows, spectra, band power, log-variance, z-scores."""

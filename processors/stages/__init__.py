@@ -1,0 +1,1 @@
+"""What all stages share: their window grid, the guard of their input, the registry."""

@@ -1,0 +1,1 @@
+"""Export of events as BIDS."""

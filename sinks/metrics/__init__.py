@@ -1,0 +1,1 @@
+"""Prometheus families, and the server that shows them."""

@@ -1,0 +1,1 @@
+"""From the configuration to a pipeline, its plan and its provenance."""

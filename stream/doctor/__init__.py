@@ -1,1 +1,0 @@
-"""What is wrong with this machine for live work, one group of findings per module."""

@@ -1,0 +1,1 @@
+"""The numbers: sequencer, pipeline, and the engine that is both."""

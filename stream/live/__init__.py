@@ -1,0 +1,1 @@
+"""A live run: the supervisor and its processes."""

@@ -1,0 +1,159 @@
+"""Live sources: found by the supervisor, opened by the processes; what they all have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from neuroloop.config.live import MarkerSettings
+from neuroloop.config.tree import Config
+from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
+from neuroloop.stream.contracts.events import Marker
+
+
+class LiveSource(Protocol):
+    """A `neuroloop.stream.contracts.protocols.Source` that may be lost and found again."""
+
+    @property
+    def info(self) -> StreamInfo:
+        """The stream as its sender describes it."""
+        ...
+
+    def read(self, timeout_s: float) -> RawBlock | None:
+        """Wait at most so long for the first new sample and take all there is.
+
+        Raises
+        ------
+        StreamEnded
+            The sender said that this was all.
+        StreamLost
+            The sender is gone.
+        """
+        ...
+
+    def reopen(self, timeout_s: float) -> None:
+        """Look for the lost sender, at most so long, and go on with it.
+
+        Raises
+        ------
+        StreamLost
+            It is not back yet.
+        StreamMismatch
+            It came back as another stream.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the source holds; may be called twice."""
+        ...
+
+
+class LiveMarkers(Protocol):
+    """A `neuroloop.stream.contracts.protocols.MarkerSource` beside a live source."""
+
+    @property
+    def senders(self) -> tuple[object, ...]:
+        """Who may still have something to say."""
+        ...
+
+    def read(self) -> list[Marker]:
+        """Return what came since the last call, in order of time; never waits."""
+        ...
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait, at most so long, until all that is wanted is connected, and what was said is here; say whether it is.
+
+        Called before old samples are read: their markers must be there first.
+        """
+        ...
+
+    def close(self) -> None:
+        """End all connections; may be called twice."""
+        ...
+
+
+class SenderClock(Protocol):
+    """What turns a sender's stamps into this machine's clock."""
+
+    def measure(self) -> float | None:
+        """Return the seconds to add to the stamps; None if nobody answers."""
+        ...
+
+    def close(self) -> None:
+        """End the measurement; may be called twice."""
+        ...
+
+
+class Opener(Protocol):
+    """Opens what was found, in a process that was not there when it was found; survives pickling."""
+
+    def open(self) -> LiveSource:
+        """Subscribe; call it where everything else is ready, samples are kept from then on."""
+        ...
+
+    def open_markers(self, settings: MarkerSettings) -> LiveMarkers | None:
+        """Connect to the markers that belong to the stream; None where none are wanted."""
+        ...
+
+    def open_clock(self) -> SenderClock | None:
+        """Measure the sender's clock; None where the stamps have nothing to do with one."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """Which stream to open, for a process that was not there when it was found.
+
+    Parameters
+    ----------
+    info : StreamInfo
+    host : str
+        Who sends it.
+    is_played : bool
+        Whether the stamps are a recording's own, which have nothing to do with the clock.
+    n_samples : int or None
+        How many samples the sender will send in all, where it says so.
+    reconnect_s : float
+        How long to wait for a lost stream.
+    opener : Opener
+    first_sample : int
+        Number of the first sample, where a recording that is played says it.
+    has_numbers : bool
+        Whether the source numbers its samples itself.
+    stream_id : str, optional
+        What Kafka calls the stream, where it comes from there.
+    """
+
+    info: StreamInfo
+    host: str
+    is_played: bool
+    n_samples: int | None
+    reconnect_s: float
+    opener: Opener
+    first_sample: int = 0
+    has_numbers: bool = False
+    stream_id: str | None = None
+
+
+FINDERS = {
+    "lsl": "neuroloop.stream.live.live_lsl:find_lsl_source",
+    "kafka": "neuroloop.stream.live.live_kafka:find_kafka_source",
+}
+"""Who finds a live source, by its kind; imported when it is asked for."""
+
+
+def find_source(config: Config) -> SourcePlan:
+    """Wait for the stream that the configuration describes and fetch its description.
+
+    Raises
+    ------
+    StreamLost
+        If it does not appear in time; the message lists what there is.
+    StreamMismatch
+        If several streams match, all of which are listed.
+    """
+    module, _, name = FINDERS[config.source.kind].partition(":")
+    find: Callable[[Config], SourcePlan] = getattr(import_module(module), name)
+    return find(config)

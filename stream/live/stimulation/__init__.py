@@ -1,0 +1,1 @@
+"""The stimulator process of a live run."""

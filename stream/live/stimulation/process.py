@@ -1,0 +1,262 @@
+"""The stimulator process: owns the device, the gate and everything that a device may act on.
+
+One loop on epoll: stops first, then the operator's socket, the disk, the device, the events of the hot process, and a
+heartbeat. Whatever comes becomes one numbered input of the gate; what the gate says is carried out and logged. Nothing
+in the loop waits: files are written by a thread, sockets do not block, the device's commands are handed over.
+
+A process that was held up (SIGSTOP, a machine that sleeps) for longer than the watchdog time stops before it looks at
+anything else. It is never started again in a run.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import select
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection
+
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.sinks.stimulator.control import ControlServer
+from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.stream.live.child_process import tell
+from neuroloop.stream.live.placement import follow_parent, lock_memory, quiet_memory, settle
+from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.shared_state import Shared, is_stopping, unpack_event
+from neuroloop.stream.live.stimulation.controller import Desk
+from neuroloop.stream.live.stimulation.inbox import Inbox, Request, SignalPipe
+from neuroloop.stream.live.stimulation.liveness import Vitals
+from neuroloop.stream.live.stimulation.setup import StimulationPlan, equip
+from neuroloop.stream.live.stimulation.stimulation_state import STIMULATOR
+from neuroloop.stream.live.stimulation.stop_file import StopFile
+from neuroloop.stream.live.stimulation.stop_markers import StopMarkers
+from neuroloop.stream.sources.lsl.library import quiet_library
+
+_SWITCH_S = 5e-4
+_AT_ONCE = 32
+"""Events before the loop looks round again: a backlog must not keep it from its heartbeat."""
+_LAST_ANSWERS_NS = 300_000_000
+_DISK_S = 5.0
+_STOP_FILE = "STOP"
+_SIGNALS: dict[int, tuple[str, str]] = {signal.SIGUSR1: ("stop", "signal"), signal.SIGTERM: ("end", "signal")}
+_log = logging.getLogger("neuroloop.stimulator")
+
+
+def run_stimulator(plan: StimulationPlan, shared: Shared, ready: Connection) -> None:
+    """Be the stimulator process until the hot one has ended, or a signal."""
+    faulthandler.enable()  # a hang that the supervisor ends leaves the place where it was
+    signals = SignalPipe(_SIGNALS)
+    follow_parent()
+    quiet_library()
+    set_up_logs(plan.config.process.log)
+    inbox = Inbox()
+    with ExitStack() as stack:
+        try:
+            scribe = Scribe(inbox.wake)
+            stack.callback(scribe.close)
+            equipment = equip(plan, scribe, stack)  # before the priority: the device's process inherits it
+            settings = settle(plan.cores, realtime=plan.config.process.priority == "auto")
+            desk = Desk(plan, shared, equipment, scribe)
+            stimulator = Stimulator(plan, shared, desk, inbox, signals)
+            stack.callback(stimulator.close)
+        except NeuroloopError as error:
+            tell(ready, "error", str(error))
+            sys.exit(1)
+        tell(ready, "ready", {**settings, "memory": "locked" if lock_memory() else "not locked"})
+        sys.setswitchinterval(_SWITCH_S)
+        quiet_memory()
+        try:
+            stimulator.run()
+        finally:
+            desk.finish(_DISK_S)
+
+
+class Stimulator:
+    """The loop.
+
+    Parameters
+    ----------
+    plan : StimulationPlan
+    shared : Shared
+    desk : Desk
+        Gate, log and device.
+    inbox : Inbox
+    signals : SignalPipe
+    """
+
+    def __init__(self, plan: StimulationPlan, shared: Shared, desk: Desk, inbox: Inbox, signals: SignalPipe) -> None:
+        if shared.stimulation is None:
+            raise ValueError("stimulation must be shared, got None")
+        settings = plan.settings
+        self._gate = settings.gate
+        self._link = shared.stimulation
+        self._desk = desk
+        self._inbox = inbox
+        self._signals = signals
+        self._run_stops = shared.numbers("stop")
+        self._requests = self._link.requests.reader(STIMULATOR)
+        self._vitals = Vitals(
+            shared,
+            plan.source,
+            limits=desk.equipment.limits,
+            config=desk.equipment.config,
+            day_uc=desk.equipment.ledger.day_uc,
+            watchdog_s=settings.gate.watchdog_s,
+        )
+        self._control = ControlServer(plan.out)
+        file = settings.operator.stop_file
+        self._stop_file = StopFile(plan.out / _STOP_FILE if file is None else plan.out / file)
+        self._markers = StopMarkers(
+            settings.operator.stop_marker, lambda stream: inbox.put("stop", "marker", f"marker of {stream}")
+        )
+        self._alive_ns = self._link.numbers("stimulator_ns")
+        self._stops = {name: self._link.numbers(f"stops_by_{name}") for name in ("key", "signal")}
+        self._stops_seen = dict.fromkeys(self._stops, 0)
+        self._turned_ns = 0
+        self._next_pulse_ns = 0
+        self._ending_ns = 0
+        self._must_end = False
+        self._has_backlog = False
+        self._hot_pid = 0
+        bell = self._link.requests.bell
+        if bell is None:
+            raise ValueError("requests must have a bell, got None")
+        self._hot_bell = bell.listen()
+        self._supervisor_bell = self._link.stop.listen()
+        self._epoll = select.epoll()
+        self._clients: set[int] = set()
+        for thing in (signals, inbox, self._control, self._stop_file, self._hot_bell, self._supervisor_bell):
+            if thing.fileno() >= 0:
+                self._epoll.register(thing.fileno(), select.EPOLLIN)
+        self._device_fd = -1
+        self._watch_device()
+
+    def run(self) -> None:
+        """Turn until the run is over."""
+        self._vitals.clock.start()
+        self._markers.start()
+        heartbeat_ns = round(self._gate.heartbeat_s * 1e9)
+        slice_s = self._gate.heartbeat_s / 2
+        self._turned_ns = self._next_pulse_ns = time.monotonic_ns()
+        while not self._is_over():
+            wait_s = min(slice_s, max(0.0, (self._next_pulse_ns - time.monotonic_ns()) * 1e-9))
+            if self._has_backlog:
+                wait_s = 0.0
+            ready = {fd for fd, _ in self._epoll.poll(wait_s)}
+            now_ns = time.monotonic_ns()
+            self._look_for_stops(now_ns)
+            self._alive_ns[0] = self._turned_ns = now_ns
+            self._serve_operator(ready)
+            self._desk.leave()
+            self._hear_device()
+            self._take_events()
+            now_ns = time.monotonic_ns()
+            if now_ns >= self._next_pulse_ns or self._vitals_are_urgent(ready):
+                self._next_pulse_ns = now_ns + heartbeat_ns
+                self._desk.pulse(self._vitals.pulse(now_ns), now_ns)
+
+    def _look_for_stops(self, now_ns: int) -> None:
+        """Stop, if anybody asks for it in whatever way."""
+        gap_ns = now_ns - self._turned_ns
+        if gap_ns > self._gate.watchdog_s * 1e9:
+            self._stop("watchdog", f"this process stood still for {gap_ns * 1e-9:.3f} s", now_ns)
+        requests = [*self._signals.take(), *self._inbox.take()]
+        self._supervisor_bell.wait(0.0)
+        for name, word in self._stops.items():
+            n = int(word[0])
+            if n != self._stops_seen[name]:
+                self._stops_seen[name] = n
+                requests.append(Request("stop", name, "by the supervisor", now_ns))
+        for request in requests:
+            if request.verb == "end":
+                self._must_end = True
+            else:
+                self._stop(request.channel, request.reason, request.t_ns)
+        if self._desk.may_stimulate:
+            if self._stop_file.exists():
+                self._stop("file", "the stop file is there", now_ns)
+            silent = self._vitals.silent(now_ns)
+            if silent is not None:
+                self._stop("watchdog", f"the {silent[0]} process stood still for {silent[1]:.3f} s", now_ns)
+            if is_stopping(self._run_stops) or self._must_end:
+                self._stop("run", "the run ends", now_ns)
+
+    def _stop(self, channel: str, reason: str, t_ns: int) -> None:
+        self._desk.stop(channel, reason, t_ns)
+
+    def _vitals_are_urgent(self, ready: set[int]) -> bool:
+        """Whether the hot process has just died: the gate need not wait for the next heartbeat to hear of it."""
+        if self._hot_bell.fileno() not in ready:
+            return False
+        return self._desk.may_stimulate and self._hot_bell.is_watched_dead() and self._vitals.is_hot_dead
+
+    def _serve_operator(self, ready: set[int]) -> None:
+        """Answer on the socket; who has just connected has mostly sent his request."""
+        control = self._control
+        fds = self._clients & ready
+        if control.fileno() in ready:
+            fresh = control.accept()
+            for fd in fresh:
+                self._epoll.register(fd, select.EPOLLIN)
+            self._clients.update(fresh)
+            fds.update(fresh)
+        for fd in fds:
+            for request in control.read(fd):
+                control.answer(fd, self._desk.request(request))
+            if not control.has(fd):
+                self._clients.discard(fd)  # closing took it out of the epoll
+
+    def _hear_device(self) -> None:
+        self._desk.hear()
+        self._watch_device()
+
+    def _watch_device(self) -> None:
+        """Wake up when the device speaks; a device that is gone speaks no more."""
+        fd = self._desk.equipment.device.fileno()
+        if fd != self._device_fd:
+            if self._device_fd >= 0:
+                with suppress(OSError):
+                    self._epoll.unregister(self._device_fd)
+            if fd >= 0:
+                self._epoll.register(fd, select.EPOLLIN)
+            self._device_fd = fd
+
+    def _take_events(self) -> None:
+        """Tell the gate what the hot process has said."""
+        pid = self._vitals.hot_pid
+        if pid != self._hot_pid:
+            self._hot_pid = pid
+            self._hot_bell.watch(pid)
+        self._hot_bell.wait(0.0)
+        batch = self._requests.read(_AT_ONCE)
+        self._has_backlog = len(batch.records) == _AT_ONCE
+        if batch.n_lost:
+            self._desk.lost(batch.n_lost)
+        for record in map(unpack_event, batch.records):
+            self._desk.event(record)
+        self._requests.commit()
+
+    def _is_over(self) -> bool:
+        """Whether there is nothing more to come: the hot process is gone, or somebody wants this one to end."""
+        if not (self._must_end or self._requests.is_ended):
+            return False
+        now_ns = time.monotonic_ns()
+        if not self._ending_ns:
+            self._ending_ns = now_ns
+            self._stop("run", "the run ends", now_ns)
+        return not self._desk.is_device_on or now_ns - self._ending_ns > _LAST_ANSWERS_NS
+
+    def close(self) -> None:
+        """Give everything back; may be called twice."""
+        self._markers.close()
+        self._vitals.clock.close()
+        self._control.close()
+        self._stop_file.close()
+        self._requests.close()
+        self._epoll.close()
+        self._hot_bell.close()
+        self._supervisor_bell.close()
+        self._signals.close()

@@ -1,0 +1,124 @@
+"""An amplifier that is not there: simulator or recording, sent over LSL by a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import TracebackType
+
+from neuroloop.config.errors import NeuroloopError
+from neuroloop.config.source import SourceSettings, TimingSettings
+from neuroloop.config.tree import Config
+from neuroloop.stream.live.child_process import signals_held
+from neuroloop.stream.live.live_source import FINDERS
+from neuroloop.stream.live.placement import follow_parent, plan_placement, settle
+from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
+from neuroloop.stream.playback.player import Player
+from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.sources.recordings.opening import open_recording
+from neuroloop.stream.sources.recordings.recording import select_stream
+from neuroloop.stream.sources.simulator import Simulator
+
+_START_S = 60.0
+_GONE_S = 1.0
+"""An amplifier that died does not come back."""
+
+
+class Amplifier:
+    """Give a configuration whose source is live, whatever kind it asked for.
+
+    A source of kind ``lsl`` or ``kafka`` is left alone. For ``simulator`` and ``recording`` a process is started that
+    waits for its first consumer and then sends in real time, stamped with this machine's clock.
+
+    Parameters
+    ----------
+    config : Config
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._process: SpawnProcess | None = None
+        if config.source.kind in FINDERS:
+            return
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        name = f"neuroloop-{config.source.kind}-{os.getpid()}"
+        cores = plan_placement(config.process).others
+        self._process = context.Process(
+            target=_amplify, args=(config.source, name, cores, sender), name="neuroloop-amplifier", daemon=True
+        )
+        with signals_held():
+            self._process.start()
+        sender.close()
+        try:
+            answer, markers = receiver.recv() if receiver.poll(_START_S) else ("no answer", ())
+        except EOFError:
+            answer, markers = "its death", ()
+        finally:
+            receiver.close()
+        if answer != "ready":
+            self.close()
+            raise NeuroloopError(f"the amplifier must start, got: {answer}")
+        old = config.source
+        source = SourceSettings(
+            kind="lsl",
+            name=name,
+            reconnect_s=_GONE_S,
+            units=old.units,
+            staleness=old.staleness,
+            max_backlog_s=old.max_backlog_s,
+            **old.model_dump(include=set(TimingSettings.model_fields)),
+        )
+        update: dict[str, object] = {"source": source}
+        if config.markers.names is None:  # not those of others on the network
+            update["markers"] = config.markers.model_copy(
+                update={"names": markers, "enabled": config.markers.enabled and bool(markers)}
+            )
+        self.config = config.model_copy(update=update)
+
+    def close(self) -> None:
+        """Switch it off; may be called twice."""
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+            self._process.join(2.0)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+
+    def __enter__(self) -> Amplifier:
+        """Return the running amplifier."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_feed(settings: SourceSettings) -> Feed:
+    if settings.kind == "simulator":
+        return SimulatorFeed(Simulator(settings.simulator))
+    recording = open_recording(Path(str(settings.path)), sfreq=settings.csv_sfreq)
+    stream = select_stream(recording, settings.select)
+    return RecordingFeed(stream, recording.markers_for(stream))
+
+
+def _amplify(settings: SourceSettings, name: str, cores: frozenset[int], ready: Connection) -> None:
+    """Be the amplifier."""
+    follow_parent()
+    quiet_library()
+    settle(cores, realtime=False)
+    try:
+        player = Player(_open_feed(settings), name=name, stamps="clock")
+    except (NeuroloopError, ValueError) as error:
+        ready.send((str(error), ()))
+        return
+    signal.signal(signal.SIGTERM, lambda *_: player.stop())
+    ready.send(("ready", player.marker_names))
+    if player.wait_for_consumer():
+        player.run()
+    player.close()

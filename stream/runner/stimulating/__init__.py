@@ -1,1 +1,0 @@
-"""The stimulator process of a run, and the supervisor's side of it."""

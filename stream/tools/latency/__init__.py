@@ -1,0 +1,1 @@
+"""How long the closed loop takes, measured from sample to stimulator."""

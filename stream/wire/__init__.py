@@ -1,0 +1,1 @@
+"""What travels on Kafka, and how brokers are reached."""

@@ -1,0 +1,365 @@
+"""The messages of every topic: what is in them, their keys, headers and times.
+
+Headers are those of CloudEvents' binary mode (``ce_id``, ``ce_source``, ``ce_type``, ``ce_specversion``,
+``content-type``). The key is the id of the stream, so that one stream stays in one partition and in order. The time of
+a record is the time of what it is about (stamp + ``epoch_offset_s``, in whole milliseconds since 1970) where the
+producer knows that offset; otherwise there is none and the client puts the time of sending.
+``stream/wire/wire.schema.json`` describes the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from neuroloop.config.errors import WireError
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.events import Event, Marker, canonical, encode
+from neuroloop.stream.wire.frames import Frame, encode_frame
+from neuroloop.stream.wire.topics import Topics
+
+AVRO = "application/avro"
+JSON = "application/json"
+SPEC_VERSION = "1.0"
+_WHY_BYTES = 1536
+"""What a dead letter says of itself, at most: 512 for the error, 249 for the topic's name, names and numbers."""
+_MAX_MS = 253_402_300_799_999
+"""The end of the year 9999: a stamp beyond it is not a time since 1970."""
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+
+
+class Message(NamedTuple):
+    """One message, ready for any client.
+
+    Parameters
+    ----------
+    topic : str
+    key, value : bytes
+    headers : tuple of (str, bytes)
+    timestamp_ms : int, optional
+        Milliseconds since 1970; None where the client is to put its own.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None = None
+
+
+class DeadLetter(NamedTuple):
+    """A message that could not be read, and where it stood.
+
+    Parameters
+    ----------
+    topic : str
+    partition, offset : int
+    key, value : bytes
+    headers : tuple of (str, bytes or None)
+        As the client hands them over: a header of Kafka may have no value.
+    why : str
+    n_bytes : int, optional
+        Length of the value where it has been cut already.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...]
+    why: str
+    n_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDescription:
+    """What a reader must know before it takes the first frame of a stream.
+
+    Parameters
+    ----------
+    stream : str
+        Id of the stream: the key of all its messages.
+    info : StreamInfo
+    session : int
+        The producer's newest session, see `Frame`.
+    epoch_offset_s : float, optional
+        What turns stamps into seconds since 1970; None where nobody knows.
+    first_sample : int
+        Number of the first sample where there are no sample numbers.
+    """
+
+    stream: str
+    info: StreamInfo
+    session: int = 0
+    epoch_offset_s: float | None = None
+    first_sample: int = 0
+
+    def as_json(self) -> str:
+        """Return one JSON line; `description_from_json` reads it back to an equal description."""
+        info = asdict(self.info)
+        return encode(
+            {
+                "stream": self.stream,
+                "session": self.session,
+                "epoch_offset_s": self.epoch_offset_s,
+                "first_sample": self.first_sample,
+                **info,
+            }
+        )
+
+
+def description_from_json(value: bytes | str) -> StreamDescription:
+    """Read the description of a stream.
+
+    Raises
+    ------
+    WireError
+        If it is no JSON, or a field is missing, of another type, not finite, or contradicts another.
+    """
+    fields = _json_object(value, "description")
+    texts = {name: _field(fields, name, str) for name in ("stream", "name", "type", "source_id")}
+    lists = {name: tuple(_texts(fields, name)) for name in ("ch_names", "ch_types", "ch_units")}
+    offset = None if fields.get("epoch_offset_s") is None else _number(fields, "epoch_offset_s")
+    if not texts["stream"]:
+        raise WireError("stream must be a text that is not empty, got ''")
+    try:
+        info = StreamInfo(
+            texts["name"],
+            texts["type"],
+            texts["source_id"],
+            _number(fields, "sfreq"),
+            lists["ch_names"],
+            lists["ch_types"],
+            lists["ch_units"],
+        )
+    except ValueError as error:
+        raise WireError(str(error)) from error
+    return StreamDescription(
+        texts["stream"],
+        info,
+        _integer(fields, "session") if "session" in fields else 0,
+        offset,
+        _integer(fields, "first_sample") if "first_sample" in fields else 0,
+    )
+
+
+def marker_as_json(marker: Marker) -> str:
+    """Return one JSON line; a marker carries its exact time on the clock of the data stream."""
+    return encode({"time": marker.time, "label": marker.label, "stream": marker.stream})
+
+
+def marker_from_json(value: bytes | str) -> Marker:
+    """Read a marker.
+
+    Raises
+    ------
+    WireError
+        If it is no JSON, or a field is missing, of another type or not finite.
+    """
+    fields = _json_object(value, "marker")
+    return Marker(_number(fields, "time"), _field(fields, "label", str), _field(fields, "stream", str))
+
+
+def frame_message(topics: Topics, frame: Frame, *, epoch_offset_s: float | None = None) -> Message:
+    """Return the message of a frame.
+
+    Raises
+    ------
+    WireError
+        If the frame cannot be written.
+    """
+    time = float(frame.timestamps[0]) if len(frame) else math.nan
+    identity = f"{frame.stream}/samples/{frame.session}/{frame.first_sample}" + ("/last" if frame.last else "")
+    return Message(
+        topics.samples,
+        _utf8(frame.stream),
+        encode_frame(frame),
+        headers(identity, frame.stream, "samples", AVRO),
+        epoch_ms(time, epoch_offset_s),
+    )
+
+
+def description_message(topics: Topics, description: StreamDescription) -> Message:
+    """Return the message that describes a stream."""
+    identity = f"{description.stream}/description/{description.session}"
+    return Message(
+        topics.streams,
+        _utf8(description.stream),
+        _utf8(description.as_json()),
+        headers(identity, description.stream, "description", JSON),
+    )
+
+
+def marker_message(
+    topics: Topics, marker: Marker, *, stream: str, k: int, session: int = 0, epoch_offset_s: float | None = None
+) -> Message:
+    """Return the message of a marker.
+
+    Parameters
+    ----------
+    topics : Topics
+    marker : Marker
+        On the clock of the data stream.
+    stream : str
+        Id of the data stream that it belongs to.
+    k : int
+        How many markers of the session came before it.
+    session : int
+        As `Frame` has it.
+    epoch_offset_s : float, optional
+    """
+    return Message(
+        topics.markers,
+        _utf8(stream),
+        _utf8(marker_as_json(marker)),
+        headers(f"{stream}/markers/{session}/{k}", stream, "marker", JSON),
+        epoch_ms(marker.time, epoch_offset_s),
+    )
+
+
+def event_message(
+    topics: Topics,
+    event: Event,
+    *,
+    stream: str | None = None,
+    delivery: Mapping[str, Any] | None = None,
+    epoch_offset_s: float | None = None,
+) -> Message:
+    """Return the message of an event: its canonical line.
+
+    Parameters
+    ----------
+    topics : Topics
+    event : Event
+    stream : str, optional
+        Id of the stream, the key; the event's own stream without it.
+    delivery : mapping, optional
+        How it reached its reader, put behind the canonical fields; `canonical` takes it off again.
+    epoch_offset_s : float, optional
+    """
+    line = canonical(event) if delivery is None else encode({**event.identity(), **delivery})
+    key = event.stream if stream is None else stream
+    return Message(
+        topics.of_event(event.type),
+        _utf8(key),
+        _utf8(line),
+        headers(event.id, key, event.type, JSON),
+        epoch_ms(event.time, epoch_offset_s),
+    )
+
+
+def dead_letter_message(topics: Topics, letter: DeadLetter, max_bytes: int) -> Message:
+    """Return the message that keeps one that could not be read: its key, value and headers, and why and from where.
+
+    Parameters
+    ----------
+    topics : Topics
+    letter : DeadLetter
+    max_bytes : int
+        The largest message; a longer value is cut, which a header says. Where key and headers alone are longer, the
+        headers are left out and the key is cut.
+    """
+    taken, room = with_values(letter.headers), max(0, max_bytes - _WHY_BYTES)
+    key = letter.key[:room]
+    is_bare = len(key) + _size_of(taken) > room
+    kept = () if is_bare else taken
+    value = letter.value[: room - len(key) - _size_of(kept)]
+    n_bytes = len(letter.value) if letter.n_bytes is None else letter.n_bytes
+    why = [
+        ("neuroloop_error", _utf8(letter.why)[:512]),
+        ("neuroloop_topic", _utf8(letter.topic)),
+        ("neuroloop_partition", str(letter.partition).encode()),
+        ("neuroloop_offset", str(letter.offset).encode()),
+    ]
+    if len(value) < n_bytes:
+        why.append(("neuroloop_cut_from_bytes", str(n_bytes).encode()))
+    if is_bare:
+        why.append(("neuroloop_without_headers", str(len(taken)).encode()))
+    return Message(topics.dead, key, value, (*kept, *why))
+
+
+def _size_of(taken: Iterable[tuple[str, bytes]]) -> int:
+    return sum(len(_utf8(name)) + len(value) + 16 for name, value in taken)
+
+
+def with_values(taken: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers of a received message; one without a value, as Kafka allows, gets an empty one."""
+    return tuple((name, b"" if value is None else value) for name, value in taken)
+
+
+def headers(identity: str, stream: str, kind: str, content_type: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the CloudEvents attributes of a message."""
+    return (
+        ("ce_id", _utf8(identity)),
+        ("ce_source", b"/neuroloop/" + quote(_utf8(stream), safe="").encode()),
+        ("ce_type", f"neuroloop.{kind}".encode()),
+        ("ce_specversion", SPEC_VERSION.encode()),
+        ("content-type", content_type.encode()),
+    )
+
+
+def epoch_ms(time: float, epoch_offset_s: float | None) -> int | None:
+    """Return a stamp as milliseconds since 1970; None where the offset is not known or the stamp is no time."""
+    if epoch_offset_s is None:
+        return None
+    seconds = time + epoch_offset_s
+    if not (math.isfinite(seconds) and 0 <= seconds * 1e3 <= _MAX_MS):
+        return None
+    return round(seconds * 1e3)
+
+
+def _utf8(text: str) -> bytes:
+    """Return UTF-8; half a surrogate pair, which has no place there, becomes a question mark."""
+    return text.encode("utf-8", "replace")
+
+
+def _json_object(value: bytes | str, what: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"{what} must be JSON, got {error}") from error
+    if not isinstance(fields, dict):
+        raise WireError(f"{what} must be a JSON object, got {type(fields).__name__}")
+    return fields
+
+
+def _field(fields: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    if name not in fields:
+        raise WireError(f"{name} must be given, got nothing")
+    value = fields[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        expected = " or ".join({str: "a text", int: "an integer", float: "a number"}[one] for one in kinds)
+        raise WireError(f"{name} must be {expected}, got {value!r}")
+    return value
+
+
+def _number(fields: Mapping[str, Any], name: str) -> float:
+    """Return a number; Python's reader takes ``NaN`` and ``Infinity``, which are no JSON and no time or rate."""
+    value = _field(fields, name, (int, float))
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise WireError(f"{name} must fit into 64 bits, got an integer of {value.bit_length()} bits") from error
+    if not math.isfinite(number):
+        raise WireError(f"{name} must be a finite number, got {number!r}")
+    return number
+
+
+def _integer(fields: Mapping[str, Any], name: str) -> int:
+    value: int = _field(fields, name, int)
+    if not _INT64_MIN <= value <= _INT64_MAX:
+        raise WireError(f"{name} must fit into 64 bits, got an integer of {value.bit_length()} bits")
+    return value
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
+    values = fields.get(name)
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+        raise WireError(f"{name} must be a list of texts, got {values!r}")
+    return values
