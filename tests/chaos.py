@@ -28,7 +28,7 @@ from tests.conftest import SHARED_DATA
 from tests.integration.brokers import ApacheBroker, embedded, topic_prefix_of
 from tests.integration.cluster import PATIENCE_S, Cluster, Collector, Sent, put, rhythm
 from tests.integration.live import starting
-from tests.stream.recording_table import REFUSED, all_files, few_channels, first_part, streams_of
+from tests.stream.sources.recordings.recording_table import REFUSED, all_files, few_channels, first_part, streams_of
 
 DEMO_CHANNELS = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4")
 DEMO: dict[str, object] = {"name": "demo", "source": {"kind": "simulator"}, "classifier": {"bundle": "demo"}}

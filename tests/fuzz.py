@@ -20,7 +20,7 @@ import numpy as np
 
 from neuroloop.config.errors import RecordingError
 from neuroloop.stream.sources.recordings.opening import open_recording
-from tests.stream.recordings.test_damaged_files import _FILES, _WORDS, _read_or_refuse
+from tests.stream.sources.recordings.test_damaged_files import _FILES, _WORDS, _read_or_refuse
 
 LIMIT_S = 10
 """Of this process's own time."""

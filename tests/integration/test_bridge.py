@@ -38,7 +38,7 @@ from tests.integration.live import FAST, PATIENCE_S, SHARING, Start, canonical_l
 from tests.integration.lsl import find, make_outlet, read_samples, wait_until
 from tests.integration.playing import Play, recorded, simulated
 from tests.integration.test_live_equality import bundle_for, write_config
-from tests.stream.simulated import Simulated, simulated_rows
+from tests.stream.sources.simulated import Simulated, simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 

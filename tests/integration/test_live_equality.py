@@ -24,7 +24,7 @@ from tests.integration.live import FAST, SHARING, Program, Start, canonical_line
 from tests.integration.playing import Play, Playing, recorded, simulated
 from tests.models.naive import make_bundle, make_network
 from tests.stream.cli.conftest import write_npz
-from tests.stream.simulated import simulated_rows
+from tests.stream.sources.simulated import simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 

@@ -35,7 +35,7 @@ from tests.integration.live import (
 from tests.integration.lsl import wait_until
 from tests.integration.playing import Play, simulated
 from tests.integration.test_bridge import engine_lines, send_all
-from tests.stream.simulated import simulated_rows
+from tests.stream.sources.simulated import simulated_rows
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
 

@@ -14,7 +14,7 @@ from neuroloop.config.stages import LogVarianceSettings
 from neuroloop.models.bundle import save_bundle
 from neuroloop.models.evaluation import evaluate
 from neuroloop.models.lstm.weights import expected_tensors
-from tests.models.epileptic_files import HEADER, build_stages, write_rows, write_table
+from tests.models.datasets.epileptic_files import HEADER, build_stages, write_rows, write_table
 
 CLASSES = ("seizure", "rest")
 LIMIT = 2 * math.log(100.0)

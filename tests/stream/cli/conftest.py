@@ -12,7 +12,7 @@ import pytest
 from neuroloop.config.source import SimulatorSettings
 from neuroloop.stream.cli.main import main
 from neuroloop.stream.sources.simulator import Simulator
-from tests.stream.simulated import simulated_rows
+from tests.stream.sources.simulated import simulated_rows
 
 
 @dataclass(frozen=True)

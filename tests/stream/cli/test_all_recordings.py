@@ -10,8 +10,8 @@ from neuroloop.config.errors import RecordingError
 from neuroloop.stream.sources.recordings.opening import open_recording
 from tests.conftest import CHECKOUT, SHARED_DATA
 from tests.stream.cli.conftest import Command
-from tests.stream.fault_matrix import markdown
-from tests.stream.recording_table import (
+from tests.stream.engine.fault_matrix import markdown
+from tests.stream.sources.recordings.recording_table import (
     HEAD,
     REFUSED,
     SUFFIXES,

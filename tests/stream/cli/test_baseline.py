@@ -16,7 +16,7 @@ from neuroloop.sinks.xdf.writer import XdfWriter
 from neuroloop.stream.assembly.build import SHIPPED_BUNDLES
 from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.cli.conftest import Command
-from tests.stream.simulated import simulated_rows
+from tests.stream.sources.simulated import simulated_rows
 
 
 @pytest.fixture

@@ -1,0 +1,247 @@
+"""The gate and a device that misbehaves; the sham arm; what the meter counts."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from neuroloop.sinks.stimulator.envelope.envelope import Envelope
+from neuroloop.sinks.stimulator.envelope.limits import session_limits
+from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
+from neuroloop.sinks.stimulator.gate.leases import LeaseLine
+from neuroloop.sinks.stimulator.records import Lease, Train
+from tests.sinks.stimulator.checker import charge_uc
+from tests.sinks.stimulator.gate.test_gate import ALPHA, QUICK, interlocked, last_rules, started
+from tests.sinks.stimulator.rig import CAPABILITIES, HARD, Rig, row, settings, setup_of
+
+
+def coded(mode: str, *, is_sham: bool, **gate: Any) -> Rig:
+    """Return a rig of a blinded study."""
+    one = settings((row("alpha", duration_s=6.0),), mode=mode, gate={**QUICK, **gate})
+    return Rig(setup_of(one, is_sham=is_sham))
+
+
+def public(rig: Rig) -> list[tuple[Any, ...]]:
+    """Return what an onlooker sees: events, without the time on, which is the clock's."""
+    return [
+        (one.kind, {key: value for key, value in one.values.items() if key not in ("lease", "on_s")}, one.event)
+        for found in rig.outputs
+        for one in found
+        if one.is_event
+    ]
+
+
+def test_a_refused_lease_is_a_fault() -> None:
+    rig = started()
+    rig.link.refuses = True
+    rig.move(0.6)
+    assert rig.at() == "FAULT"
+    assert "device_nack" in rig.all("transition")[-1].values["reason"]
+    assert not rig.model.is_on
+
+
+@pytest.mark.parametrize("lost", ["drops_commands", "drops_answers"])
+def test_a_device_that_does_not_answer_is_a_fault_and_goes_off_by_itself(lost: str) -> None:
+    rig = started()
+    setattr(rig.link, lost, True)
+    rig.move(1.5)
+    assert not rig.model.is_on
+    assert rig.at() in ("FAULT", "DISARMED")
+    rig.move(0.7)
+    assert rig.at() == "FAULT"
+
+
+def test_a_stuck_output_is_a_fault_and_the_stop_is_repeated() -> None:
+    rig = started()
+    rig.model.is_stuck = True
+    rig.operator("stop")
+    rig.move(1.0)
+    assert rig.model.is_on
+    assert rig.at() == "FAULT"
+    before = sum(one.values["action"] == "stop" for one in rig.all("command"))
+    rig.move(1.0)
+    assert sum(one.values["action"] == "stop" for one in rig.all("command")) >= before + 9
+    assert {"what": "not_off", "faults": ["device_still_on"]} in [one.values for one in rig.all("note")]
+    assert rig.actions().count("stop") == 2
+    rig.operator("reset", reason="the plug is out")
+    assert "device_self_test" in last_rules(rig)
+    rig.model.terminate()
+    rig.move(2.0)
+    rig.operator("reset", reason="the plug is out")
+    assert rig.at() == "DISARMED"
+
+
+def device(rig: Rig, **values: Any) -> None:
+    """Let the device say something."""
+    given = {"kind": "status", "lease": 0, "is_on": False, "delivered_uc": None, "reason": "", "command": "status"}
+    rig.put("device", {**given, **values})
+
+
+def test_an_output_that_is_on_without_a_lease_is_a_fault() -> None:
+    rig = Rig(setup_of(settings((ALPHA,), gate=QUICK)))
+    rig.arm()
+    device(rig, is_on=True)
+    assert rig.at() == "FAULT"
+    assert rig.all("transition")[-1].values["reason"] == "device_unleased"
+
+
+def test_a_device_that_gave_more_than_it_was_granted_is_a_fault() -> None:
+    rig = started()
+    granted = sum(charge for _, charge in rig.granted)
+    device(rig, is_on=True, delivered_uc=granted)
+    assert rig.at() == "STIMULATING"
+    device(rig, is_on=True, delivered_uc=granted + 0.01)
+    assert rig.at() == "FAULT"
+
+
+def test_a_device_that_went_off_by_itself_ends_the_dose() -> None:
+    rig = started()
+    device(rig, is_on=False)
+    assert rig.at() == "DISARMED"
+    assert rig.all("transition")[-1].values["reason"] == "device_off"
+
+
+def test_a_lost_device_is_a_fault() -> None:
+    rig = started()
+    device(rig, kind="lost", reason="cable")
+    assert rig.at() == "FAULT"
+
+
+def test_a_device_that_never_answers_is_charged_for_every_lease_in_full() -> None:
+    made = setup_of(settings((ALPHA,), gate=QUICK))
+    made["capabilities"] |= {"acknowledges": False}
+    rig = Rig(made)
+    rig.link.drops_answers = True
+    rig.arm()
+    rig.stay("alpha", 4)
+    assert rig.at() == "STIMULATING"
+    assert rig.gate.session_uc == pytest.approx(sum(charge for _, charge in rig.granted))
+
+
+# sham
+
+
+def test_a_sham_dose_ramps_up_and_down_and_no_further() -> None:
+    rig = coded("sham", is_sham=True)
+    rig.arm()
+    rig.stay("alpha", 9)
+    assert max(one.to_ma for one in rig.intervals) == 2.0
+    on_s = sum(one.off_ns - one.on_ns for one in rig.intervals) * 1e-9
+    assert 1.0 < on_s < 2.5
+    assert rig.steps()[:6] == ["DISARMED", "ARMED", "RAMP_UP", "STIMULATING", "RAMP_DOWN", "LOCKOUT"]
+    assert rig.intervals[-1].to_ma == 0.0
+
+
+def test_events_of_both_arms_are_the_same() -> None:
+    seen: list[list[tuple[Any, ...]]] = []
+    for is_sham in (False, True):
+        rig = coded("blinded", is_sham=is_sham)
+        rig.arm()
+        rig.stay("alpha", 9)
+        rig.stay("rest", 2)
+        rig.operator("stop")
+        seen.append(public(rig))
+    assert seen[0] == seen[1]
+    assert [one[1]["action"] for one in seen[0] if one[0] == "command"] == ["arm", "start", "stop", "stop", "disarm"]
+    assert all(one[1]["session_charge_uc"] is None for one in seen[0] if one[0] == "command")
+
+
+@pytest.mark.parametrize("fault", ["gap", "clock_step", "stale", "log"])
+def test_both_arms_end_alike_when_something_goes_wrong(fault: str) -> None:
+    seen: list[list[tuple[Any, ...]]] = []
+    for is_sham in (False, True):
+        rig = coded("blinded", is_sham=is_sham)
+        rig.arm()
+        rig.stay("alpha", 4)
+        interlocked(rig, fault)
+        for _ in range(10):
+            rig.decide("rest")
+            rig.move(0.1)
+        seen.append(public(rig))
+    assert seen[0] == seen[1]
+
+
+def test_charge_rules_of_a_sham_dose_count_what_a_real_one_would_have_given() -> None:
+    real, sham = (coded("blinded", is_sham=is_sham) for is_sham in (False, True))
+    for rig in (real, sham):
+        rig.arm()
+        rig.stay("alpha", 9)
+    assert charge_uc(sham.intervals) < 0.4 * charge_uc(real.intervals)
+    assert sham.gate.session_uc >= charge_uc(real.intervals)
+    assert sham.gate.session_uc == pytest.approx(real.gate.session_uc, rel=0.3)
+
+
+def test_a_stop_in_any_part_of_a_sham_dose_is_a_stop() -> None:
+    for seconds in (0.5, 1.0, 1.5, 3.0, 5.8):
+        rig = coded("sham", is_sham=True)
+        rig.arm()
+        rig.decide("alpha")
+        rig.decide("alpha")
+        rig.move(seconds)
+        rig.operator("stop")
+        rig.move(0.01)
+        assert not rig.model.is_on
+        assert rig.at() == "DISARMED"
+
+
+# leases and meter
+
+
+def lease(number: int, start: float, end: float, seconds: float = 0.5) -> Lease:
+    train = Train(50.0, end, 200.0, "biphasic")
+    mean, most = (start + end) / 2, max(start, end)
+    return Lease(number, train, start, seconds, 0.2 * (mean * 50.0 * seconds + most))
+
+
+def test_a_renewed_lease_counts_up_to_the_devices_answer() -> None:
+    meter = ChargeMeter()
+    meter.issue(lease(1, 2.0, 2.0), 0)
+    meter.answer(1, 10_000_000)
+    meter.issue(lease(2, 2.0, 2.0), 250_000_000)
+    assert meter.total_uc == pytest.approx(2 * 10.4)
+    meter.answer(2, 260_000_000)
+    assert meter.total_uc == pytest.approx(0.4 * (50 * 0.26 + 1) + 10.4)
+    meter.off(360_000_000)
+    assert meter.total_uc == pytest.approx(0.4 * (50 * 0.26 + 1) + 0.4 * (50 * 0.1 + 1))
+
+
+def test_between_two_leases_the_stronger_one_counts() -> None:
+    meter = ChargeMeter()
+    meter.issue(lease(1, 1.0, 1.0), 0)
+    meter.issue(lease(2, 3.0, 3.0), 200_000_000)
+    meter.answer(2, 300_000_000)
+    meter.off(400_000_000)
+    assert meter.total_uc == pytest.approx(0.2 * (50 * 0.2 + 1) + 0.6 * (50 * 0.2 + 1))
+
+
+def test_a_day_later_nothing_counts_and_a_second_before_it_does() -> None:
+    meter = ChargeMeter()
+    meter.issue(lease(1, 2.0, 2.0), 0)
+    meter.off(500_000_000)
+    day = 86_400 * 10**9
+    assert meter.day_uc(day) == pytest.approx(10.4)
+    assert meter.day_uc(day + 61 * 10**9) == 0.0
+    assert meter.total_uc == pytest.approx(10.4)
+
+
+def test_a_coarse_grid_climbs_by_its_steps_and_never_faster() -> None:
+    coarse = replace(CAPABILITIES, step_ma=0.1)
+    chosen = settings((row(amplitude_ma=1.0, pulse_width_us=60.0),), profile="dbs")
+    plan = Envelope(chosen, session_limits(chosen, HARD), HARD.shannon, coarse).assess((chosen.table or ())[0])
+    assert plan.ramp_s == 10.0
+    line = LeaseLine(coarse, lease_ns=500_000_000, heartbeat_s=0.1, max_slew_ma_s=0.1)
+    now = 0
+    seen: list[tuple[float, float, bool]] = []
+    while not seen or not seen[-1][2]:
+        issued = line.up(plan, now)
+        line.commit(issued)
+        seen.append((issued.lease.start_ma, issued.lease.train.amplitude_ma, issued.is_top))
+        now += 250_000_000
+    starts = [one[0] for one in seen]
+    assert starts == sorted(starts)
+    assert max(after - before for before, after in itertools.pairwise(starts)) <= 0.1 + 1e-9
+    assert 9.5 <= now * 1e-9 <= 11.0
+    assert all(end - start <= 0.1 * 0.5 + 1e-9 for start, end, _ in seen)
