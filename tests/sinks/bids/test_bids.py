@@ -72,12 +72,12 @@ EVENTS = [
 
 
 def make_run(
-    folder: Path, *, mode: str = "real", device: str = "serial", events: list[dict[str, Any]] = EVENTS
+    folder: Path, *, mode: str = "real", device: str = "tcp", events: list[dict[str, Any]] = EVENTS
 ) -> Path:
     folder.mkdir()
     text = CONFIG.replace("MODE", mode).replace("DEVICE", device)
-    if device == "serial":
-        text = text.replace("{kind: serial}", "{kind: serial, path: /dev/ttyUSB0}")
+    if device == "tcp":
+        text = text.replace("{kind: tcp}", "{kind: tcp, host: 127.0.0.1, port: 5001}")
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     (folder / "events.jsonl").write_text("".join(json.dumps(one) + "\n" for one in events), encoding="utf-8")
     return folder
@@ -95,9 +95,9 @@ def golden(kind: str) -> str:
 @pytest.mark.parametrize(
     ("mode", "device", "kind"),
     [
-        ("real", "serial", "electrical_stimulation"),
-        ("sham", "serial", "electrical_stimulation_sham"),
-        ("blinded", "serial", "electrical_stimulation_blinded"),
+        ("real", "tcp", "electrical_stimulation"),
+        ("sham", "tcp", "electrical_stimulation_sham"),
+        ("blinded", "tcp", "electrical_stimulation_blinded"),
         ("real", "simulated", "electrical_stimulation_simulated"),
     ],
 )
@@ -147,8 +147,8 @@ def test_the_dictionary_describes_every_column_and_every_trial_type(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("mode", "device", "expected", "text"),
-    [("real", "serial", True, "current was commanded"), ("simulate", "simulated", False, "no current"),
-     ("sham", "serial", False, "ramps only"), ("blinded", "serial", True, "sealed assignment")],
+    [("real", "tcp", True, "current was commanded"), ("simulate", "simulated", False, "no current"),
+     ("sham", "tcp", False, "ramps only"), ("blinded", "tcp", True, "sealed assignment")],
 )  # fmt: skip
 def test_the_sidecar_says_whether_and_how_there_was_stimulation(
     tmp_path: Path, mode: str, device: str, expected: bool, text: str
