@@ -15,7 +15,7 @@ demo: .venv/.run
 	$(BIN)/neuroloop demo --seconds 20
 
 test: warm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 warm: .venv/.dev
 	@echo "Compiling the kernels (once; a minute) ..."

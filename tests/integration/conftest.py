@@ -13,22 +13,6 @@ from tests.integration.live import Start, starting
 from tests.integration.lsl import SESSION_ID, make_outlet
 from tests.integration.playing import Play, playing
 
-SHARED = ("apache_broker", "restartable", "sasl_broker", "tls_broker", "scram_broker", "stage", "scene")
-"""What takes seconds to start: the tests on it stay together, so that one worker of a parallel run starts it."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests together that share something dear."""
-    for item in items:
-        if isinstance(item, pytest.Function):
-            kinds = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            wanted = [*item.fixturenames, *(f"{kind}_broker" for kind in kinds if kind == "apache")]
-            for name in SHARED:
-                if name in wanted:
-                    item.add_marker(pytest.mark.xdist_group(name))
-                    break
-
 
 @pytest.fixture(scope="session")
 def lsl_session() -> str:

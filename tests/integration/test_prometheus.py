@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from neuroloop.sinks.stimulator.control import ControlError, ask
 from neuroloop.sinks.stimulator.token import hash_token
-from tests.integration.live import CHECKOUT, PATIENCE_S, SHARING, Program, starting
+from tests.integration.live import CHECKOUT, PATIENCE_S, SHARING, Program, scrape, starting
 from tests.integration.lsl import DEADLINE_S, wait_until
 
 DEPLOY = CHECKOUT / "deploy"
@@ -195,16 +195,16 @@ def test_the_projects_rules_are_all_loaded_and_evaluated_without_error(scene: Sc
 
 
 def test_what_is_served_is_valid_in_both_formats_and_passes_the_linter(scene: Scene) -> None:
+    wanted = {"model_accuracy", "data_drift_score", "data_drift_alarm", "model_predictions"}
+    wanted |= {"neuroloop_commands", "neuroloop_refusals", "neuroloop_stimulator_state"}
+    wait_until(lambda: wanted <= {one.name for one in parse_text(scrape(scene.port))}, "all is served", PATIENCE_S)
     texts = {}
     for accept in ("text/plain", "application/openmetrics-text; version=1.0.0"):
-        request = urllib.request.Request(f"http://127.0.0.1:{scene.port}/metrics", headers={"Accept": accept})
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
-            texts[accept] = answer.read().decode()
+        texts[accept] = scrape(scene.port, accept)
     classic, modern = texts.values()
     names = {family.name for family in parse_text(classic)}
     assert names == {family.name for family in parse_openmetrics(modern)}  # type: ignore[no-untyped-call]
-    assert {"model_accuracy", "data_drift_score", "data_drift_alarm", "model_predictions"} <= names
-    assert {"neuroloop_commands", "neuroloop_refusals", "neuroloop_stimulator_state"} <= names
+    assert wanted <= names
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"], input=classic, capture_output=True, text=True, check=False
     )
@@ -212,8 +212,11 @@ def test_what_is_served_is_valid_in_both_formats_and_passes_the_linter(scene: Sc
 
 
 def test_the_scraped_memory_is_what_the_system_says_of_the_hot_process(scene: Scene) -> None:
-    said = scene.found('neuroloop_process_resident_memory_bytes{process="hot"}')[0]["value"][1]
-    assert float(said) == pytest.approx(scene.run.child("hot").memory_info().rss, rel=0.1)
+    def is_right() -> bool:
+        said = scene.found('neuroloop_process_resident_memory_bytes{process="hot"}')[0]["value"][1]
+        return bool(float(said) == pytest.approx(scene.run.child("hot").memory_info().rss, rel=0.1))
+
+    wait_until(is_right, "the memory of the hot process, which grows while it begins", PATIENCE_S)
     assert {one["metric"]["process"] for one in scene.found("neuroloop_process_cpu_seconds_total")} == {
         "supervisor", "hot", "cold", "stimulator",
     }  # fmt: skip

@@ -99,20 +99,30 @@ def test_a_killed_hot_process_leaves_all_that_it_processed(start: Start, tmp_pat
     program = start(*DEMO, "--out", run)
     wait_for_lines(run, 12)
     program.child("hot").kill()
-    assert "hot process" in program.fails()
+    assert program.fails().splitlines()[-1] == (
+        "neuroloop run: the hot process must stay alive, got its death with exit code -9; the run is cut off"
+    )
+    summary = summary_of(run)
+    assert summary["ended"] == "the hot process died"
     lines = canonical_lines(run)
+    assert summary["events"]["prediction"] == sum('"type":"prediction"' in line for line in lines) > 0
+    samples = [json.loads(line)["sample"] for line in lines]
+    assert samples == sorted(samples)
     again = canonical_lines(replay(run))
     assert again[: len(lines)] == lines  # it may have died between keeping rows and deciding about them
     assert rows_of(run / "signals.xdf")["simulator", "EEG"] == recorder_of(run)["written"]
 
 
-def test_a_killed_supervisor_leaves_a_whole_file(start: Start, tmp_path: Path) -> None:
+def test_a_killed_supervisor_leaves_no_process_a_finished_run_and_a_whole_file(start: Start, tmp_path: Path) -> None:
     run = tmp_path / "run"
     program = start(*DEMO, "--out", run)
     wait_for_lines(run, 12)
     family = program.family()
+    assert {process.name() for process in family} >= {"neuroloop-hot", "neuroloop-cold", "neuroloop-recor"}
     program.popen.kill()
     end_all(family)
+    assert summary_of(run)["ended"] == "finished"
+    assert not list(Path("/dev/shm").glob("*neuroloop*"))
     recording = open_recording(run)
     assert not any("no footer" in note for note in recording.notes)
     lines = canonical_lines(run)

@@ -71,9 +71,7 @@ EVENTS = [
 ]  # fmt: skip
 
 
-def make_run(
-    folder: Path, *, mode: str = "real", device: str = "tcp", events: list[dict[str, Any]] = EVENTS
-) -> Path:
+def make_run(folder: Path, *, mode: str = "real", device: str = "tcp", events: list[dict[str, Any]] = EVENTS) -> Path:
     folder.mkdir()
     text = CONFIG.replace("MODE", mode).replace("DEVICE", device)
     if device == "tcp":
