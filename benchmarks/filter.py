@@ -79,7 +79,7 @@ def _kernel(stage: SosFilter, chunks: list[Chunk]) -> Callable[[], int]:
 
     def batch() -> int:
         stage.reset()
-        coefficients, state, marks = stage._coefficients, stage._state, stage._marks
+        coefficients, state, marks = stage._coefficients, stage._rows, stage._counts
         for chunk in chunks:
             filter_into(chunk.data, chunk.valid, coefficients, state, marks, chunk.first_sample, out, valid)
         return len(chunks)

@@ -9,20 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.config.kernels import direct
 from neuroloop.config.stages import ArtifactSettings, BandpassDesign, MuscleLimit
-from neuroloop.processors.artifacts import kernel as faults
-from neuroloop.processors.artifacts.kernel import KINDS, N_KINDS, mark_rows
+from neuroloop.processors.artifacts import kernel
+from neuroloop.processors.artifacts.kernel import KINDS, N_KINDS
 from neuroloop.processors.filters.design import HARMONIC_LIMIT, design_cascade, rate_allows
-from neuroloop.processors.stages.input_guard import Cursor, channel_indices, load_state, wrong_channels
-from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from neuroloop.processors.stages.input_guard import channel_indices
+from neuroloop.processors.stages.row_stage import RowStage
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
 from neuroloop.stream.contracts.events import Finding
 
-_OUTPUT = {"keep": faults.KEEP, "hold": faults.HOLD, "zero": faults.ZERO}
+_OUTPUT = {"keep": kernel.KEEP, "hold": kernel.HOLD, "zero": kernel.ZERO}
 _MUSCLE_ORDER = 2
 _NOTHING: tuple[Finding, ...] = ()
 
+_mark_directly = direct(kernel.mark_rows)
 
-class Artifacts:
+
+class Artifacts(RowStage):
     """Mark faulty channels, flag rows with too many of them, and report each episode when it is over.
 
     The values themselves pass through unchanged (one that is not finite is held, and its row flagged, as in every
@@ -47,10 +51,6 @@ class Artifacts:
     """
 
     def __init__(self, settings: ArtifactSettings, info: StreamInfo) -> None:
-        self.name = settings.name
-        self.info_in = self.info_out = info
-        self.delay_s = 0.0
-        self.warmup_samples = 0
         left_out: list[str] = []
         watched = _watched(settings, info)
         n_window = max(1, round(info.sfreq))
@@ -58,78 +58,70 @@ class Artifacts:
         self.left_out = tuple(left_out)
         """What the rate does not allow, with the reason."""
         self._parameters = _parameters(settings, info.sfreq)
-        self._counts = np.zeros(faults.N_COUNTS, np.int64)
-        self._counts[faults.C_ONSET] = max(1, round(settings.onset_s * info.sfreq))
-        self._counts[faults.C_RECOVER] = max(1, round(settings.recover_s * info.sfreq))
+        self._counts = np.zeros(kernel.N_COUNTS, np.int64)
+        self._counts[kernel.C_ONSET] = max(1, round(settings.onset_s * info.sfreq))
+        self._counts[kernel.C_RECOVER] = max(1, round(settings.recover_s * info.sfreq))
         flat_s = settings.flat.flat_s if settings.flat is not None else 1.0
-        self._counts[faults.C_BIN] = max(1, round(flat_s * info.sfreq / faults.N_BINS))
+        self._counts[kernel.C_BIN] = max(1, round(flat_s * info.sfreq / kernel.N_BINS))
         repeats = settings.rail.repeats if settings.rail is not None else None
-        self._counts[faults.C_REPEATS] = np.iinfo(np.int64).max if repeats is None else repeats
-        self._counts[faults.C_MAX_BAD] = settings.max_bad_channels
-        self._counts[faults.C_OUTPUT] = _OUTPUT[settings.bad_channels]
+        self._counts[kernel.C_REPEATS] = np.iinfo(np.int64).max if repeats is None else repeats
+        self._counts[kernel.C_MAX_BAD] = settings.max_bad_channels
+        self._counts[kernel.C_OUTPUT] = _OUTPUT[settings.bad_channels]
         for array in (self._sos, self._parameters, self._counts):
             array.flags.writeable = False
         n_channels = info.n_channels
-        self._floats = np.zeros((faults.SECTIONS + 2 * len(self._sos), n_channels))
-        self._ints = np.zeros((faults.N_INT_ROWS, n_channels), np.int64)
-        self._ints[faults.WATCHED, watched] = (1 << N_KINDS) - 1
+        floats = self._floats = np.zeros((kernel.SECTIONS + 2 * len(self._sos), n_channels))
+        floats[[kernel.BIN_LOW, kernel.OLD_LOW]] = np.inf
+        floats[[kernel.BIN_HIGH, kernel.OLD_HIGH]] = -np.inf
+        self._ints = np.zeros((kernel.N_INT_ROWS, n_channels), np.int64)
+        self._ints[kernel.WATCHED, watched] = (1 << N_KINDS) - 1
         self._ring = np.zeros((n_window, n_channels), np.uint8)
-        self._marks = np.zeros(faults.N_MARKS, np.int64)
+        marks = self._kernel_marks = np.zeros(kernel.N_MARKS, np.int64)
+        marks[kernel.N_STALE] = n_channels
+        marks[kernel.FIRST_OF : kernel.FIRST_OF + N_KINDS] = -1
+        self._stamp = np.zeros(1)
         self._closed = np.zeros((N_KINDS, 4), np.int64)
         self._closed_channels = np.zeros((N_KINDS, n_channels), np.int64)
-        self._cursor = Cursor(settings.name)
-        self._last_stamp = 0.0
         self._findings: Sequence[Finding] = _NOTHING
-        self.reset()
+        state: dict[str, NDArray[Any]] = {
+            "floats": floats,
+            "ints": self._ints,
+            "faults": self._ring,
+            "marks": marks,
+            "stamp": self._stamp,
+        }
+        super().__init__(settings.name, info, state=state, holds=False)
 
     @property
     def bad(self) -> dict[str, tuple[str, ...]]:
         """Which channels are bad after the last row, and of what."""
-        masks = self._ints[faults.BAD]
+        masks = self._ints[kernel.BAD]
         return {
             name: tuple(kind for k, kind in enumerate(KINDS) if masks[c] >> k & 1)
             for c, name in enumerate(self.info_in.ch_names)
             if masks[c]
         }
 
-    def newest_input(self, k: int) -> int:
-        """Return ``k``: every row has its own output row."""
-        return k
-
     def process(self, chunk: Chunk) -> Chunk:
-        """Mark the rows; the result is new and owned by the caller.
-
-        Raises
-        ------
-        ValueError
-            If the chunk does not continue the one before or has another number of channels.
-        """
-        data, first, cursor = chunk.data, chunk.first_sample, self._cursor
-        n_rows, n_channels = shape = data.shape
-        if n_channels != self._ring.shape[1]:
-            raise wrong_channels(self.name, self._ring.shape[1], n_channels)
-        out, valid = np.empty(shape), np.empty(n_rows, np.bool_)
+        """Mark the rows, as `RowStage.process` does; `take_findings` has what ended in them."""
         self._findings = _NOTHING
-        if n_rows:
-            if first != cursor.next_sample:
-                cursor.start(first)
-            if not data.flags.c_contiguous:
-                data = np.ascontiguousarray(data)
-            if n_rows > 1:
-                self._make_room(n_rows)
-            n_closed = mark_rows(
-                data, chunk.valid, first, self._parameters, self._counts, self._sos, self._floats, self._ints,
-                self._ring, self._marks, out, valid, self._closed, self._closed_channels,
-            )  # fmt: skip
-            if n_closed:
-                self._findings = self._report(n_closed, chunk)
-            cursor.next_sample = first + n_rows
-            self._last_stamp = chunk.timestamps[n_rows - 1]
-        return make_chunk(out, chunk.timestamps.copy(), first, valid, self.info_out)
+        return super().process(chunk)
+
+    def _run(self, chunk: Chunk, out: FloatArray, valid: BoolArray) -> None:
+        n_rows = len(valid)
+        if n_rows > 1:
+            self._make_room(n_rows)
+        n_closed = _mark_directly(
+            chunk.data, chunk.valid, chunk.first_sample, self._parameters, self._counts, self._sos, self._floats,
+            self._ints, self._ring, self._kernel_marks, out, valid, self._closed, self._closed_channels,
+        )  # fmt: skip
+        self._stamp[0] = chunk.timestamps[n_rows - 1]
+        if n_closed:
+            self._findings = self._report(n_closed, chunk)
 
     def _make_room(self, n_rows: int) -> None:
         """Have a place for every episode that can end within so many rows."""
-        needed = N_KINDS * (n_rows // (int(self._counts[faults.C_RECOVER]) + 1) + 1)
+        needed = N_KINDS * (n_rows // (int(self._counts[kernel.C_RECOVER]) + 1) + 1)
         if needed > len(self._closed):
             self._closed = np.zeros((needed, 4), np.int64)
             self._closed_channels = np.zeros((needed, self._ring.shape[1]), np.int64)
@@ -162,69 +154,39 @@ class Artifacts:
 
     def open_findings(self) -> list[Finding]:
         """Return the episodes that have not ended, as they stand after the last row."""
-        marks = self._marks
-        row = self._cursor.next_sample - 1
-        episodes = self._ints[faults.EPISODE]
+        marks = self._kernel_marks
+        row = self._next_sample - 1
+        episodes = self._ints[kernel.EPISODE]
         return [
             self._finding(
                 row,
-                float(self._last_stamp),
+                float(self._stamp[0]),
                 kind,
-                int(marks[faults.FIRST_OF + kind]),
-                int(marks[faults.LAST_OF + kind]),
+                int(marks[kernel.FIRST_OF + kind]),
+                int(marks[kernel.LAST_OF + kind]),
                 (episodes >> kind & 1) != 0,
                 is_open=True,
             )
             for kind in range(N_KINDS)
-            if marks[faults.FIRST_OF + kind] >= 0
+            if marks[kernel.FIRST_OF + kind] >= 0
         ]
 
     def reset(self) -> None:
         """Forget all samples seen."""
-        floats, ints, marks = self._floats, self._ints, self._marks
-        floats[:] = 0.0
-        floats[[faults.BIN_LOW, faults.OLD_LOW]] = np.inf
-        floats[[faults.BIN_HIGH, faults.OLD_HIGH]] = -np.inf
-        watched = ints[faults.WATCHED].copy()
-        ints[:] = 0
-        ints[faults.WATCHED] = watched
-        self._ring[:] = 0
-        marks[:] = 0
-        marks[faults.N_STALE] = len(watched)
-        marks[faults.FIRST_OF : faults.FIRST_OF + N_KINDS] = -1
-        self._cursor.next_sample = -1
-        self._last_stamp = 0.0
+        super().reset()
         self._findings = _NOTHING
 
-    def get_state(self) -> StateDict:
-        """Return what the rules remember, the faults of the last second and the position."""
-        return {
-            "floats": self._floats.copy(),
-            "ints": self._ints.copy(),
-            "faults": self._ring.copy(),
-            "marks": self._marks.copy(),
-            "stamp": np.array([self._last_stamp]),
-            "position": np.array([self._cursor.next_sample]),
-        }
-
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what `get_state` returned.
+        """Continue from what `get_state` returned; which channels are watched stays as the settings say.
 
         Raises
         ------
         ValueError
             If it is not a state of such a stage.
         """
-        own = self.get_state()
-        load_state(state, own)
-        watched = self._ints[faults.WATCHED].copy()
-        self._floats[:] = own["floats"]
-        self._ints[:] = own["ints"]
-        self._ints[faults.WATCHED] = watched
-        self._ring[:] = own["faults"]
-        self._marks[:] = own["marks"]
-        self._last_stamp = float(own["stamp"][0])
-        self._cursor.next_sample = int(own["position"][0])
+        watched = self._ints[kernel.WATCHED].copy()
+        super().set_state(state)
+        self._ints[kernel.WATCHED] = watched
         self._findings = _NOTHING
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
@@ -233,7 +195,7 @@ class Artifacts:
             "parameters": self._parameters,
             "counts": self._counts,
             "sos": self._sos,
-            "watched": self._ints[faults.WATCHED].copy(),
+            "watched": self._ints[kernel.WATCHED].copy(),
         }
 
 
@@ -272,22 +234,22 @@ def _muscle_sections(muscle: MuscleLimit | None, sfreq: float, left_out: list[st
 
 def _parameters(settings: ArtifactSettings, sfreq: float) -> FloatArray:
     """Return the limits; those of kinds that are not looked for are never exceeded."""
-    parameters = np.zeros(faults.N_PARAMETERS)
-    parameters[[faults.P_AMPLITUDE, faults.P_GRADIENT, faults.P_HIGH, faults.P_POWER]] = np.inf
-    parameters[faults.P_LOW] = -np.inf
-    parameters[faults.P_FLAT] = -1.0
+    parameters = np.zeros(kernel.N_PARAMETERS)
+    parameters[[kernel.P_AMPLITUDE, kernel.P_GRADIENT, kernel.P_HIGH, kernel.P_POWER]] = np.inf
+    parameters[kernel.P_LOW] = -np.inf
+    parameters[kernel.P_FLAT] = -1.0
     if settings.amplitude is not None:
-        parameters[faults.P_AMPLITUDE] = settings.amplitude.limit
-        parameters[faults.P_BASELINE] = 1.0 / max(1, round(settings.amplitude.baseline_s * sfreq))
+        parameters[kernel.P_AMPLITUDE] = settings.amplitude.limit
+        parameters[kernel.P_BASELINE] = 1.0 / max(1, round(settings.amplitude.baseline_s * sfreq))
     if settings.gradient is not None:
         per_sample = 1.0 if settings.gradient.per == "sample" else 1000.0 / sfreq
-        parameters[faults.P_GRADIENT] = settings.gradient.limit * per_sample
+        parameters[kernel.P_GRADIENT] = settings.gradient.limit * per_sample
     if settings.flat is not None:
-        parameters[faults.P_FLAT] = settings.flat.limit
+        parameters[kernel.P_FLAT] = settings.flat.limit
     if settings.rail is not None:
-        parameters[faults.P_LOW] = -np.inf if settings.rail.low is None else settings.rail.low
-        parameters[faults.P_HIGH] = np.inf if settings.rail.high is None else settings.rail.high
+        parameters[kernel.P_LOW] = -np.inf if settings.rail.low is None else settings.rail.low
+        parameters[kernel.P_HIGH] = np.inf if settings.rail.high is None else settings.rail.high
     if settings.muscle is not None:
-        parameters[faults.P_POWER] = settings.muscle.limit * settings.muscle.limit
-        parameters[faults.P_AVERAGE] = 1.0 / max(1, round(settings.muscle.average_s * sfreq))
+        parameters[kernel.P_POWER] = settings.muscle.limit * settings.muscle.limit
+        parameters[kernel.P_AVERAGE] = 1.0 / max(1, round(settings.muscle.average_s * sfreq))
     return parameters

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,13 @@ from neuroloop.processors.stages.input_guard import (
     FLAGS,
     ROWS,
     VALUES,
-    Cursor,
     channel_indices,
     hold_chunk,
     hold_row,
-    is_plain,
-    load_state,
-    wrong_channels,
+    with_channels,
 )
-from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StateDict, StreamInfo, make_chunk
+from neuroloop.processors.stages.row_stage import RowStage
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
 
 _AVERAGED = ("EEG", "ECoG", "SEEG", "iEEG", "DBS", "LFP")
 """Types that an average is over, the first that the stream has; as MNE chooses them. Of others there must be one."""
@@ -103,9 +100,10 @@ def _reference_and_drop_into(
 
 
 _reference_directly = direct(_reference_into)
+_reference_and_drop_directly = direct(_reference_and_drop_into)
 
 
-class Reference:
+class Reference(RowStage):
     """Subtract the mean of the reference channels.
 
     An average is over the channels of one type: EEG where the stream has any, else the first type it has of ECoG, SEEG,
@@ -174,82 +172,28 @@ class Reference:
                 "exclude": tuple(info.ch_names[i] for i in unchanged if not (is_alone and i in chosen)),
             }
         )
-        self.name = settings.name
-        self.info_in = info
-        self.info_out = info if dropped == _KEPT_ALL else _without(dropped, info)
-        self.delay_s = 0.0
-        self.warmup_samples = 0
+        super().__init__(settings.name, info, info_out=None if dropped == _KEPT_ALL else _without(dropped, info))
         self._dropped = dropped
-        self._n_out = self.info_out.n_channels
         self._weights = np.zeros(info.n_channels)
         self._weights[chosen] = 1.0
         self._changed = np.ones(info.n_channels)
         self._changed[unchanged] = 0.0
         self._weights.flags.writeable = self._changed.flags.writeable = False
         self._n_reference = float(len(chosen))
-        self._held = np.zeros(info.n_channels)
         self._row = np.empty((1, info.n_channels))
-        self._cursor = Cursor(settings.name)
-
-    def newest_input(self, k: int) -> int:
-        """Return ``k``: every row has its own output row."""
-        return k
-
-    def process(self, chunk: Chunk) -> Chunk:
-        """Reference the rows; the result is new and owned by the caller.
-
-        Raises
-        ------
-        ValueError
-            If the chunk does not continue the one before or has another number of channels.
-        """
-        data, first, cursor = chunk.data, chunk.first_sample, self._cursor
-        n_rows, n_channels = data.shape
-        if n_channels != len(self._held):
-            raise wrong_channels(self.name, len(self._held), n_channels)
-        out, valid = np.empty((n_rows, self._n_out)), np.empty(n_rows, np.bool_)
-        if n_rows:
-            if first != cursor.next_sample:
-                cursor.start(first)
-            if not data.flags.c_contiguous:
-                data = np.ascontiguousarray(data)
-            flags = chunk.valid
-            if self._dropped == _KEPT_ALL:
-                run = _reference_directly if is_plain(data, flags) else _reference_into
-                run(data, flags, self._weights, self._changed, self._n_reference, self._held, out, valid)
-            else:
-                _reference_and_drop_into(
-                    data, flags, self._weights, self._changed, self._n_reference, self._dropped,
-                    self._held, self._row, out, valid,
-                )  # fmt: skip
-            cursor.next_sample = first + n_rows
-        return make_chunk(out, chunk.timestamps.copy(), first, valid, self.info_out)
-
-    def reset(self) -> None:
-        """Forget all samples seen."""
-        self._held[:] = 0.0
-        self._cursor.next_sample = -1
-
-    def get_state(self) -> StateDict:
-        """Return the held values and the position."""
-        return {"held": self._held.copy(), "position": np.array([self._cursor.next_sample])}
-
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what `get_state` returned.
-
-        Raises
-        ------
-        ValueError
-            If it is not a state of such a stage.
-        """
-        own = self.get_state()
-        load_state(state, own)
-        self._held[:] = own["held"]
-        self._cursor.next_sample = int(own["position"][0])
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
         """Return which channels make the reference and which ones change."""
         return {"weights": self._weights, "changed": self._changed}
+
+    def _run(self, chunk: Chunk, out: FloatArray, valid: BoolArray) -> None:
+        data, flags, held = chunk.data, chunk.valid, self._held
+        if self._dropped == _KEPT_ALL:
+            _reference_directly(data, flags, self._weights, self._changed, self._n_reference, held, out, valid)
+        else:
+            _reference_and_drop_directly(
+                data, flags, self._weights, self._changed, self._n_reference, self._dropped, held, self._row, out, valid
+            )
 
 
 def _averaged(excluded: Sequence[int], info: StreamInfo) -> list[int]:
@@ -274,13 +218,7 @@ def _named(settings: ReferenceSettings, info: StreamInfo) -> list[int]:
 
 def _without(channel: int, info: StreamInfo) -> StreamInfo:
     """Return a stream without one of its channels."""
-    kept = [i for i in range(info.n_channels) if i != channel]
-    return dataclasses.replace(
-        info,
-        ch_names=tuple(info.ch_names[i] for i in kept),
-        ch_types=tuple(info.ch_types[i] for i in kept),
-        ch_units=tuple(info.ch_units[i] for i in kept),
-    )
+    return with_channels(info, [i for i in range(info.n_channels) if i != channel])
 
 
 def _kind(channel: int, info: StreamInfo) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from neuroloop.processors.features.spectrum import finish_block, finish_window, 
 from neuroloop.processors.filters.design import periodic_hann
 from neuroloop.processors.numerics.elementary import PI, cos, sin
 from neuroloop.processors.numerics.simd64 import aligned_zeros, padded
-from neuroloop.processors.stages.input_guard import FIRST_ROW, LAST_BAD, is_plain, load_state, wrong_channels
-from neuroloop.processors.stages.window_grid import RowCounter, WindowGrid, no_rows
-from neuroloop.stream.contracts.chunks import Chunk, FloatArray, StateDict, StreamInfo, empty_chunk, make_chunk
+from neuroloop.processors.stages.input_guard import FIRST_ROW, LAST_BAD
+from neuroloop.processors.stages.window_grid import WindowGrid
+from neuroloop.processors.stages.window_stage import WindowStage
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo
 
 MIN_BLOCK = 4
 """Shorter hops transform every window anew: summing many tiny blocks would cost more."""
@@ -66,7 +66,7 @@ def _bins_of(settings: BandPowerSettings, window: int, sfreq: float) -> list[lis
 _push_directly = direct(push_rows)
 
 
-class BandPower:
+class BandPower(WindowStage):
     """Integrate the one-sided power density of each window over each band.
 
     Equals ``scipy.signal.periodogram(window, sfreq, window="hann", detrend=False, scaling="density")`` summed over the
@@ -98,37 +98,35 @@ class BandPower:
     def __init__(self, settings: BandPowerSettings, info: StreamInfo) -> None:
         if not info.sfreq > 0.0:
             raise ConfigError(f"sfreq must be above 0 for band power, got {info.sfreq!r}")
-        self.grid = WindowGrid.from_settings(settings, info.sfreq)
-        window, hop = self.grid.window, self.grid.hop
+        grid = WindowGrid.from_settings(settings, info.sfreq)
+        window, hop = grid.window, grid.hop
         chosen = _bins_of(settings, window, info.sfreq)
-        self.name = settings.name
-        self.info_in = info
         unit = "log({}^2)" if settings.log else "{}^2"
         n_bands = len(settings.bands)
-        self.info_out = dataclasses.replace(
+        info_out = dataclasses.replace(
             info,
             sfreq=info.sfreq / hop,
             ch_names=tuple(f"{name}:{label}" for name in info.ch_names for label in settings.bands),
             ch_types=tuple(kind for kind in info.ch_types for _ in range(n_bands)),
             ch_units=tuple(unit.format(symbol) if symbol else "" for symbol in info.ch_units for _ in range(n_bands)),
         )
-        self.delay_s = self.grid.delay_s(info.sfreq)
-        self.warmup_samples = window - 1
         self._is_log = settings.log
-        self._design(chosen)
+        self._design(grid, chosen)
         stride = padded(info.n_channels)
-        n_values = 2 * len(self._bins) * stride
-        self._held = np.zeros(info.n_channels)
         self._rows = aligned_zeros(hop if self._is_blockwise else window, stride)
-        self._blocks = aligned_zeros(self._n_blocks + self._n_groups + 1, n_values)
+        self._blocks = aligned_zeros(self._n_blocks + self._n_groups + 1, 2 * len(self._bins) * stride)
         self._power = aligned_zeros(stride)
-        self._counter = RowCounter(settings.name, self.grid)
-        self._no_rows = no_rows(self.info_out)
-        self._empty = empty_chunk(self.info_out)
+        super().__init__(
+            settings.name,
+            info,
+            info_out=info_out,
+            grid=grid,
+            window_arrays={"rows": self._rows, "blocks": self._blocks},
+        )
 
-    def _design(self, chosen: list[list[int]]) -> None:
+    def _design(self, grid: WindowGrid, chosen: list[list[int]]) -> None:
         """Make the tables: which bins, their factors, and what turns squared magnitudes into power."""
-        window, hop = self.grid.window, self.grid.hop
+        window, hop = grid.window, grid.hop
         hann = periodic_hann(window)
         self._is_blockwise = window % hop == 0 and hop >= MIN_BLOCK
         needed = sorted({m for bins in chosen for m in bins})
@@ -162,56 +160,24 @@ class BandPower:
         for array in (self._bins, self._rotors, self._centres, self._scale, self._bands):
             array.flags.writeable = False
 
-    def newest_input(self, k: int) -> int:
-        """Return the last input row of window ``k``."""
-        return self.grid.newest_input(k)
+    def _run(self, chunk: Chunk, row: int, out: FloatArray, valid: BoolArray) -> None:
+        if self._is_blockwise:
+            self._run_blocks(chunk, row, out, valid)
+        else:
+            self._run_windows(chunk, row, out, valid)
 
-    def process(self, chunk: Chunk) -> Chunk:
-        """Return the rows that the chunk completes; new and owned by the caller.
-
-        Raises
-        ------
-        ValueError
-            If the chunk does not continue the one before or has another number of channels.
-        """
-        data, first = chunk.data, chunk.first_sample
-        n_rows, n_channels = data.shape
-        if n_channels != len(self._held):
-            raise wrong_channels(self.name, len(self._held), n_channels)
-        row, count = self._counter.plan(first, n_rows)
-        out, timestamps, valid = self._no_rows
-        if count:
-            out = np.empty((count, out.shape[1]))
-            timestamps, valid = np.empty(count), np.empty(count, np.bool_)
-        if n_rows:
-            if not data.flags.c_contiguous:
-                data = np.ascontiguousarray(data)
-            if self._is_blockwise:
-                self._run_blocks(data, chunk, row, count, out, valid)
-            else:
-                self._run_windows(data, chunk, row, count, out, valid)
-            if count:
-                newest = row * self.grid.hop + self.grid.window - 1 - first
-                timestamps[:] = chunk.timestamps[newest :: self.grid.hop]
-            self._counter.advance(first + n_rows)
-        if not count:
-            if self._empty.first_sample != row:  # made once per row, 0.5 us less for each sample between two rows
-                self._empty = Chunk(out, timestamps, row, valid, self.info_out)
-            return self._empty
-        return make_chunk(out, timestamps, row, valid, self.info_out)
-
-    def _run_blocks(self, data: FloatArray, chunk: Chunk, row: int, count: int, out: FloatArray, valid: Any) -> None:
+    def _run_blocks(self, chunk: Chunk, row: int, out: FloatArray, valid: BoolArray) -> None:
         """Feed rows block by block; a block that ends may complete the window that it ends."""
-        hop, first, marks = self.grid.hop, chunk.first_sample, self._counter.marks
+        data, flags, first = chunk.data, chunk.valid, chunk.first_sample
+        hop, marks = self._hop, self._marks
         n_rows, begin = len(data), 0
         block = first // hop
         while begin < n_rows:
             end = (block + 1) * hop - first
             if end > n_rows:
-                push = _push_directly if is_plain(data, chunk.valid) else push_rows
-                push(data, chunk.valid, begin, n_rows, first, self._held, self._rows, marks)
+                _push_directly(data, flags, begin, n_rows, first, self._held, self._rows, marks)
                 return
-            push_rows(data, chunk.valid, begin, end, first, self._held, self._rows, marks)
+            _push_directly(data, flags, begin, end, first, self._held, self._rows, marks)
             first_row = int(marks[FIRST_ROW])
             if block >= first_row:
                 finish_block(
@@ -244,13 +210,14 @@ class BandPower:
             begin = end
             block += 1
 
-    def _run_windows(self, data: FloatArray, chunk: Chunk, row: int, count: int, out: FloatArray, valid: Any) -> None:
+    def _run_windows(self, chunk: Chunk, row: int, out: FloatArray, valid: BoolArray) -> None:
         """Feed rows up to the end of each window and transform it."""
-        window, hop, first, marks = self.grid.window, self.grid.hop, chunk.first_sample, self._counter.marks
+        data, flags, first = chunk.data, chunk.valid, chunk.first_sample
+        window, hop, marks = self._window, self._hop, self._marks
         begin = 0
-        for k in range(row, row + count):
+        for k in range(row, row + len(out)):
             end = k * hop + window - first
-            push_rows(data, chunk.valid, begin, end, first, self._held, self._rows, marks)
+            _push_directly(data, flags, begin, end, first, self._held, self._rows, marks)
             transform_window(
                 self._rows,
                 k * hop % window,
@@ -265,47 +232,7 @@ class BandPower:
             valid[k - row] = marks[LAST_BAD] < k * hop
             begin = end
         if begin < len(data):
-            push = _push_directly if is_plain(data, chunk.valid) else push_rows
-            push(data, chunk.valid, begin, len(data), first, self._held, self._rows, marks)
-
-    def reset(self) -> None:
-        """Forget all samples seen."""
-        self._held[:] = 0.0
-        self._rows[:] = 0.0
-        self._blocks[:] = 0.0
-        self._counter.reset()
-
-    def get_state(self) -> StateDict:
-        """Return the rows and blocks in hand, the held values and the position."""
-        return {"rows": self._rows.copy(), "blocks": self._blocks.copy(), **self.other_state()}
-
-    @property
-    def refill_rows(self) -> int:
-        """Input rows after which rows and blocks depend on nothing before them."""
-        return self.grid.window + self.grid.hop
-
-    def window_arrays(self) -> StateDict:
-        """Return views of the rows and blocks in hand."""
-        return {"rows": self._rows, "blocks": self._blocks}
-
-    def other_state(self) -> StateDict:
-        """Return the held values and the position."""
-        return {"held": self._held.copy(), "position": self._counter.get()}
-
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from what `get_state` returned.
-
-        Raises
-        ------
-        ValueError
-            If it is not a state of such a stage.
-        """
-        own = self.get_state()
-        load_state(state, own)
-        self._rows[:] = own["rows"]
-        self._blocks[:] = own["blocks"]
-        self._held[:] = own["held"]
-        self._counter.set(own["position"])
+            _push_directly(data, flags, begin, len(data), first, self._held, self._rows, marks)
 
     def plan_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the bins, their factors and the bands' shares in them."""
@@ -316,5 +243,5 @@ class BandPower:
             "centres": self._centres,
             "bands": self._bands,
             "scale": self._scale,
-            "grid": np.array([self.grid.window, self.grid.hop]),
+            **super().plan_arrays(),
         }

@@ -1,1 +1,1 @@
-"""What all stages share: their window grid, the guard of their input, the registry."""
+"""What all stages share: the two bases, the window grid, the guard of their input, the registry."""

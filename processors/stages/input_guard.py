@@ -6,7 +6,8 @@ and its row is flagged. So no NaN ever enters a recursive filter, and what a sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kernels import kernel
-from neuroloop.stream.contracts.chunks import BoolArray, FloatArray, StreamInfo
+from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
 
 LIMIT = 1e100
 """Magnitudes beyond it count as not finite: their squares and filter states would overflow."""
@@ -26,7 +27,7 @@ FIRST_ROW, LAST_BAD = 0, 1
 They stand here because the cache of compiled kernels is keyed by the files that hold kernels.
 """
 
-_FLOAT64, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
+FLOAT64, BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 
 ROWS = types.Array(float64, 2, "C", readonly=True)
 VALUES = types.Array(float64, 1, "C", readonly=True)
@@ -77,36 +78,53 @@ def hold_chunk(x: FloatArray, valid: BoolArray, held: FloatArray, out: FloatArra
     return False
 
 
-def is_plain(data: FloatArray, valid: BoolArray) -> bool:
-    """Return whether a chunk's C-ordered rows and its flags may go to a kernel by `neuroloop.config.kernels.direct`."""
-    return data.dtype is _FLOAT64 and valid.dtype is _BOOL and valid.ndim == 1 and valid.flags.c_contiguous
+def held_rows(x: FloatArray, valid: BoolArray, held: FloatArray, valid_out: BoolArray) -> FloatArray:
+    """Set the flags of a chunk of at least one row; return its rows as they are, or a copy with bad values held."""
+    kept = np.empty(x.shape)
+    return x if hold_chunk(x, valid, held, kept, valid_out) else kept
 
 
-class Cursor:
-    """Where a stage stands in the global index; refuses a chunk that does not continue the one before."""
+def plain_chunk(name: str, chunk: Chunk) -> Chunk:
+    """Return a chunk whose rows and flags may go to a kernel by `neuroloop.config.kernels.direct`.
 
-    __slots__ = ("name", "next_sample")
+    Raises
+    ------
+    TypeError
+        If the rows are not float64, or the flags not bool.
+    ValueError
+        If there is not one flag per row.
+    """
+    for label, array, dtype in (("data", chunk.data, FLOAT64), ("valid", chunk.valid, BOOL)):
+        if array.dtype != dtype:
+            raise TypeError(f"{label} of a chunk of stage {name!r} must be {dtype}, got {array.dtype}")
+    if chunk.valid.shape != chunk.data.shape[:1]:
+        raise ValueError(
+            f"valid of a chunk of stage {name!r} must have shape {chunk.data.shape[:1]}, got {chunk.valid.shape}"
+        )
+    return make_chunk(
+        np.ascontiguousarray(chunk.data),
+        chunk.timestamps,
+        chunk.first_sample,
+        np.ascontiguousarray(chunk.valid),
+        chunk.info,
+    )
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.next_sample = -1
-        """Global index of the row to come; -1 before the first."""
 
-    def start(self, first_sample: int) -> None:
-        """Begin at a global index.
+def refuse_start(name: str, next_sample: int, first_sample: int) -> None:
+    """Refuse a chunk that does not begin at ``next_sample``, or below 0 where that is -1: no sample was seen yet.
 
-        Raises
-        ------
-        ValueError
-            If the stage has begun already: its chunk should have continued at `next_sample`.
-        """
-        if self.next_sample >= 0:
-            raise ValueError(
-                f"first_sample of stage {self.name!r} must be {self.next_sample} (the row after the last one), "
-                f"got {first_sample!r}; call reset() where samples are missing"
-            )
-        if first_sample < 0:
-            raise ValueError(f"first_sample of stage {self.name!r} must be >= 0, got {first_sample!r}")
+    Raises
+    ------
+    ValueError
+        With what to do.
+    """
+    if next_sample >= 0:
+        raise ValueError(
+            f"first_sample of stage {name!r} must be {next_sample} (the row after the last one), "
+            f"got {first_sample!r}; call reset() where samples are missing"
+        )
+    if first_sample < 0:
+        raise ValueError(f"first_sample of stage {name!r} must be >= 0, got {first_sample!r}")
 
 
 def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[int]:
@@ -130,6 +148,16 @@ def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[
     if faults:
         raise ConfigError(*faults)
     return indices
+
+
+def with_channels(info: StreamInfo, indices: Sequence[int]) -> StreamInfo:
+    """Return a stream that has some of its channels only, in this order."""
+    return dataclasses.replace(
+        info,
+        ch_names=tuple(info.ch_names[i] for i in indices),
+        ch_types=tuple(info.ch_types[i] for i in indices),
+        ch_units=tuple(info.ch_units[i] for i in indices),
+    )
 
 
 def wrong_channels(name: str, expected: int, got: int) -> ValueError:
