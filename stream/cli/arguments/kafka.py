@@ -31,7 +31,7 @@ def add_broker(commands: Commands) -> None:
 
 
 def _broker(options: argparse.Namespace) -> int:
-    from neuroloop.stream.cli.brokering import run_broker
+    from neuroloop.stream.cli.kafka import run_broker
 
     return run_broker(options)
 
@@ -78,13 +78,13 @@ def _add_ends(parser: argparse.ArgumentParser) -> None:
 
 
 def _bridge_to_kafka(options: argparse.Namespace) -> int:
-    from neuroloop.stream.cli.bridging import run_to_kafka
+    from neuroloop.stream.cli.kafka import run_to_kafka
 
     return run_to_kafka(options)
 
 
 def _bridge_to_lsl(options: argparse.Namespace) -> int:
-    from neuroloop.stream.cli.bridging import run_to_lsl
+    from neuroloop.stream.cli.kafka import run_to_lsl
 
     return run_to_lsl(options)
 
@@ -100,6 +100,6 @@ def add_worker(commands: Commands) -> None:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    from neuroloop.stream.cli.working import run_worker_command
+    from neuroloop.stream.cli.kafka import run_worker_command
 
     return run_worker_command(options)
