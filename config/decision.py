@@ -13,8 +13,10 @@ class DecisionSettings(Settings):
     threshold: Probability = 0.5
     """A row votes for its most probable class only at or above this probability, otherwise for ``unknown``."""
     confirm_n: PositiveInt = 1
+    """A class becomes the state when it got at least so many of the last ``confirm_m`` votes; more than half of them.
+    """
     confirm_m: PositiveInt = 1
-    """A class becomes the state when it got at least ``confirm_n`` of the last ``confirm_m`` votes."""
+    """How many of the last votes count."""
     min_dwell_s: NonNegativeFloat = 0.0
     """A state is kept at least this long, except for ``unknown``, which is left and entered at once."""
 

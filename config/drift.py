@@ -50,14 +50,19 @@ class DriftMonitorSettings(Settings):
     """One monitor: rolling mean and standard deviation of a tap against a baseline."""
 
     name: Name = "drift"
+    """Name of the monitor, in events, metrics and baselines."""
     tap: Name | None = None
     """Stage whose output is watched; ``input`` (for ``watch: model`` the classifier) unless given."""
     watch: Literal["signal", "model"] = "signal"
     """``model``: class shares, confidence, entropy and share of rejected rows of the classifier."""
     window_s: PositiveFloat = 30.0
+    """Length of the windows that are compared with the baseline."""
     hop_s: PositiveFloat | None = None
     """Distance of checks; a quarter of the window unless given. A window is a whole number of hops."""
     rule: Rule = "empirical"
+    """How a window is judged: by limits that are given (``threshold``), by standard errors (``analytic``), by the
+    baseline's own windows (``empirical``), or by sequential tests (``ewma``, ``cusum``, ``adwin``, ``page_hinkley``).
+    """
     false_alarms_per_day: PositiveFloat | None = None
     """What this monitor may cost on stationary data, over all its channels and statistics; 1 unless given."""
     units: Literal["baseline", "raw"] | None = None
@@ -82,6 +87,7 @@ class DriftMonitorSettings(Settings):
     top_k: PositiveInt = 5
     """How many channels an event names."""
     baseline: BaselineSettings = BaselineSettings()
+    """What the monitor compares with."""
 
     @model_validator(mode="after")
     def _only_what_the_rule_uses(self) -> DriftMonitorSettings:

@@ -43,11 +43,15 @@ class KafkaSettings(Settings):
     publish: tuple[Published, ...] = ("predictions", "states", "commands", "alerts")
     """What a live run sends; ``samples`` are its numbered input rows."""
     client_id: Annotated[str, Field(min_length=1, max_length=200)] = "neuroloop"
+    """Name under which the brokers log this client."""
     group_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """Consumer group of a source; without it a source reads on its own and commits nothing."""
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the connection is protected: TLS (``SSL``), a login (``SASL``), both, or neither."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How the login is proven, with ``SASL`` security."""
     username: str | None = None
+    """Who logs in, with ``SASL`` security."""
     password_file: str | None = None
     """The password is the first line of this file."""
     password_env: _EnvName | None = None
@@ -55,13 +59,15 @@ class KafkaSettings(Settings):
     tls_ca: str | None = None
     """File of the authorities that sign the brokers' certificates; the system's own without it."""
     tls_certificate: str | None = None
+    """File of the client's own certificate, where the brokers ask for one; together with ``tls_key``."""
     tls_key: str | None = None
-    """The client's own certificate and key, where the brokers ask for one."""
+    """File of the key of ``tls_certificate``."""
     tls_key_password_file: str | None = None
     """What opens an encrypted key is the first line of this file."""
     tls_key_password_env: _EnvName | None = None
     """What opens an encrypted key is in this variable of the environment."""
     tls_check_hostname: bool = True
+    """Whether a broker's certificate must be for the name that it was reached by."""
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "none"
     """Of what is sent; everything can be read. Float64 with all bits in use hardly shrinks, steps of a converter do."""
     linger_ms: Annotated[float, Field(ge=0, le=1000)] = 5.0
@@ -75,7 +81,9 @@ class KafkaSettings(Settings):
     dropped and counted. With ``spool`` every message goes to a file in ``spool_dir`` first and nothing waits in memory.
     """
     buffer_mb: PositiveFloat = 32.0
+    """How much may wait in memory for the brokers, in megabytes."""
     spool_dir: str | None = None
+    """Folder of the spool, for ``overflow: spool`` and for it only."""
     spool_mb: PositiveFloat = 1024.0
     """How much the spool may hold."""
     spool_overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
@@ -89,6 +97,7 @@ class KafkaSettings(Settings):
     session_s: _Wait = 6.0
     """A member of a consumer group that is silent for so long is replaced."""
     topics: TopicSettings = TopicSettings()
+    """How topics that do not exist yet are made."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> KafkaSettings:

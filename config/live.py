@@ -13,6 +13,7 @@ class MarkerSettings(Settings):
     """Which marker streams of the network are merged into the events."""
 
     enabled: bool = True
+    """Whether marker streams are looked for."""
     names: tuple[str, ...] | None = None
     """Names of marker streams; without it, every stream of type ``Markers`` that is no monitoring outlet."""
 
@@ -21,7 +22,9 @@ class OutletSettings(Settings):
     """What a live run offers on the network for monitoring; nothing a device may act on."""
 
     states: bool = True
+    """Whether the state is offered, as a stream of markers."""
     probabilities: bool = True
+    """Whether the probabilities of the classes are offered, as a signal stream."""
     taps: tuple[Name, ...] = ()
     """Stages whose output is offered as a signal stream."""
 
@@ -54,13 +57,15 @@ class RecorderSettings(Settings):
     """What a live run keeps of its signals: the rows as the source handed them over, markers and events, as XDF."""
 
     enabled: bool = False
+    """Whether signals are kept; ``--record`` asks for it too."""
     taps: tuple[Name, ...] = ()
     """Stages whose output is recorded too; ``input`` for the numbered samples."""
     format: Literal["double64", "float32"] = "double64"
     """``float32`` halves the file where the sender's values are single precision. Streams that carry sample numbers are
     always kept in double precision."""
     rotate_s: PositiveFloat | None = None
+    """A new file begins after so much signal; without it and ``rotate_mb`` the run is one file."""
     rotate_mb: PositiveFloat | None = None
-    """A new file begins after so many seconds of signal, or megabytes; without them the run is one file."""
+    """A new file begins after so many megabytes; without it and ``rotate_s`` the run is one file."""
     fsync_s: PositiveFloat = 5.0
     """How much a loss of power may cost; a killed process costs nothing that was written."""

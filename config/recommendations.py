@@ -25,7 +25,9 @@ class TableSettings(Settings):
     """A table as it stands in a file."""
 
     description: str = ""
+    """One line for people; nothing depends on it."""
     states: Annotated[tuple[RecommendationSettings, ...], Field(min_length=1)]
+    """One row for each state that asks for stimulation."""
 
     @model_validator(mode="after")
     def _rows_fit(self) -> TableSettings:

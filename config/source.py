@@ -13,6 +13,8 @@ class TimingSettings(Settings):
     """How sample numbers follow from stamps, and what happens where samples are missing."""
 
     timing: Literal["auto", "counter", "regular", "bursty"] = "auto"
+    """How samples are numbered: by the sender's own count (``counter``), by stamps that are regular (``regular``) or
+    come in packets (``bursty``); ``auto`` judges by the first two seconds."""
     gap_tolerance_s: PositiveFloat = 0.25
     """``bursty``: a stamp this far ahead of the line at the effective rate is a gap."""
     fill: Literal["hold", "zero", "interpolate", "nan"] = "hold"
@@ -29,8 +31,11 @@ class SimulatorSettings(Settings):
     """A seeded EEG-like signal with a known truth."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    """The same seed gives the same signal."""
     n_channels: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Channels of the signal."""
     sfreq: PositiveFloat = 250.0
+    """Sampling rate in Hz."""
     duration_s: PositiveFloat | None = None
     """Without it the stream never ends."""
     line_hz: NonNegativeFloat = 50.0
@@ -52,10 +57,13 @@ class SourceSettings(TimingSettings):
     """Which stream to process."""
 
     kind: Literal["lsl", "simulator", "recording", "kafka"] = "lsl"
+    """Where samples come from: Lab Streaming Layer, the simulator, a file, or Kafka."""
     name: str | None = None
+    """Name of the LSL stream; what is given of ``name``, ``type`` and ``source_id`` must match."""
     type: str | None = None
+    """Type of the LSL stream, such as ``EEG``."""
     source_id: str | None = None
-    """Which LSL stream; what is given must match."""
+    """``source_id`` of the LSL stream, which tells devices of one name apart."""
     resolve_s: PositiveFloat = 30.0
     """How long to wait at the start for the stream to appear."""
     reconnect_s: PositiveFloat = 600.0
@@ -81,6 +89,7 @@ class SourceSettings(TimingSettings):
     channels: PositiveInt | None = None
     """If given, the number of channels the stream must have."""
     simulator: SimulatorSettings = SimulatorSettings()
+    """The signal of kind ``simulator``."""
 
     @model_validator(mode="after")
     def _only_what_the_kind_uses(self) -> SourceSettings:

@@ -23,8 +23,11 @@ class NotchDesign(Conditional):
     """Second-order notch at ``freq_hz`` and, on request, at its harmonics below the Nyquist rate."""
 
     kind: Literal["notch"] = "notch"
+    """A notch."""
     freq_hz: PositiveFloat
+    """Centre of the notch, such as the mains frequency."""
     q: PositiveFloat = 30.0
+    """Quality: ``freq_hz`` divided by the width at -3 dB; higher is narrower, and rings longer."""
     harmonics: PositiveInt = 1
     """How many multiples of ``freq_hz``, the first included; those at or above 0.45 ``sfreq`` are left out."""
 
@@ -33,9 +36,13 @@ class BandpassDesign(Conditional):
     """Butterworth band-pass; ``order`` as in scipy.signal.butter (``order`` sections)."""
 
     kind: Literal["bandpass"] = "bandpass"
+    """A band-pass."""
     low_hz: PositiveFloat
+    """Lower edge, at -3 dB."""
     high_hz: PositiveFloat
+    """Upper edge, at -3 dB; below half the sampling rate."""
     order: Annotated[int, Field(ge=1, le=12)] = 4
+    """Order as scipy.signal.butter counts it; steeper with every one, and slower to settle."""
 
     @model_validator(mode="after")
     def _edges_are_ordered(self) -> BandpassDesign:
@@ -48,16 +55,22 @@ class HighpassDesign(Conditional):
     """Butterworth high-pass."""
 
     kind: Literal["highpass"] = "highpass"
+    """A high-pass."""
     freq_hz: PositiveFloat
+    """Edge, at -3 dB."""
     order: Annotated[int, Field(ge=1, le=12)] = 4
+    """Order; steeper with every one, and slower to settle."""
 
 
 class LowpassDesign(Conditional):
     """Butterworth low-pass."""
 
     kind: Literal["lowpass"] = "lowpass"
+    """A low-pass."""
     freq_hz: PositiveFloat
+    """Edge, at -3 dB; below half the sampling rate."""
     order: Annotated[int, Field(ge=1, le=12)] = 4
+    """Order; steeper with every one, and slower to settle."""
 
 
 FilterDesign = Annotated[NotchDesign | BandpassDesign | HighpassDesign | LowpassDesign, Field(discriminator="kind")]
@@ -67,15 +80,20 @@ class FilterSettings(Settings):
     """A cascade of designs, run as one pass of second-order sections."""
 
     kind: Literal["filter"]
+    """Filters."""
     name: Name = "filter"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     designs: Annotated[tuple[FilterDesign, ...], Field(min_length=1)]
+    """The filters, in the order in which they are applied."""
 
 
 class ReferenceSettings(Settings):
     """Subtract the mean of the reference channels."""
 
     kind: Literal["reference"]
+    """A reference."""
     name: Name = "reference"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     channels: tuple[str, ...] | Literal["average"] = "average"
     """Names, or ``average``: over all channels of one type (EEG where there is any), which it changes and no others.
 
@@ -89,10 +107,15 @@ class PickSettings(Settings):
     """Keep some channels, in the given order."""
 
     kind: Literal["pick"]
+    """A choice of channels."""
     name: Name = "pick"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     channels: tuple[str, ...] | None = None
+    """Names of the channels to keep, in this order; this or ``types``."""
     types: tuple[str, ...] | None = None
+    """Types of the channels to keep, such as ``EEG``; this or ``channels``."""
     exclude: tuple[str, ...] = ()
+    """Channels that are left out of them."""
 
     @model_validator(mode="after")
     def _one_way(self) -> PickSettings:
@@ -105,9 +128,13 @@ class Windowed(Settings):
     """A window of ``window_s`` every ``hop_s``; both become samples by ``round``."""
 
     window_s: PositiveFloat | None = None
+    """Length of a window; this or ``window_samples``."""
     hop_s: PositiveFloat | None = None
+    """Distance between window starts; this or ``hop_samples``."""
     window_samples: PositiveInt | None = None
+    """Length of a window in input rows; this or ``window_s``."""
     hop_samples: PositiveInt | None = None
+    """Distance between window starts in input rows; this or ``hop_s``."""
 
     @model_validator(mode="after")
     def _one_unit(self) -> Windowed:
@@ -122,22 +149,29 @@ class WindowSettings(Windowed):
     """Cut windows; an output row is one window, flattened time-major (``t0:C3, t0:C4, t1:C3, ...``)."""
 
     kind: Literal["window"]
+    """Windows."""
     name: Name = "window"
+    """Name of the stage, in dumps, taps and other stages' messages."""
 
 
 class Band(Settings):
     """Half-open band ``[low_hz, high_hz)``."""
 
     low_hz: FiniteFloat
+    """Lower edge, inside the band."""
     high_hz: PositiveFloat
+    """Upper edge, outside the band."""
 
 
 class BandPowerSettings(Windowed):
     """Power per channel and band: periodic Hann, one-sided density integrated over each band."""
 
     kind: Literal["bandpower"]
+    """Power in bands."""
     name: Name = "bandpower"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     bands: dict[str, tuple[FiniteFloat, PositiveFloat]]
+    """Half-open bands ``[low, high)`` in Hz, by the name that columns get."""
     log: bool = False
     """Natural logarithm of the power (plus the smallest normal number) in place of the power."""
 
@@ -155,17 +189,22 @@ class LogVarianceSettings(Windowed):
     """Natural logarithm of the variance (ddof 0) of each window, per channel."""
 
     kind: Literal["logvar"]
+    """Log-variance."""
     name: Name = "logvar"
+    """Name of the stage, in dumps, taps and other stages' messages."""
 
 
 class ZScoreSettings(Settings):
     """Subtract a frozen mean and divide by a frozen standard deviation."""
 
     kind: Literal["zscore"]
+    """A frozen z-score."""
     name: Name = "zscore"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     mean: tuple[FiniteFloat, ...]
+    """What is subtracted, in the channels' own units: one value for all channels, or one per channel."""
     std: tuple[PositiveFloat, ...]
-    """One value for all channels, or one per channel."""
+    """What it is divided by, in the channels' own units; as many values as ``mean``."""
 
     @model_validator(mode="after")
     def _same_length(self) -> ZScoreSettings:
@@ -187,6 +226,7 @@ class GradientLimit(Settings):
     """Faulty where a channel steps by more than ``limit``."""
 
     limit: PositiveFloat
+    """Largest step, in the channel's own unit per ``per``."""
     per: Literal["sample", "ms"] = "sample"
     """What the step is divided by; ``ms`` gives one limit for every sampling rate."""
 
@@ -195,15 +235,18 @@ class FlatLimit(Settings):
     """Faulty where a channel has stayed within less than ``limit``, peak to peak, for ``flat_s``."""
 
     limit: PositiveFloat
+    """Smallest peak-to-peak range of a live channel, in its own unit."""
     flat_s: PositiveFloat = 1.0
+    """How long a channel must have stayed within the limit."""
 
 
 class RailLimit(Settings):
     """Faulty at the end of the converter's range, which is given or recognised by its repetition."""
 
     low: FiniteFloat | None = None
+    """A value at or below it is faulty, in the channel's own unit."""
     high: FiniteFloat | None = None
-    """A value at or beyond one of them is faulty."""
+    """A value at or above it is faulty, in the channel's own unit."""
     repeats: Annotated[int, Field(ge=2)] | None = None
     """So many equal values in a row, at the highest or lowest value of the run so far, are faulty from there on."""
 
@@ -220,7 +263,9 @@ class MuscleLimit(Conditional):
     """Faulty where the effective value in a high band exceeds ``limit``; ``f0`` of ``when`` is ``low_hz``."""
 
     limit: PositiveFloat
+    """Largest effective value in the band, in the channel's own unit."""
     low_hz: PositiveFloat = 30.0
+    """Lower edge of the band."""
     high_hz: PositiveFloat | None = None
     """0.45 ``sfreq`` if not given."""
     average_s: PositiveFloat = 0.2
@@ -231,15 +276,23 @@ class ArtifactSettings(Settings):
     """Mark faulty channels, and the rows where too many of them are faulty."""
 
     kind: Literal["artifacts"]
+    """A search for faulty channels."""
     name: Name = "artifacts"
+    """Name of the stage, in dumps, taps and other stages' messages."""
     channels: tuple[str, ...] | None = None
     """Which ones are watched; all if neither this nor ``types`` is given."""
     types: tuple[str, ...] | None = None
+    """Types of the channels that are watched, such as ``EEG``; all if neither this nor ``channels`` is given."""
     amplitude: AmplitudeLimit | None = None
+    """Limit of the distance from a slow baseline."""
     gradient: GradientLimit | None = None
+    """Limit of steps."""
     flat: FlatLimit | None = None
+    """Limit below which a channel is dead."""
     rail: RailLimit | None = None
+    """End of the converter's range."""
     muscle: MuscleLimit | None = None
+    """Limit of power in a high band."""
     onset_s: NonNegativeFloat = 0.1
     """Faulty time within one second after which a channel is bad; amplitude, gradient and flat make it bad at once."""
     recover_s: PositiveFloat = 0.5

@@ -21,16 +21,21 @@ class RecommendationSettings(Settings):
     """What is recommended while one state lasts."""
 
     state: str
+    """Class of the classifier that the row is for; never ``unknown``."""
     frequency_hz: NonNegativeFloat = 0.0
     """Pulses per second, or of the sine; 0 for direct current."""
     amplitude_ma: PositiveFloat
+    """Amplitude of the current; of a sine its peak."""
     pulse_width_us: NonNegativeFloat = 0.0
     """Of one phase; 0 for a sine or direct current."""
     duration_s: PositiveFloat
     """The most that one dose may last; it ends earlier when the state is left."""
     waveform: Waveform = "biphasic"
+    """Shape of the current."""
     description: str = ""
+    """For people; nothing depends on it."""
     min_confidence: Probability = 0.9
+    """Least probability of the decision that asks for this row."""
     successors: tuple[str, ...] | None = None
     """States of the table whose recommendation may follow this one's; without it any."""
     requires_override: bool = False
@@ -104,26 +109,43 @@ class LimitSettings(Settings):
     """Limits of a session. Each may only be tighter than the hard one; what is left out is the hard one."""
 
     max_amplitude_ma: PositiveFloat | None = None
+    """Largest amplitude."""
     max_pulse_width_us: PositiveFloat | None = None
+    """Longest phase of a pulse."""
     max_frequency_hz: PositiveFloat | None = None
+    """Highest rate of pulses, or frequency of a sine."""
     max_charge_per_phase_uc: PositiveFloat | None = None
+    """Largest charge of one phase."""
     max_charge_density_uc_cm2: PositiveFloat | None = None
+    """Largest charge of one phase over the contact's area."""
     max_shannon_k: Annotated[float, Field(le=1.85, allow_inf_nan=False)] | None = None
+    """Largest ``k`` of Shannon's rule, log10(charge density) + log10(charge) of one phase."""
     max_current_density_ma_cm2: PositiveFloat | None = None
+    """Largest current over the contact's area."""
     max_rms_ma: PositiveFloat | None = None
+    """Largest effective current of the train."""
     max_rms_density_ma_cm2: PositiveFloat | None = None
+    """Largest effective current over the contact's area."""
     max_net_dc_ua: NonNegativeFloat | None = None
+    """Largest mean current of the train."""
     max_duty: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Largest share of the time of a train in which current flows."""
     max_pulse_energy_mj: PositiveFloat | None = None
+    """Largest energy of one pulse into ``impedance_ohm``."""
     max_slew_ma_s: PositiveFloat | None = None
+    """Steepest ramp, in mA per second; a steeper one is made longer."""
     max_dose_s: PositiveFloat | None = None
+    """Longest dose."""
     max_session_s: PositiveFloat | None = None
     """Time with the output on, all doses of the run together."""
     max_session_charge_mc: PositiveFloat | None = None
+    """Largest charge, all doses of the run together."""
     max_day_charge_mc: PositiveFloat | None = None
     """In any 24 h, all runs on the subject's electrode together."""
     max_starts_per_h: PositiveInt | None = None
+    """Most doses begun within one hour."""
     min_ramp_s: NonNegativeFloat | None = None
+    """Shortest ramp up."""
 
 
 class GateSettings(Settings):
@@ -135,6 +157,7 @@ class GateSettings(Settings):
     """The output is off at the latest so long after the pipeline, the stream or this program fell silent, and what the
     device takes to act on a command."""
     heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)] = 0.1
+    """How often the gate looks and renews what the device was granted; at most half of ``watchdog_s``."""
     lease_s: Annotated[float, Field(gt=0, le=2.0)] | None = None
     """What the device is granted at a time; without it the watchdog time, never more."""
     max_age_s: PositiveFloat = 0.25
@@ -142,7 +165,9 @@ class GateSettings(Settings):
     max_missing: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Largest share of missing samples over the last ``missing_window_s``."""
     missing_window_s: PositiveFloat = 2.0
+    """How far back ``max_missing`` looks."""
     max_clock_step_s: PositiveFloat = 0.01
+    """Largest step of the clock that stamps the stream; a larger one disarms."""
     hold_off_s: NonNegativeFloat = 2.0
     """Nothing is passed so long after the first sample and after every interruption of the stream."""
     confirm_n: PositiveInt = 2
@@ -158,6 +183,7 @@ class GateSettings(Settings):
     pulse_blanking_s: NonNegativeFloat = 0.0
     """The same behind every single pulse, where pulses are far enough apart."""
     ramp_s: NonNegativeFloat = 1.0
+    """Ramp up of every dose; made longer where the limits ask for it."""
     soft_stop_s: Annotated[float, Field(ge=0, le=1.0)] = 0.5
     """Ramp down of a soft stop; an operator's stop and a fault switch off at once."""
 
@@ -166,14 +192,19 @@ class DeviceSettings(Settings):
     """Which stimulator, and how it is reached."""
 
     kind: DeviceKind = "simulated"
+    """Which device: simulated, or reached through LSL markers, a serial trigger box or TCP."""
     host: str = "127.0.0.1"
+    """``tcp``: address of the device."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """``tcp``: where the device listens."""
     path: str | None = None
     """``serial``: the port, such as ``/dev/ttyUSB0``."""
     baudrate: PositiveInt = 115_200
+    """``serial``: speed of the port, in bits per second."""
     start_code: Annotated[int, Field(ge=0, le=255)] = 1
+    """``serial``: byte that starts, and at every renewal goes on."""
     stop_code: Annotated[int, Field(ge=0, le=255)] = 0
+    """``serial``: byte that stops; must differ from ``start_code``."""
     limits_itself: bool = False
     """``lsl`` and ``serial``: confirms that what one trigger starts ends by itself within the lease."""
     fault: str | None = None
@@ -199,22 +230,32 @@ class StimulationSettings(Settings):
     electrode_area_cm2: PositiveFloat
     """Geometric area of the smallest active contact."""
     route: Route
+    """Whether the electrode is implanted or on the skin."""
     profile: Profile = "custom"
+    """Which hard limits hold, with ``route``."""
     subject: Name = "unnamed"
+    """Pseudonym of who is stimulated; charge is counted by subject and electrode."""
     electrode: Name = "unnamed"
+    """Name of the contact."""
     mode: Literal["real", "sham", "simulate", "blinded"] = "simulate"
     """``blinded``: real or sham, as a sealed assignment says that nobody has read."""
     table: tuple[RecommendationSettings, ...] | None = None
+    """What is recommended for each state; this or ``table_file``."""
     table_file: str | None = None
     """A table as YAML or JSON file, in place of ``table``."""
     impedance_ohm: PositiveFloat = 500.0
+    """Load that voltage and energy are computed into."""
     limits: LimitSettings = LimitSettings()
+    """Limits tighter than the hard ones."""
     hard_limits_file: str | None = None
     """Without it the ones that are shipped. A configuration may only tighten them. ``bench`` is for measurements and
     takes simulated devices only."""
     gate: GateSettings = GateSettings()
+    """When a request may pass."""
     device: DeviceSettings = DeviceSettings()
+    """The stimulator."""
     operator: OperatorSettings = OperatorSettings()
+    """Who may arm and stop."""
     ledger: str | None = None
     """Folder of the charge ledgers; by default in the user's state folder, outside all run folders."""
 

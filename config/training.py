@@ -23,11 +23,13 @@ class OptimiserSettings(Settings):
     patience: PositiveInt = 10
     """Stop after so many passes without a better loss on the early-stopping block."""
     batch_size: PositiveInt = 64
+    """Training windows per step."""
     learning_rate: PositiveFloat = 5e-3
     """Peak of the schedule."""
     warmup: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.15
     """Share of the steps during which the rate rises."""
     weight_decay: NonNegativeFloat = 1e-3
+    """Decay of the weights by AdamW."""
     clip_norm: PositiveFloat = 1.0
     """Largest norm of the gradient; a longer one is scaled down."""
     averaging: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.99
@@ -35,6 +37,7 @@ class OptimiserSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
     """Between LSTM layers and before each layer of the head."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
+    """Share of each label that is spread over all classes."""
     balance: Probability = 0.7
     """Exponent of the class weights ``(1 / share) ** balance``: 1 gives every class the same weight, 0 none."""
     gain: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
@@ -42,6 +45,7 @@ class OptimiserSettings(Settings):
     shift: bool = True
     """Whether training windows begin anywhere in their recording, rather than at multiples of the hop."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the first weights, the order and the augmentation; the same seed gives the same bundle on one machine."""
     workers: PositiveInt = 2
     """Trainings (folds) side by side, one thread each; does not change the result."""
 
@@ -122,6 +126,7 @@ class TrainSettings(Settings):
     """
 
     recipe: Literal["seizure", "simulator"]
+    """Where everything that is left out comes from."""
     name: Name
     """Name of the bundle."""
     classes: dict[str, tuple[str | int, ...]]
@@ -135,10 +140,15 @@ class TrainSettings(Settings):
     hop_samples: PositiveInt
     """Feature rows between decisions."""
     lstm: Annotated[tuple[LstmLayer, ...], Field(min_length=1)]
+    """LSTM layers, from the features up."""
     pooling: Literal["last", "mean"]
+    """What the head sees: each direction's final hidden state, or the mean of the top layer's outputs over time."""
     head: tuple[DenseLayer, ...]
+    """Hidden dense layers; the output layer follows them and is not listed."""
     optimiser: OptimiserSettings = OptimiserSettings()
+    """How the weights are found."""
     split: SplitSettings = SplitSettings()
+    """What is held out."""
     decision: DecisionSettings = DecisionSettings()
     """Written into the bundle."""
 

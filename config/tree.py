@@ -22,22 +22,31 @@ class ClassifierSettings(Settings):
     """Which bundle classifies, and how its LSTM slides."""
 
     name: Name = "classifier"
+    """Name of the stage, in dumps, taps and events."""
     bundle: str | None = None
     """Folder of a bundle, or the name of one that is shipped."""
     mode: Literal["window", "staggered", "carry"] = "window"
+    """How the LSTM slides: anew over every window (``window``), the same bits with the work spread over the rows
+    (``staggered``), or with a state that is never reset (``carry``)."""
     window_samples: PositiveInt | None = None
+    """If given, must agree with the bundle: feature rows that one decision sees."""
     hop_samples: PositiveInt | None = None
-    """If given, must agree with the bundle."""
+    """If given, must agree with the bundle: feature rows between decisions."""
 
 
 class Config(Settings):
     """Everything that one run depends on."""
 
     name: Name
+    """Name of the pipeline, in files, events and topics."""
     description: str = ""
+    """One line for people; nothing depends on it."""
     source: SourceSettings = SourceSettings()
+    """Which stream is processed, and how its samples are numbered."""
     stages: tuple[StageSettings, ...] = ()
+    """Numeric stages, in order; the first one reads the source."""
     classifier: ClassifierSettings | None = None
+    """The network that turns the last stage's rows into class probabilities; none without it."""
     decision: DecisionSettings | None = None
     """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them."""
     drift: tuple[DriftMonitorSettings, ...] = ()
@@ -45,10 +54,15 @@ class Config(Settings):
     accuracy: AccuracySettings | None = None
     """How label markers judge the decisions; without it accuracy is not known."""
     markers: MarkerSettings = MarkerSettings()
+    """Which marker streams are merged into the events of a live run."""
     outlets: OutletSettings = OutletSettings()
+    """What a live run offers on the network."""
     process: ProcessSettings = ProcessSettings()
+    """How the processes of a live run share the machine."""
     metrics: MetricsSettings = MetricsSettings()
+    """Where Prometheus may scrape a live run."""
     recorder: RecorderSettings = RecorderSettings()
+    """What a live run keeps of its signals."""
     stimulation: StimulationSettings | None = None
     """Without it nothing can stimulate."""
     kafka: KafkaSettings | None = None
