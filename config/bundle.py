@@ -17,7 +17,7 @@ class LstmLayer(Settings):
     hidden: Annotated[int, Field(ge=1, le=1024)]
     """Hidden units of each direction."""
     bidirectional: bool = False
-    """Whether a second direction reads the window from its end; not with modes that run ahead of it."""
+    """Whether a second direction reads the window from its end; for mode ``window`` only."""
 
 
 class DenseLayer(Settings):

@@ -14,7 +14,7 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Label = Annotated[str, BeforeValidator(_as_text)]
+Label = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int | float)]
 
 Rule = Literal["threshold", "analytic", "empirical", "ewma", "cusum", "adwin", "page_hinkley"]
 

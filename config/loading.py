@@ -13,6 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.config.nearest import did_you_mean
+from neuroloop.config.schema import known_keys
 from neuroloop.config.settings import Settings
 from neuroloop.config.source import KIND_KEYS
 from neuroloop.config.tree import Config
@@ -54,6 +56,21 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
 
 
+def find_preset(name: str) -> Path:
+    """Return the file of a preset.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name.
+    """
+    names = preset_names()
+    if name not in names:
+        hint = did_you_mean(name, names)
+        raise ConfigError(f"preset must be one of {', '.join(names)}{hint}, got {name!r}")
+    return PRESET_FOLDER / f"{name}.yaml"
+
+
 def find_config(name_or_path: str) -> Path:
     """Return the file of a preset's name or of a path.
 
@@ -68,7 +85,8 @@ def find_config(name_or_path: str) -> Path:
     if path.is_file():
         return path
     presets = ", ".join(preset_names())
-    raise ConfigError(f"config must be a preset ({presets}) or the path of a YAML file, got {name_or_path!r}")
+    hint = did_you_mean(name_or_path, preset_names())
+    raise ConfigError(f"config must be a preset ({presets}) or the path of a YAML file{hint}, got {name_or_path!r}")
 
 
 def _walk(node: yaml.Node, at: _Position, lines: dict[_Position, int], faults: list[str], label: str) -> None:
@@ -198,15 +216,16 @@ def _true_position(loc: Sequence[str | int], values: Any, *, absent: bool) -> _P
     return tuple(position)
 
 
-def _sentence(error: Mapping[str, Any], name: str) -> str:
-    """Say one of pydantic's findings in the project's form."""
+def _sentence(error: Mapping[str, Any], name: str, model: type[Settings]) -> str:
+    """Say one of pydantic's findings about settings of this class in the project's form."""
     kind, message, value = error["type"], str(error["msg"]), error.get("input")
     shown = repr(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     if kind == "missing":
         return f"{name} must be given, got nothing"
     if kind == "extra_forbidden":
-        return f"{name} must be a known setting, got an unknown key"
+        *around, key = error["loc"]
+        return f"{name} must be a known setting{did_you_mean(str(key), known_keys(model, around))}, got an unknown key"
     if kind == "value_error":
         text = message.removeprefix("Value error, ")
         joint = "." if _STARTS_WITH_NAME.match(text) else ": "
@@ -288,7 +307,7 @@ def _validate(
             if finding["type"] == "too_short" and inside:
                 continue  # its entries are at fault, each named by itself
             place = _place(position, label, lines, origin)
-            faults.append(place + _sentence(finding, _dotted(position)))
+            faults.append(place + _sentence(finding, _dotted(position), model))
         raise ConfigError(*faults) from error
 
 

@@ -25,7 +25,7 @@ class TableSettings(Settings):
     """A table as it stands in a file."""
 
     description: str = ""
-    """One line for people; nothing depends on it."""
+    """One line for people."""
     states: Annotated[tuple[RecommendationSettings, ...], Field(min_length=1)]
     """One row for each state that asks for stimulation."""
 

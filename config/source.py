@@ -14,7 +14,8 @@ class TimingSettings(Settings):
 
     timing: Literal["auto", "counter", "regular", "bursty"] = "auto"
     """How samples are numbered: by the sender's own count (``counter``), by stamps that are regular (``regular``) or
-    come in packets (``bursty``); ``auto`` judges by the first two seconds."""
+    come in packets (``bursty``); ``auto`` takes the count where there is one, and otherwise judges by the first two
+    seconds."""
     gap_tolerance_s: PositiveFloat = 0.25
     """``bursty``: a stamp this far ahead of the line at the effective rate is a gap."""
     fill: Literal["hold", "zero", "interpolate", "nan"] = "hold"

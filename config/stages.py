@@ -82,7 +82,7 @@ class FilterSettings(Settings):
     kind: Literal["filter"]
     """Filters."""
     name: Name = "filter"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     designs: Annotated[tuple[FilterDesign, ...], Field(min_length=1)]
     """The filters, in the order in which they are applied."""
 
@@ -93,7 +93,7 @@ class ReferenceSettings(Settings):
     kind: Literal["reference"]
     """A reference."""
     name: Name = "reference"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     channels: tuple[str, ...] | Literal["average"] = "average"
     """Names, or ``average``: over all channels of one type (EEG where there is any), which it changes and no others.
 
@@ -109,7 +109,7 @@ class PickSettings(Settings):
     kind: Literal["pick"]
     """A choice of channels."""
     name: Name = "pick"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     channels: tuple[str, ...] | None = None
     """Names of the channels to keep, in this order; this or ``types``."""
     types: tuple[str, ...] | None = None
@@ -151,7 +151,7 @@ class WindowSettings(Windowed):
     kind: Literal["window"]
     """Windows."""
     name: Name = "window"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
 
 
 class Band(Settings):
@@ -169,7 +169,7 @@ class BandPowerSettings(Windowed):
     kind: Literal["bandpower"]
     """Power in bands."""
     name: Name = "bandpower"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     bands: dict[str, tuple[FiniteFloat, PositiveFloat]]
     """Half-open bands ``[low, high)`` in Hz, by the name that columns get."""
     log: bool = False
@@ -191,7 +191,7 @@ class LogVarianceSettings(Windowed):
     kind: Literal["logvar"]
     """Log-variance."""
     name: Name = "logvar"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
 
 
 class ZScoreSettings(Settings):
@@ -200,7 +200,7 @@ class ZScoreSettings(Settings):
     kind: Literal["zscore"]
     """A frozen z-score."""
     name: Name = "zscore"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     mean: tuple[FiniteFloat, ...]
     """What is subtracted, in the channels' own units: one value for all channels, or one per channel."""
     std: tuple[PositiveFloat, ...]
@@ -278,7 +278,7 @@ class ArtifactSettings(Settings):
     kind: Literal["artifacts"]
     """A search for faulty channels."""
     name: Name = "artifacts"
-    """Name of the stage, in dumps, taps and other stages' messages."""
+    """Name of the stage, by which dumps, taps and monitors call it."""
     channels: tuple[str, ...] | None = None
     """Which ones are watched; all if neither this nor ``types`` is given."""
     types: tuple[str, ...] | None = None

@@ -33,7 +33,7 @@ class RecommendationSettings(Settings):
     waveform: Waveform = "biphasic"
     """Shape of the current."""
     description: str = ""
-    """For people; nothing depends on it."""
+    """For people."""
     min_confidence: Probability = 0.9
     """Least probability of the decision that asks for this row."""
     successors: tuple[str, ...] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from neuroloop.config.bundle import DenseLayer, LstmLayer
 from neuroloop.config.decision import DecisionSettings
@@ -45,7 +45,7 @@ class OptimiserSettings(Settings):
     shift: bool = True
     """Whether training windows begin anywhere in their recording, rather than at multiples of the hop."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the first weights, the order and the augmentation; the same seed gives the same bundle on one machine."""
+    """Of the first weights, of the order of training windows, and of how they are varied."""
     workers: PositiveInt = 2
     """Trainings (folds) side by side, one thread each; does not change the result."""
 
@@ -124,6 +124,8 @@ class TrainSettings(Settings):
 
     Every setting left out takes the recipe's value, so ``{recipe: seizure}`` is complete.
     """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["recipe"]})
 
     recipe: Literal["seizure", "simulator"]
     """Where everything that is left out comes from."""

@@ -40,7 +40,7 @@ class Config(Settings):
     name: Name
     """Name of the pipeline, in files, events and topics."""
     description: str = ""
-    """One line for people; nothing depends on it."""
+    """One line for people."""
     source: SourceSettings = SourceSettings()
     """Which stream is processed, and how its samples are numbered."""
     stages: tuple[StageSettings, ...] = ()

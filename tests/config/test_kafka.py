@@ -101,7 +101,10 @@ def test_keys_of_another_kind_are_refused(tmp_path: Path) -> None:
         ),
         ({"bootstrap": "a:1", "overflow": "spool"}, r"kafka.spool_dir must be given for overflow 'spool' only"),
         ({"bootstrap": "a:1", "spool_dir": "x"}, r"kafka.spool_dir must be given for overflow 'spool' only"),
-        (SASL | {"password": SECRET}, r"kafka.password must be a known setting, got an unknown key"),
+        (
+            SASL | {"password": SECRET},
+            r"kafka.password must be a known setting \(did you mean 'password_env'\?\), got an unknown key",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

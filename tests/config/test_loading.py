@@ -49,7 +49,7 @@ def test_all_faults_are_named_at_once_with_their_lines(tmp_path: Path) -> None:
         "    bands: {alpha: [8, 13]}\n",
     )
     assert faults_of(path) == [
-        f"{path}:4: source.nmae must be a known setting, got an unknown key",
+        f"{path}:4: source.nmae must be a known setting (did you mean 'name'?), got an unknown key",
         f"{path}:8: stages.0.designs.0.low_hz must be below high_hz=1.0, got 40.0",
         f"{path}:9: stages.0.designs.1.freq_hz must be greater than 0, got -3",
         f"{path}:10: stages.1.kind must be one of filter, reference, pick, window, bandpower, logvar, zscore, "
@@ -127,6 +127,24 @@ def test_a_file_that_is_not_there_names_the_presets() -> None:
     assert faults_of("no-such-preset") == [
         f"config must be a preset ({', '.join(preset_names())}) or the path of a YAML file, got 'no-such-preset'"
     ]
+
+
+def test_a_preset_that_is_almost_named_is_suggested() -> None:
+    assert faults_of("monitr")[0].endswith("or the path of a YAML file (did you mean 'monitor'?), got 'monitr'")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("stages.2.hops=1", "stages.2.hops must be a known setting (did you mean 'hop_s'?), got an unknown key"),
+        ("stages.0.designs.0.freq=1", "freq must be a known setting (did you mean 'freq_hz'?), got an unknown key"),
+        ("sorce={}", "sorce must be a known setting (did you mean 'source'?), got an unknown key"),
+        ("source.simulator={sedd: 1}", "sedd must be a known setting (did you mean 'seed'?), got an unknown key"),
+        ("stages.0.cutoff=1", "stages.0.cutoff must be a known setting, got an unknown key"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_of_its_place(override: str, said: str) -> None:
+    assert faults_of("monitor", override)[0].endswith(said)
 
 
 def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
