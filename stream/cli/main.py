@@ -8,14 +8,16 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from neuroloop.config.errors import NeuroloopError
+from neuroloop.config.nearest import did_you_mean
 from neuroloop.stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
 from neuroloop.stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
 from neuroloop.stream.cli.arguments.live import add_demo, add_play, add_run, add_soak, add_streams
 from neuroloop.stream.cli.arguments.machine import add_doctor, add_latency
 from neuroloop.stream.cli.arguments.models import add_evaluate, add_train
+from neuroloop.stream.cli.arguments.settings import add_init, add_schema
 from neuroloop.stream.cli.arguments.shared import Commands
 from neuroloop.stream.cli.arguments.stimulation import add_operator, add_verify
 from neuroloop.stream.live.process_logs import set_up_logs
@@ -29,6 +31,8 @@ _COMMANDS = (
     add_operator,
     add_verify,
     add_check,
+    add_init,
+    add_schema,
     add_train,
     add_evaluate,
     add_doctor,
@@ -51,6 +55,13 @@ class _Parser(argparse.ArgumentParser):
         """Print the fault and leave with status 2."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name what was probably meant where a command or a choice is not known."""
+        if action.choices is not None and value not in action.choices:
+            known = [str(one) for one in action.choices]
+            rule = f"must be one of {', '.join(known)}{did_you_mean(str(value), known)}"
+            raise argparse.ArgumentError(action, f"{rule}, got {value!r}")
 
 
 def build_parser() -> argparse.ArgumentParser:

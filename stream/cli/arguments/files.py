@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from neuroloop.config.errors import ConfigError
 from neuroloop.stream.cli.arguments.shared import Commands, add_recording_options, add_set_option
 
 
@@ -40,7 +41,8 @@ def add_check(commands: Commands) -> None:
         help="find all faults of a configuration",
         description="All faults of a configuration, then what it would compute.",
     )
-    parser.add_argument("config", help="preset or YAML file")
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="preset or YAML file")
+    parser.add_argument("--explain", metavar="KEY", help="say what one key means, such as source.timing, and no more")
     parser.add_argument("--stream", type=Path, metavar="RECORDING", help="make the plan for this recording")
     add_recording_options(parser)
     add_set_option(parser)
@@ -49,6 +51,12 @@ def add_check(commands: Commands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    if options.explain is not None:
+        from neuroloop.stream.cli.settings import run_explain
+
+        return run_explain(options)
+    if options.config is None:
+        raise ConfigError("config must be given (a preset or a YAML file, or --explain KEY), got nothing")
     from neuroloop.stream.cli.checking import run_check
 
     return run_check(options)

@@ -11,7 +11,7 @@ from tests.stream.cli.conftest import Command
     ("arguments", "rule"),
     [
         ([], "the following arguments are required: COMMAND"),
-        (["no-such"], "invalid choice"),
+        (["no-such"], "must be one of demo, run"),
         (["replay", "x.edf"], "the following arguments are required"),
         (["demo", "--seconds", "x"], "invalid float value"),
     ],
