@@ -6,15 +6,32 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from neuroloop.config.docstrings import docstrings_of
 from neuroloop.config.settings import Settings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Node = dict[str, Any]
 
 
+class _Described(GenerateJsonSchema):
+    """Puts the docstring of every field into the schema of its class."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Node:
+        """Return the schema of one class."""
+        made: Node = super().model_schema(schema)
+        properties = made.get("properties", {})
+        for key, text in docstrings_of(schema["cls"]).items():
+            if key in properties:
+                properties[key].setdefault("description", text)
+        return made
+
+
 @cache
 def _raw_schema(model: type[Settings]) -> Node:
-    return model.model_json_schema()
+    return model.model_json_schema(schema_generator=_Described)
 
 
 def json_schema(model: type[Settings], *, title: str = "Configuration of neuroloop") -> Node:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import neuroloop.config
+from neuroloop.config.docstrings import docstrings_of
 from neuroloop.config.loading import PRESET_FOLDER, preset_names
 from neuroloop.config.schema import DIALECT, json_schema, known_keys
 from neuroloop.config.settings import Settings
@@ -65,8 +66,8 @@ def test_every_setting_says_what_it_means_where_it_is_defined() -> None:
         f"{one.__module__}.{one.__name__}.{key}"
         for one in settings_classes()
         if one.__module__.startswith("neuroloop.config.")
-        for key, field in one.model_fields.items()
-        if not (field.description or "").strip()
+        for key in one.model_fields
+        if not docstrings_of(one).get(key)
     ]
     assert silent == [], "a setting needs a docstring under it"
 
