@@ -2,6 +2,8 @@
 
 Numba notices a change of the file that a cached kernel stands in, but not of a kernel that it calls in another file:
 the cache would keep stale code. The cache folder is therefore named by the hash of every file that holds kernels.
+
+The folder belongs to our kernels alone: ``numba.config`` is the program's that imports us, and stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import caching, typeinfer
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +42,47 @@ def cache_folder() -> Path:
     return Path(base) / "kernels" / _kernel_hash()
 
 
-numba.config.CACHE_DIR = str(cache_folder())
+_CACHE_FOLDER = str(cache_folder())
+
+
+class _KernelLocator(caching.UserProvidedCacheLocator):  # type: ignore[misc]  # numba has no types
+    """Says where a kernel is kept: what Numba does with ``CACHE_DIR``, with our folder in its place."""
+
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+        self._py_file = py_file
+        self._lineno = py_func.__code__.co_firstlineno
+        self._cache_path = os.path.join(_CACHE_FOLDER, self.get_suitable_cache_subpath(py_file))
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _KernelLocator | None:
+        """Return the place of a function; None where the folder cannot be written."""
+        # past the parent's own, which asks for CACHE_DIR
+        return super(caching.UserProvidedCacheLocator, cls).from_function(py_func, py_file)  # type: ignore[no-any-return]
+
+
+class _KernelCacheImpl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    """Looks in our folder first; where it cannot be written, where Numba would."""
+
+    _locator_classes = [_KernelLocator, *caching.CompileResultCacheImpl._locator_classes]  # noqa: RUF012  # as Numba has it
+
+
+class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
+    """Numba's cache of one function, in our folder."""
+
+    _impl_class = _KernelCacheImpl
+
+
+def _compile(function: Callable[..., Any], signatures: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Do what ``numba.njit(signatures, cache=True)`` does, save that it would choose the cache by ``numba.config``."""
+    dispatcher = numba.njit(**options)(function)
+    if not hasattr(dispatcher, "compile"):  # compilation is switched off
+        return dispatcher
+    dispatcher._cache = _KernelCache(function)
+    with typeinfer.register_dispatcher(dispatcher):
+        for signature in signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+    return dispatcher
 
 
 def kernel(*signatures: Any, inline: bool = False) -> Callable[[_F], _F]:
@@ -55,7 +98,7 @@ def kernel(*signatures: Any, inline: bool = False) -> Callable[[_F], _F]:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
     if inline:
         return numba.njit(inline="always", **options)  # type: ignore[no-any-return]
-    return numba.njit(list(signatures), cache=True, **options)  # type: ignore[no-any-return]
+    return lambda function: _compile(function, signatures, options)
 
 
 def direct(compiled: _F) -> _F:
