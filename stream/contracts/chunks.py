@@ -33,18 +33,23 @@ class StreamInfo:
     sfreq : float
         Nominal sampling rate in Hz; 0 for an irregular stream.
     ch_names, ch_types, ch_units : tuple of str
-        One entry per channel. Units are symbols such as ``uV``; an empty string where unknown.
+        One entry per channel. Units are symbols such as ``uV``; an empty string where unknown. Types that are left out
+        are the stream's own (``misc`` where it has none), units that are left out are unknown.
     """
 
-    name: str
-    type: str
-    source_id: str
-    sfreq: float
-    ch_names: tuple[str, ...]
-    ch_types: tuple[str, ...]
-    ch_units: tuple[str, ...]
+    name: str = "stream"
+    type: str = ""
+    source_id: str = ""
+    sfreq: float = 0.0
+    ch_names: tuple[str, ...] = ()
+    ch_types: tuple[str, ...] = ()
+    ch_units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.ch_names and not self.ch_types:
+            object.__setattr__(self, "ch_types", (self.type or "misc",) * len(self.ch_names))
+        if self.ch_names and not self.ch_units:
+            object.__setattr__(self, "ch_units", ("",) * len(self.ch_names))
         if not (math.isfinite(self.sfreq) and self.sfreq >= 0):
             raise ValueError(f"sfreq must be a finite number >= 0, got {self.sfreq!r}")
         for label, values in (("ch_types", self.ch_types), ("ch_units", self.ch_units)):
