@@ -10,6 +10,7 @@ class NeuroloopError(Exception):
 
         NeuroloopError
         |-- ConfigError         a setting is wrong, unknown or contradicts another
+        |-- InputError          what was handed to a pipeline in Python is not what it takes
         |-- RecordingError      a file cannot be read as what it claims to be
         |-- StreamMismatch      a stream disagrees with what the pipeline was made for
         |-- StreamEnded         a source has no further sample (a recording is over)
@@ -60,6 +61,10 @@ class ConfigError(NeuroloopError, ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.faults)
+
+
+class InputError(NeuroloopError, ValueError):
+    """What was handed to a pipeline in Python is not what it takes; a `ValueError` too."""
 
 
 class RecordingError(NeuroloopError):

@@ -47,6 +47,7 @@ CONSTRUCTORS = {
 @cache
 def sources() -> tuple[tuple[str, ast.Module], ...]:
     paths = [path for room in ROOMS for path in sorted((CHECKOUT / room).rglob("*.py"))]
+    paths += sorted((CHECKOUT / "neuroloop").glob("*.py"))  # the face
     return tuple((path.relative_to(CHECKOUT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
 
 

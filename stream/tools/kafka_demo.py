@@ -21,7 +21,6 @@ import yaml
 from kafka import KafkaConsumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-import neuroloop
 from neuroloop.config.errors import ConfigError, DemoFailed
 from neuroloop.config.kafka import KafkaSettings, TopicSettings
 from neuroloop.config.loading import dump_config, load_config
@@ -157,7 +156,7 @@ class Workers:
         command = [
             sys.executable, "-m", "neuroloop.stream.cli.main", "worker", str(self._config), "--metrics-port", str(port),
         ]  # fmt: skip
-        root = str(Path(neuroloop.__file__).resolve().parent.parent)
+        root = str(Path(str(sys.modules["neuroloop"].__file__)).resolve().parent.parent)
         paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(

@@ -9,12 +9,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import neuroloop
 from neuroloop.sinks.stimulator.devices.simulator.faults import parse_fault
 from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice
 from neuroloop.sinks.stimulator.records import DeviceError
 
-_ROOT = Path(neuroloop.__file__).resolve().parent.parent
+_ROOT = Path(str(sys.modules["neuroloop"].__file__)).resolve().parent.parent
 _MODULE = "neuroloop.sinks.stimulator.devices.simulator.process"
 _START_S = 60.0
 _END_S = 5.0

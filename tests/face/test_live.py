@@ -1,0 +1,76 @@
+"""A live LSL stream through a pipeline in the user's own process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pylsl
+import pytest
+
+import neuroloop as nl
+from tests.face.test_pipeline import BANDS
+from tests.integration import lsl
+
+SFREQ = 250.0
+Sender = Callable[[], None]
+
+
+@pytest.fixture
+def amplifier(request: pytest.FixtureRequest) -> Iterator[tuple[str, Sender]]:
+    """A sender of two channels in a thread, and what switches it off."""
+    name, stopped = f"face-{request.node.name}"[:60], threading.Event()
+    signal = np.random.default_rng(4).normal(size=(1 << 14, 2))
+
+    def send() -> None:
+        outlet = lsl.make_outlet(name, sfreq=SFREQ, labels=("C3", "C4"))
+        begin, n_sent = time.perf_counter(), 0
+        while not stopped.wait(0.02):
+            n_due = int((time.perf_counter() - begin) * SFREQ)
+            if n_due > n_sent:
+                last = pylsl.local_clock()
+                outlet.push_chunk(np.take(signal, range(n_sent, n_due), axis=0, mode="wrap"), last)
+                n_sent = n_due
+
+    thread = threading.Thread(target=send)
+    thread.start()
+
+    def stop() -> None:
+        stopped.set()
+        thread.join()
+
+    yield name, stop
+    stop()
+
+
+def test_a_live_stream_gives_the_numbers_of_its_samples(amplifier: tuple[str, Sender]) -> None:
+    name, switch_off = amplifier
+    with nl.open_stream(name, wait_s=lsl.DEADLINE_S) as stream:
+        assert stream.info.ch_names == ("C3", "C4")
+        with nl.open_pipeline(BANDS, stream, outputs=["input", "power"], units="uV") as pipeline:
+            parts = [pipeline.run(seconds=0.5)]
+            for result in pipeline.follow(seconds=lsl.DEADLINE_S):
+                parts.append(result)
+                if sum(len(part.outputs["input"]) for part in parts) >= 500:
+                    break
+            switch_off()
+            parts.append(pipeline.run())
+            with pytest.raises(nl.StreamLost, match=r"^source must keep sending, got a stream that stopped: 'face-"):
+                pipeline.run(seconds=1)
+            parts.append(pipeline.finish())
+    assert parts[-2].events[-1].values == {"what": "lost"}
+
+    def rows(stage: str, field: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.concatenate([getattr(part.outputs[stage], field) for part in parts])
+
+    assert len(rows("power", "data")) > 10
+    with nl.open_pipeline(BANDS, sfreq=SFREQ, units="uV") as again:
+        once_more = again.push(rows("input", "data"), sample_numbers=rows("input", "samples").astype(np.int64))
+    np.testing.assert_array_equal(once_more.outputs["power"].data, rows("power", "data"))
+
+
+def test_a_stream_that_is_not_there_is_said() -> None:
+    with pytest.raises(nl.StreamLost, match=r"^source must be a stream on the network with name 'nobody', got none"):
+        nl.open_stream("nobody", wait_s=0.2)
