@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 
 import numpy as np
-import pylsl
 import pytest
 
 import neuroloop as nl
+from tests.face.senders import Sender, sending
 from tests.face.test_pipeline import BANDS
 from tests.integration import lsl
 
 SFREQ = 250.0
-Sender = Callable[[], None]
 
 
 @pytest.fixture
-def amplifier(request: pytest.FixtureRequest) -> Iterator[tuple[str, Sender]]:
-    """A sender of two channels in a thread, and what switches it off."""
-    name, stopped = f"face-{request.node.name}"[:60], threading.Event()
+def amplifier() -> Iterator[Sender]:
+    """A sender of two channels."""
     signal = np.random.default_rng(4).normal(size=(1 << 14, 2))
-
-    def send() -> None:
-        outlet = lsl.make_outlet(name, sfreq=SFREQ, labels=("C3", "C4"))
-        begin, n_sent = time.perf_counter(), 0
-        while not stopped.wait(0.02):
-            n_due = int((time.perf_counter() - begin) * SFREQ)
-            if n_due > n_sent:
-                last = pylsl.local_clock()
-                outlet.push_chunk(np.take(signal, range(n_sent, n_due), axis=0, mode="wrap"), last)
-                n_sent = n_due
-
-    thread = threading.Thread(target=send)
-    thread.start()
-
-    def stop() -> None:
-        stopped.set()
-        thread.join()
-
-    yield name, stop
-    stop()
+    with sending(f"face-{secrets.token_hex(4)}", signal, sfreq=SFREQ, labels=("C3", "C4")) as sender:
+        yield sender
 
 
-def test_a_live_stream_gives_the_numbers_of_its_samples(amplifier: tuple[str, Sender]) -> None:
-    name, switch_off = amplifier
-    with nl.open_stream(name, wait_s=lsl.DEADLINE_S) as stream:
+def test_a_live_stream_gives_the_numbers_of_its_samples(amplifier: Sender) -> None:
+    with nl.open_stream(amplifier.name, wait_s=lsl.DEADLINE_S) as stream:
         assert stream.info.ch_names == ("C3", "C4")
         with nl.open_pipeline(BANDS, stream, outputs=["input", "power"], units="uV") as pipeline:
             parts = [pipeline.run(seconds=0.5)]
@@ -55,7 +33,7 @@ def test_a_live_stream_gives_the_numbers_of_its_samples(amplifier: tuple[str, Se
                 parts.append(result)
                 if sum(len(part.outputs["input"]) for part in parts) >= 500:
                     break
-            switch_off()
+            amplifier.switch_off()
             parts.append(pipeline.run())
             with pytest.raises(nl.StreamLost, match=r"^source must keep sending, got a stream that stopped: 'face-"):
                 pipeline.run(seconds=1)

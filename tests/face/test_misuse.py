@@ -125,14 +125,14 @@ def test_samples_of_another_stream_are_refused(pipeline: nl.Pipeline) -> None:
         pipeline.push(chunk, np.arange(2) / 500)
 
 
-def test_nothing_comes_after_the_end(pipeline: nl.Pipeline) -> None:
+@pytest.mark.parametrize("what", ["push", "finish", "run"])
+def test_nothing_comes_after_the_end(pipeline: nl.Pipeline, what: str) -> None:
     pipeline.push(noise(10))
     pipeline.finish()
-    for late, what in ((lambda: pipeline.push(noise(10)), "push"), (pipeline.finish, "finish"), (pipeline.run, "run")):
-        with pytest.raises(
-            nl.InputError, match=rf"^{what} must come before finish\(\) or the end of 'with', got it after$"
-        ):
-            late()
+    arguments = (noise(10),) if what == "push" else ()
+    rule = rf"^{what} must come before finish\(\) or the end of 'with', got it after$"
+    with pytest.raises(nl.InputError, match=rule):
+        getattr(pipeline, what)(*arguments)
 
 
 def test_a_recording_needs_a_pipeline_that_knows_it() -> None:

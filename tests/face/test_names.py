@@ -53,10 +53,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_type_checkers_see_the_names_that_are_loaded() -> None:
     tree = ast.parse((CHECKOUT / "neuroloop" / "__init__.py").read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
-    seen = {
-        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
-    assert {**seen, **{name: neuroloop._HOMES[name] for name in LATER}} == neuroloop._HOMES
+    seen: dict[str, str] = {name: neuroloop._HOMES[name] for name in LATER}
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom):
+            seen.update({str(alias.asname): str(node.module) for alias in node.names})
+    assert seen == neuroloop._HOMES
     assert (CHECKOUT / "neuroloop" / "py.typed").is_file()
 
 

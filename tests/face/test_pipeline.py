@@ -72,7 +72,7 @@ def test_an_edf_in_random_pieces_gives_what_its_replay_gives(shared_data: Path, 
 def test_a_simulated_night_gives_the_states_of_its_replay(tmp_path: Path) -> None:
     stream = nl.simulate(20)
     np.savez(
-        tmp_path / "simulator.npz", data=stream.data, timestamps=stream.timestamps, samples=stream.sample_numbers,
+        tmp_path / "simulator.npz", data=stream.data, timestamps=stream.timestamps, samples=np.arange(stream.n_samples),
         channels=np.array(stream.info.ch_names), sfreq=250.0, units=np.array(stream.info.ch_units),
     )  # fmt: skip
     run = nl.replay(tmp_path / "simulator.npz", "demo", out=tmp_path / "run", outputs=["classifier"])
