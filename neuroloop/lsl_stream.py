@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -51,6 +54,24 @@ def open_stream(
     from neuroloop.stream.sources.lsl.source import LslSource
 
     return LslStream(LslSource(find_stream(StreamQuery(name, type, source_id), wait_s)))
+
+
+@contextmanager
+def interrupts_held() -> Iterator[Callable[[], bool]]:
+    """Note Ctrl-C (in a notebook: interrupt) in place of raising it, and say whether it came.
+
+    Raised anywhere, it could leave a block half processed, and what had come would be lost. Outside of the main thread
+    no signal arrives, and nothing is changed.
+    """
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class LslStream:
@@ -123,8 +144,8 @@ class LiveFeed:
         self._source.open(_OPEN_S)
         self.is_subscribed = True
 
-    def events(self, engine: Engine, end: float | None) -> Iterator[list[Event]]:
-        """Push what comes, and yield the events of each block; until the deadline, or the sender is gone.
+    def events(self, engine: Engine, end: float | None, is_stopped: Callable[[], bool]) -> Iterator[list[Event]]:
+        """Push what comes, and yield the events of each block; until the deadline, a stop, or the sender is gone.
 
         Raises
         ------
@@ -134,7 +155,7 @@ class LiveFeed:
         if self._is_lost:
             raise StreamLost(f"source must keep sending, got a stream that stopped: {self._source.found}")
         n_expected = self._source.description.n_samples
-        while end is None or time.perf_counter() < end:
+        while not is_stopped() and (end is None or time.perf_counter() < end):
             try:
                 block = self._source.read(_READ_S)
             except (StreamLost, StreamEnded):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from neuroloop.config.errors import ConfigError, InputError, StreamMismatch
 from neuroloop.config.loading import load_config, parse
 from neuroloop.config.tree import Config
 from neuroloop.descriptions import describe, stream_info, with_units
-from neuroloop.lsl_stream import LiveFeed, LslStream
+from neuroloop.lsl_stream import LiveFeed, LslStream, interrupts_held
 from neuroloop.results import Output, Result
 from neuroloop.stream.assembly.build import Built, Plan, build, load_classifier
 from neuroloop.stream.contracts.chunks import Chunk, RawBlock, StreamInfo
@@ -270,19 +270,17 @@ class Pipeline:
             If the sender had stopped before.
         """
         events: list[Event] = []
-        try:
-            for some in self._follow(seconds):
+        with interrupts_held() as is_interrupted:
+            for some in self._follow(seconds, is_interrupted):
                 events += some
-        except KeyboardInterrupt:  # how one ends a live run in a notebook; what came is not thrown away
-            pass
         return self._result(events)
 
     def follow(self, seconds: float | None = None) -> Iterator[Result]:
         """Do what `run` does, and yield a result whenever samples have come."""
-        for events in self._follow(seconds):
+        for events in self._follow(seconds, lambda: False):
             yield self._result(events)
 
-    def _follow(self, seconds: float | None) -> Iterator[list[Event]]:
+    def _follow(self, seconds: float | None, is_stopped: Callable[[], bool]) -> Iterator[list[Event]]:
         self._check_open("run")
         feed, engine = self._feed, self._engine
         if feed is None or engine is None:
@@ -291,7 +289,7 @@ class Pipeline:
             warm_up(self.config, self.info, self._known().bundle)
             feed.subscribe()
         end = None if seconds is None else time.perf_counter() + seconds
-        yield from feed.events(engine, end)
+        yield from feed.events(engine, end, is_stopped)
 
     def finish(self) -> Result:
         """Return what is left to say after the last sample (what was still open, markers of later times), and close.

@@ -175,7 +175,10 @@ class Run:
         if part_paths(self.path):
             prefix = f"{self.config.name}-"  # as the recorder names what is no input
             for one in open_recording(self.path).streams:
-                kept.setdefault(INPUT_TAP if one.first_row is not None else one.info.name.removeprefix(prefix), one)
+                if one.first_row is not None:  # as received; a recorded tap ``input`` has the numbered rows
+                    kept.setdefault(INPUT_TAP, one)
+                else:
+                    kept[one.info.name.removeprefix(prefix)] = one
         if stage not in kept:
             known = sorted({*kept, *(path.stem for path in self.path.glob("*.npz"))})
             raise RecordingError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import neuroloop as nl
 from tests.conftest import CHECKOUT
 from tests.face.senders import sending
+from tests.integration import lsl
 
 PAGE, README = CHECKOUT / "docs" / "library.md", CHECKOUT / "README.md"
 NOTEBOOKS = CHECKOUT / "examples" / "notebooks"
@@ -38,6 +40,21 @@ def execute(pieces: list[str], where: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let live examples run on where a machine that is full has given them nothing yet."""
+    run = nl.Pipeline.run
+
+    def until_there_is_something(self: nl.Pipeline, seconds: float | None = None) -> nl.Result:
+        end = time.perf_counter() + lsl.DEADLINE_S
+        result = run(self, seconds)
+        while not all(map(len, result.outputs.values())) and time.perf_counter() < end:
+            result = run(self, seconds)
+        return result
+
+    monkeypatch.setattr(nl.Pipeline, "run", until_there_is_something)
+
+
+@pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recording in it, in which the examples run."""
     rows = "".join(f"{k / 250},{k % 7},{k % 5}\n" for k in range(1500))
@@ -46,10 +63,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_page_for_python_runs(desk: Path) -> None:
     pytest.importorskip("mne")
     pieces = snippets(PAGE)
-    if "pandas" not in sys.modules and not _has("pandas"):
+    if not _has("pandas"):
         pieces = [piece for piece in pieces if "to_pandas" not in piece]
     signal = np.random.default_rng(4).normal(size=(2500, 2))
     with warnings.catch_warnings(), sending("MyAmp", signal, labels=("C3", "C4")):
@@ -62,19 +80,22 @@ def test_the_page_for_python_runs(desk: Path) -> None:
     assert repr(names["power"]) == "<Output power: 31 rows x 2 channels, 10 Hz>"
 
 
-def test_the_five_lines_of_the_readme_run(desk: Path) -> None:
+@pytest.mark.usefixtures("desk")
+def test_the_five_lines_of_the_readme_run() -> None:
     names = execute(snippets(README), "README.md")
     assert names["result"].states
 
 
-def test_the_notebook_of_an_array_runs(desk: Path) -> None:
+@pytest.mark.usefixtures("desk")
+def test_the_notebook_of_an_array_runs() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         names = execute(cells("array.ipynb"), "array.ipynb")
     assert {event.values["state"] for event in names["states"]} >= {"rest", "alpha"}
 
 
-def test_the_notebook_of_a_live_stream_runs(desk: Path) -> None:
+@pytest.mark.usefixtures("patient", "desk")
+def test_the_notebook_of_a_live_stream_runs() -> None:
     pieces = [
         piece.replace("SECONDS = 10", "SECONDS = 3").replace("seconds=2)", "seconds=0.5)")
         for piece in cells("live.ipynb")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import neuroloop as nl
+from neuroloop.stream.contracts.chunks import RawBlock
 from tests.face.senders import Sender, sending
 from tests.face.test_pipeline import BANDS
 from tests.integration import lsl
@@ -47,6 +50,32 @@ def test_a_live_stream_gives_the_numbers_of_its_samples(amplifier: Sender) -> No
     with nl.open_pipeline(BANDS, sfreq=SFREQ, units="uV") as again:
         once_more = again.push(rows("input", "data"), sample_numbers=rows("input", "samples").astype(np.int64))
     np.testing.assert_array_equal(once_more.outputs["power"].data, rows("power", "data"))
+
+
+def test_an_interrupt_ends_a_run_and_keeps_what_came(amplifier: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only")
+    before = signal.getsignal(signal.SIGINT)
+    with nl.open_stream(amplifier.name, wait_s=lsl.DEADLINE_S) as stream:
+        read, n_blocks = stream.source.read, 0
+
+        def interrupted(timeout_s: float) -> RawBlock | None:
+            nonlocal n_blocks
+            block = read(timeout_s)
+            n_blocks += block is not None
+            if block is not None and n_blocks == 3:
+                signal.raise_signal(signal.SIGINT)
+            return block
+
+        monkeypatch.setattr(stream.source, "read", interrupted)
+        with nl.open_pipeline({**BANDS, "markers": {"enabled": False}}, stream, outputs=["input"]) as pipeline:
+            result = pipeline.run()
+            n_first = len(result.outputs["input"])
+            later = (one.outputs["input"] for one in pipeline.follow(seconds=lsl.DEADLINE_S))
+            more = next(rows for rows in later if len(rows))
+    assert n_first > 0
+    assert more.samples[0] == n_first  # no sample is missing between the two
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_stream_that_is_not_there_is_said() -> None:

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 import neuroloop as nl
+from neuroloop.config.loading import dump_config
+from neuroloop.sinks.run_folder.folder import RunFolder
+from neuroloop.sinks.xdf.recorder import Recorder
+from neuroloop.stream.contracts.chunks import make_chunk
 from neuroloop.stream.contracts.events import canonical
 from tests.face.test_pipeline import BANDS, noise
+from tests.sinks.xdf.test_recorder import RUN, SETTINGS, TAP, record
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,22 @@ def test_a_run_gives_back_the_rows_that_it_kept(run: nl.Run) -> None:
         nl.RecordingError, match=r"^stage must be one whose rows the run kept \(bandpower, input\), got 'filter'$"
     ):
         run.signals("filter")
+
+
+def test_a_recorded_run_gives_back_its_input_and_its_taps(tmp_path: Path) -> None:
+    config = nl.load_config("monitor", ["name=pipe"])
+    folder = RunFolder(tmp_path / "run", config_yaml=dump_config(config), provenance={})
+    folder.close()
+    recorder = Recorder(folder.path, RUN, SETTINGS)
+    record(recorder, 0, 50)
+    flags = np.array([True, False, True])
+    recorder.add_tap_rows("power", make_chunk(np.arange(3.0)[:, None], 50 + np.arange(3.0), 7, flags, TAP))
+    recorder.close()
+    run = nl.open_run(folder.path)
+    assert len(run.signals()) == 50
+    power = run.signals("power")
+    assert (power.data[:, 0].tolist(), power.valid.tolist()) == ([0, 1, 2], flags.tolist())
+    assert power.samples.tolist() == [7, 8, 9]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
