@@ -27,6 +27,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; the table below is what
     from neuroloop.lsl_stream import open_stream as open_stream
     from neuroloop.pipeline import Pipeline as Pipeline
     from neuroloop.pipeline import open_pipeline as open_pipeline
+    from neuroloop.processors.stages.row_stage import RowStage as RowStage
+    from neuroloop.processors.stages.window_stage import WindowStage as WindowStage
     from neuroloop.results import Output as Output
     from neuroloop.results import Result as Result
     from neuroloop.runs import Run as Run

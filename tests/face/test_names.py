@@ -12,9 +12,6 @@ import pytest
 import neuroloop
 from tests.conftest import CHECKOUT
 
-LATER = {"RowStage", "WindowStage"}
-"""Names whose modules need not be there for the others to work."""
-
 
 def _run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -39,7 +36,7 @@ with nl.open_pipeline("monitor", sfreq=250, units="uV") as pipeline:
     assert int(_run(code)) > 0
 
 
-@pytest.mark.parametrize("name", sorted(set(neuroloop.__all__) - LATER))
+@pytest.mark.parametrize("name", sorted(neuroloop.__all__))
 def test_every_name_is_there(name: str) -> None:
     assert name in dir(neuroloop)
     assert getattr(neuroloop, name).__doc__
@@ -53,7 +50,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_type_checkers_see_the_names_that_are_loaded() -> None:
     tree = ast.parse((CHECKOUT / "neuroloop" / "__init__.py").read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
-    seen: dict[str, str] = {name: neuroloop._HOMES[name] for name in LATER}
+    seen: dict[str, str] = {}
     for node in block.body:
         if isinstance(node, ast.ImportFrom):
             seen.update({str(alias.asname): str(node.module) for alias in node.names})
