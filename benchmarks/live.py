@@ -74,7 +74,7 @@ from neuroloop.config.stages import ArtifactSettings, StageSettings
 from neuroloop.config.tree import ClassifierSettings, Config
 from neuroloop.models.bundle import load_bundle, save_bundle
 from neuroloop.models.lstm.weights import expected_tensors
-from neuroloop.stream.assembly.build import SHIPPED_BUNDLES
+from neuroloop.stream.assembly.bundles import SHIPPED_BUNDLES
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.sources.lsl.library import quiet_library
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.sender import pushed_ns
 from neuroloop.models.bundle import Bundle
-from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.contracts.chunks import RawBlock
 from neuroloop.stream.contracts.events import Event
 from neuroloop.stream.engine.engine import Engine

@@ -21,7 +21,8 @@ from benchmarks.sender import SenderPlan, run_sender
 from neuroloop.config.live import MetricsSettings
 from neuroloop.config.tree import Config
 from neuroloop.sinks.xdf.recorder import RecordedRun
-from neuroloop.stream.assembly.build import build, load_classifier
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.cold_process import ColdPlan
 from neuroloop.stream.live.hot_process import HotPlan

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from neuroloop.config.kernels import cache_folder
 from neuroloop.config.loading import load_config
-from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.live.warm_up import warm_up
 from neuroloop.stream.sources.simulator import Simulator
 

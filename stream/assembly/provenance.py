@@ -9,8 +9,8 @@ from typing import Any
 
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
-from neuroloop.stream.assembly.build import Plan
 from neuroloop.stream.assembly.machine import package_versions
+from neuroloop.stream.assembly.plan import Plan
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ROOMS = ("config", "stream", "processors", "models", "sinks")

@@ -12,7 +12,9 @@ from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import Places, dump_config, load_with_places
 from neuroloop.config.tree import Config
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
-from neuroloop.stream.assembly.build import Plan, build, load_classifier
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.assembly.bundles import load_classifier
+from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publish_plan import plan_publication, publication_lines

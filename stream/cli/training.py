@@ -11,7 +11,8 @@ from neuroloop.config.errors import ConfigError
 from neuroloop.config.loading import load_config
 from neuroloop.config.tree import Config
 from neuroloop.models.evaluation import evaluate
-from neuroloop.stream.assembly.build import build_stages, find_bundle
+from neuroloop.stream.assembly.bundles import find_bundle
+from neuroloop.stream.assembly.stage_checks import build_stages
 from neuroloop.stream.contracts.chunks import make_chunk
 from neuroloop.stream.sources.simulator import Simulator
 

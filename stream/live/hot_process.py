@@ -14,7 +14,8 @@ from neuroloop.config.errors import NeuroloopError, StreamEnded, StreamLost, Str
 from neuroloop.config.tree import Config
 from neuroloop.models.bundle import Bundle
 from neuroloop.sinks.lsl import LslOutlets
-from neuroloop.stream.assembly.build import Built, build, load_classifier
+from neuroloop.stream.assembly.build import Built, build
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker, Position
 from neuroloop.stream.engine.engine import Engine

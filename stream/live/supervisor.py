@@ -22,8 +22,10 @@ from neuroloop.models.accuracy import reference_accuracy
 from neuroloop.sinks.metrics.server import check_port
 from neuroloop.sinks.run_folder.folder import RunFolder, add_to_summary
 from neuroloop.sinks.xdf.recorder import RecordedRun
-from neuroloop.stream.assembly.build import Plan, build, find_bundle, load_classifier
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.assembly.bundles import find_bundle, load_classifier
 from neuroloop.stream.assembly.machine import machine_settings
+from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.assembly.provenance import provenance
 from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
 from neuroloop.stream.engine.pipeline import INPUT_TAP

@@ -16,7 +16,8 @@ from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
 from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from neuroloop.sinks.run_folder.stage_dump import StageDump
 from neuroloop.sinks.stimulator.requests import write_requests
-from neuroloop.stream.assembly.build import Built, build, load_classifier
+from neuroloop.stream.assembly.build import Built, build
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.assembly.machine import machine_settings
 from neuroloop.stream.assembly.provenance import provenance
 from neuroloop.stream.contracts.events import Event, Marker

@@ -28,7 +28,8 @@ from neuroloop.config.tree import Config
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.sinks.terminal.cluster_view import ClusterView, WorkerLine
-from neuroloop.stream.assembly.build import build, load_classifier
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.contracts.events import Marker, canonical
 from neuroloop.stream.engine.engine import Engine

@@ -19,7 +19,7 @@ from neuroloop.models.bundle import Bundle
 from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.sinks.metrics.server import Health, check_port, serve
 from neuroloop.sinks.metrics.worker import WorkerCollector
-from neuroloop.stream.assembly.build import load_classifier
+from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S
 from neuroloop.stream.live.warm_up import warm_up

@@ -25,7 +25,7 @@ from neuroloop.sinks.stimulator.envelope.assessing import assess_table
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditError, read_log
 from neuroloop.sinks.stimulator.log.summary import books_of
 from neuroloop.sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, make_token
-from neuroloop.stream.assembly.build import Plan
+from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.live.child_process import Child, RunFailed
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.shared_state import Shared

@@ -24,7 +24,7 @@ from neuroloop.sinks.stimulator.log.disk_writer import Scribe
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device
 from neuroloop.sinks.stimulator.sham import ShamDevice
-from neuroloop.stream.assembly.build import find_bundle
+from neuroloop.stream.assembly.bundles import find_bundle
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 

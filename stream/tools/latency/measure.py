@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.tree import ClassifierSettings, Config
 from neuroloop.sinks.stimulator.control import ControlError
-from neuroloop.stream.assembly.build import Plan, build
+from neuroloop.stream.assembly.build import build
+from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.live.placement import plan_placement
 from neuroloop.stream.live.stimulation.scripted_operator import ScriptedOperator
 from neuroloop.stream.live.stimulation.setup import DEVICE_FILE

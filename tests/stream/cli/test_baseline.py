@@ -13,7 +13,7 @@ import yaml
 from neuroloop.config.source import SimulatorSettings
 from neuroloop.sinks.xdf.stream_header import XdfStream
 from neuroloop.sinks.xdf.writer import XdfWriter
-from neuroloop.stream.assembly.build import SHIPPED_BUNDLES
+from neuroloop.stream.assembly.bundles import SHIPPED_BUNDLES
 from neuroloop.stream.sources.simulator import Simulator
 from tests.stream.cli.conftest import Command
 from tests.stream.sources.simulated import simulated_rows

@@ -1,0 +1,127 @@
+"""What will be computed for one stream, and the hash of everything designed for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neuroloop.config.source import TimingSettings
+from neuroloop.config.tree import Config
+from neuroloop.models.bundle import Bundle
+from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.assembly.drift_monitors import describe
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.protocols import Processor
+from neuroloop.stream.engine.pipeline import total_delay_s
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be computed for one stream, stage by stage, and the hash of everything designed for it."""
+
+    stream: StreamInfo
+    stages: tuple[dict[str, Any], ...]
+    delay_s: float
+    warmup_s: float
+    memory_bytes: int
+    bundle: str | None
+    hash: str
+    monitors: tuple[dict[str, Any], ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """What stages do not do for this stream, by the stage's name."""
+        return {row["name"]: list(row["left_out"]) for row in self.stages if row["left_out"]}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {
+            "stream": {
+                "name": self.stream.name,
+                "type": self.stream.type,
+                "sfreq": self.stream.sfreq,
+                "n_channels": self.stream.n_channels,
+                "channels": list(self.stream.ch_names),
+                "units": list(self.stream.ch_units),
+            },
+            "stages": list(self.stages),
+            "monitors": list(self.monitors),
+            "classes": list(self.classes),
+            "delay_s": self.delay_s,
+            "warmup_s": self.warmup_s,
+            "memory_bytes": self.memory_bytes,
+            "bundle": self.bundle,
+            "hash": self.hash,
+        }
+
+
+def _first_row_newest(stages: Sequence[Processor]) -> int:
+    """Return the raw samples that the first valid row behind these stages needs, from a start at sample 0."""
+    needed = 0
+    rates: list[float] = []
+    for stage in stages:
+        rates.append(stage.info_in.sfreq)
+        needed += round(stage.warmup_samples * (rates[0] / stage.info_in.sfreq))
+    return needed
+
+
+def make_plan(
+    config: Config,
+    info: StreamInfo,
+    stages: Sequence[Processor],
+    bundle: Bundle | None,
+    monitors: Sequence[DriftMonitor] = (),
+) -> Plan:
+    """Describe what will be computed; the hash covers every setting, rate and designed array.
+
+    Filters that run as one fused cascade are listed one by one: fusing changes no number.
+    """
+    digest = hashlib.sha256()
+    header = [info.sfreq, list(info.ch_names), list(info.ch_units), config.classifier and config.classifier.mode]
+    digest.update(json.dumps(header).encode())
+    rows: list[dict[str, Any]] = []
+    for stage in stages:
+        arrays = stage.plan_arrays()
+        for key in sorted(arrays):
+            digest.update(f"{stage.name}/{key}/{arrays[key].dtype.str}/{arrays[key].shape}".encode())
+            digest.update(arrays[key].tobytes())
+        row = {
+            "name": stage.name,
+            "kind": type(stage).__name__,
+            "sfreq": stage.info_out.sfreq,
+            "n_channels": stage.info_out.n_channels,
+            "units": sorted(set(stage.info_out.ch_units)),
+            "delay_s": stage.delay_s,
+            "warmup_samples": stage.warmup_samples,
+            "memory_bytes": sum(array.nbytes for array in (*stage.get_state().values(), *arrays.values())),
+            "left_out": list(getattr(stage, "left_out", ())),
+        }
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        rows.append(row)
+    settings = bundle.settings.stages if bundle is not None else config.stages
+    for one in settings:
+        digest.update(one.model_dump_json().encode())
+    if bundle is not None:
+        digest.update(bundle.bundle_hash.encode())
+        digest.update(bundle.settings.decision.model_dump_json().encode())
+    digest.update(config.source.model_dump_json(include=set(TimingSettings.model_fields)).encode())
+    for monitor in monitors:
+        digest.update(monitor.settings.model_dump_json(exclude={"baseline": {"source", "path"}}).encode())
+        for key, array in sorted(monitor.plan_arrays().items()):
+            digest.update(f"{monitor.name}/{key}/{array.dtype.str}/{array.shape}".encode())
+            digest.update(array.tobytes())
+    return Plan(
+        stream=info,
+        stages=tuple(rows),
+        delay_s=total_delay_s(stages),
+        warmup_s=_first_row_newest(stages) / info.sfreq,
+        memory_bytes=sum(row["memory_bytes"] for row in rows) + sum(one.memory_bytes for one in monitors),
+        bundle=bundle.bundle_hash if bundle is not None else None,
+        hash=digest.hexdigest(),
+        monitors=tuple(describe(one) for one in monitors),
+        classes=bundle.settings.classes if bundle is not None else (),
+    )
