@@ -70,7 +70,7 @@ from benchmarks.segments import Segment
 from benchmarks.session import Session, bench_stream, own_network, session
 from neuroloop.config.bundle import BundleInput
 from neuroloop.config.loading import load_config
-from neuroloop.config.stages import ArtifactSettings, StageSettings
+from neuroloop.config.stages import ArtifactSettings, StageSettings, ZScoreSettings
 from neuroloop.config.tree import ClassifierSettings, Config
 from neuroloop.models.bundle import load_bundle, save_bundle
 from neuroloop.models.lstm.weights import expected_tensors
@@ -98,7 +98,7 @@ def untrained(folder: Path, info: StreamInfo) -> Path:
     scale = len(info.ch_names)
     stages: list[StageSettings] = []
     for stage in shipped.stages:
-        if stage.kind == "zscore":
+        if isinstance(stage, ZScoreSettings):
             n_features = scale * len(stage.mean) // len(shipped.input.ch_names)
             resized = {"mean": (0.0,) * n_features, "std": (1.0,) * n_features}
             stages.append(stage.model_copy(update=resized))

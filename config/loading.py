@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.config.kinds import TRUSTED, CodeRules, code_is_allowed
 from neuroloop.config.nearest import did_you_mean
 from neuroloop.config.schema import known_keys
 from neuroloop.config.settings import Settings
@@ -37,6 +38,8 @@ _FILE_SETTINGS = (
     ("stimulation", "hard_limits_file"),
     *(("kafka", key) for key in ("password_file", "tls_ca", "tls_certificate", "tls_key", "tls_key_password_file")),
 )
+_OF_A_RUN = ("provenance.json", "events.jsonl")
+"""Files that make a folder one of a run."""
 _Position = tuple[str | int, ...]
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -262,15 +265,19 @@ def parse(
     label: str = "",
     lines: Mapping[_Position, int] | None = None,
     origin: Mapping[_Position, str] | None = None,
+    code: CodeRules = TRUSTED,
 ) -> Config:
     """Check plain values and return the tree.
+
+    Values that somebody else has written (a request, a file that the user did not name) need other rules for ``code``:
+    as it is, kinds of the form ``package.module:Class`` are imported.
 
     Raises
     ------
     ConfigError
         With every fault, each with its place.
     """
-    return _validate(Config, values, label=label, lines=lines or {}, origin=origin or {})
+    return _validate(Config, values, label=label, lines=lines or {}, origin=origin or {}, code=code)
 
 
 def load_settings(path: Path, model: type[_Settings]) -> _Settings:
@@ -292,10 +299,11 @@ def _validate(
     label: str,
     lines: Mapping[_Position, int],
     origin: Mapping[_Position, str],
+    code: CodeRules | None = None,
 ) -> _Settings:
     """Check plain values; every fault is named with its place."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=(code or CodeRules()).as_context())
     except ValidationError as error:
         findings = [
             (_true_position(finding["loc"], values, absent=finding["type"] == "missing"), finding)
@@ -353,17 +361,34 @@ def _find_baselines(document: _Document) -> None:
                 block["path"] = str(beside)
 
 
-def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+def load_config(name_or_path: str, overrides: Sequence[str] = (), *, allow_code: bool | None = None) -> Config:
     """Load a preset or a file; as `load_with_places`, which says the rest."""
-    return load_with_places(name_or_path, overrides)[0]
+    return load_with_places(name_or_path, overrides, allow_code=allow_code)[0]
 
 
-def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Config, Places]:
+def _code_rules(document: _Document, allow_code: bool | None) -> CodeRules:
+    """Say whether a file may name code: one of the user's own may, one that a run has left behind may not."""
+    if allow_code is None:
+        allow_code = code_is_allowed() or not any((document.folder / name).exists() for name in _OF_A_RUN)
+    return CodeRules(allow_code, document.folder)
+
+
+def load_with_places(
+    name_or_path: str, overrides: Sequence[str] = (), *, allow_code: bool | None = None
+) -> tuple[Config, Places]:
     """Load a preset or a file, apply ``--set`` overrides, check everything.
 
     A relative path inside the file (``classifier.bundle``, ``source.path``, ``drift.N.baseline.path``, the files of
     ``stimulation`` and ``kafka``) is taken from the file's own folder where it exists there, otherwise from the working
     folder.
+
+    Parameters
+    ----------
+    name_or_path : str
+    overrides : sequence of str
+    allow_code : bool, optional
+        Whether a kind may be ``package.module:Class``, found on `sys.path` or in the file's own folder. Unless given,
+        it may in a file that the user names, but not in the folder of a run, where somebody else may have put it.
 
     Raises
     ------
@@ -380,7 +405,8 @@ def load_with_places(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[
     _find_baselines(document)
     origin = apply_overrides(document.values, overrides)
     _drop_other_kinds(document.values, origin)
-    config = parse(document.values, label=document.label, lines=document.lines, origin=origin)
+    code = _code_rules(document, allow_code)
+    config = parse(document.values, label=document.label, lines=document.lines, origin=origin, code=code)
     return config, Places(document.label, document.lines, origin)
 
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.kinds import TRUSTED, CodeRules, Kinds
 from neuroloop.config.settings import FiniteFloat, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
@@ -313,7 +328,24 @@ class ArtifactSettings(Settings):
         return self
 
 
-StageSettings = Annotated[
+class OwnStageSettings(Settings):
+    """Base of the settings of a stage that somebody else has written; a subclass adds its own fields."""
+
+    kind: str
+    """A name that is registered or that an installed package offers, or ``package.module:Class``."""
+    name: Name
+    """The name of the class in small letters unless given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_follows_from_the_kind(cls, values: Any) -> Any:
+        has_default = not cls.model_fields["name"].is_required()
+        if has_default or not isinstance(values, dict) or "name" in values or not isinstance(values.get("kind"), str):
+            return values
+        return {**values, "name": values["kind"].rpartition(":")[2].rpartition(".")[2].lower()}
+
+
+_BuiltIn = Annotated[
     FilterSettings
     | ReferenceSettings
     | PickSettings
@@ -324,3 +356,101 @@ StageSettings = Annotated[
     | ArtifactSettings,
     Field(discriminator="kind"),
 ]
+_BUILT_IN: tuple[type[Settings], ...] = get_args(get_args(_BuiltIn)[0])
+STAGE_KINDS = Kinds(
+    "stage", "neuroloop.stages", (get_args(one.model_fields["kind"].annotation)[0] for one in _BUILT_IN)
+)
+"""Which kinds of stage there are."""
+_SETTINGS_ATTRIBUTES = ("Settings", "settings_type")
+_DERIVED: dict[type[Settings], type[Settings]] = {}
+
+
+def stage_settings_type(stage: type[Any], kind: str) -> type[Settings]:
+    """Return the settings class that a stage's class declares as ``Settings`` or ``settings_type``.
+
+    One without ``kind`` and ``name`` is given both; a stage without any has these two alone.
+
+    Raises
+    ------
+    ConfigError
+        If what it declares is no settings class.
+    """
+    declared = next((getattr(stage, name) for name in _SETTINGS_ATTRIBUTES if hasattr(stage, name)), OwnStageSettings)
+    if not (isinstance(declared, type) and issubclass(declared, Settings)):
+        raise ConfigError(f"kind must name a class whose Settings are a subclass of config.Settings, got {kind!r}")
+    return declared if {"kind", "name"} <= set(declared.model_fields) else _with_kind_and_name(declared)
+
+
+def _with_kind_and_name(declared: type[Settings]) -> type[Settings]:
+    """Return a settings class with the two fields that every stage's has."""
+    if declared not in _DERIVED:
+        bases = (declared, OwnStageSettings)
+        made: Any = create_model(declared.__name__, __base__=bases, __module__=declared.__module__)
+        made.__reduce__ = lambda self: (_restored, (declared, self.model_dump()))  # no module holds a made class
+        _DERIVED[declared] = made
+    return _DERIVED[declared]
+
+
+def _restored(declared: type[Settings], values: dict[str, Any]) -> Settings:
+    """Make settings of a derived class again, in the process that they were sent to."""
+    return _with_kind_and_name(declared).model_validate(values)
+
+
+def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """Validate what is not built in by the settings class that its kind declares."""
+    if isinstance(value, Settings) and not isinstance(value, _BUILT_IN):
+        kind = getattr(value, "kind", None)
+        if not isinstance(kind, str) or not isinstance(getattr(value, "name", None), str):
+            raise ValueError(f"settings must have a kind and a name, got {type(value).__name__}")
+        _must_fit(value, kind)
+        return value
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind in STAGE_KINDS.builtin:
+        return handler(value)
+    settings = stage_settings_type(STAGE_KINDS.resolve(kind, CodeRules.of(info.context)), kind)
+    return settings.model_validate(value, context=info.context)
+
+
+def _must_fit(settings: Settings, kind: str) -> None:
+    """Refuse settings whose kind is that of another class: the stage would be built with what it does not know."""
+    wanted = stage_settings_type(STAGE_KINDS.resolve(kind, TRUSTED), kind)
+    if not isinstance(settings, wanted):
+        raise ValueError(f"settings must be {wanted.__name__} for kind {kind!r}, got {type(settings).__name__}")
+
+
+def _write(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    """Write what is not built in by its own class."""
+    if isinstance(value, _BUILT_IN):
+        return handler(value)
+    return value.model_dump(
+        mode=info.mode,
+        exclude_none=bool(info.exclude_none),
+        exclude_defaults=bool(info.exclude_defaults),
+        exclude_unset=bool(info.exclude_unset),
+    )
+
+
+class _OpenSchema:
+    """Shows editors the built-in kinds in full, and any other kind as a mapping."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        known = handler(core)
+        kind = {"type": "string", "not": {"enum": list(STAGE_KINDS.builtin)}, "description": "package.module:Class"}
+        own = {"type": "object", "title": "a stage of your own", "properties": {"kind": kind}, "required": ["kind"]}
+        return {"anyOf": [known, own]}
+
+
+if TYPE_CHECKING:
+    StageSettings = (
+        FilterSettings
+        | ReferenceSettings
+        | PickSettings
+        | WindowSettings
+        | BandPowerSettings
+        | LogVarianceSettings
+        | ZScoreSettings
+        | ArtifactSettings
+        | OwnStageSettings
+    )
+else:
+    StageSettings = Annotated[_BuiltIn, WrapValidator(_open), WrapSerializer(_write), _OpenSchema()]

@@ -32,6 +32,7 @@ from safetensors.numpy import save as save_safetensors
 
 from neuroloop.config.bundle import BundleSettings
 from neuroloop.config.errors import BundleError, StreamMismatch
+from neuroloop.config.kinds import TRUSTED, CodeRules, rules_for_files
 from neuroloop.models.lstm.weights import check_tensors
 from neuroloop.stream.contracts.chunks import StreamInfo
 
@@ -111,7 +112,7 @@ def save_bundle(
         _write(fresh / WEIGHTS_FILE, weights)
         _write(fresh / SETTINGS_FILE, (settings.model_dump_json(indent=2) + "\n").encode())
         _write(fresh / CARD_FILE, model_card.encode())
-        bundle = load_bundle(fresh)
+        bundle = load_bundle(fresh, code=TRUSTED)  # it holds what the caller has built
         if target.exists():
             target.rename(old)
         fresh.rename(target)
@@ -124,8 +125,14 @@ def save_bundle(
     return bundle
 
 
-def load_bundle(folder: Path | str) -> Bundle:
+def load_bundle(folder: Path | str, *, code: CodeRules | None = None) -> Bundle:
     """Read a bundle and check all of it.
+
+    Parameters
+    ----------
+    folder : path
+    code : CodeRules, optional
+        Whether its stages may be ``package.module:Class``; only with ``--allow-code`` unless given.
 
     Raises
     ------
@@ -141,7 +148,7 @@ def load_bundle(folder: Path | str) -> Bundle:
     missing = [name for name in _FILES if not (source / name).is_file()]
     if missing:
         raise BundleError(f"bundle must hold {', '.join(_FILES)}, got {str(source)!r} without {', '.join(missing)}")
-    settings = _read_settings(source / SETTINGS_FILE)
+    settings = _read_settings(source / SETTINGS_FILE, code or rules_for_files())
     _check_input(settings)
     weights = (source / WEIGHTS_FILE).read_bytes()
     digest = hashlib.sha256(weights).hexdigest()
@@ -206,17 +213,19 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read_settings(path: Path) -> BundleSettings:
+def _read_settings(path: Path, code: CodeRules) -> BundleSettings:
     """Parse ``model.json``; name every key that is wrong."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BundleError(f"{path.name} must be JSON, got {str(path)!r}: {error}") from error
     try:
-        return BundleSettings.model_validate(content)
+        return BundleSettings.model_validate(content, context=code.as_context())
     except ValidationError as error:
         faults = [(".".join(map(str, fault["loc"])) or "the whole", fault["msg"]) for fault in error.errors()]
-        listed = "; ".join(f"{key}: {message}" for key, message in faults)
+        listed = "; ".join(
+            f"{key}: {message}".replace(": Value error, kind must", ".kind must") for key, message in faults
+        )
         raise BundleError(f"{path.name} must describe a bundle, got {str(path)!r} with {listed}") from error
 
 

@@ -1,4 +1,4 @@
-"""Every numeric stage by kind: how it is built, and settings that show it at work."""
+"""Every numeric stage by kind: how it is built, and settings that show it at work; stages of others too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from neuroloop.config.kinds import TRUSTED
 from neuroloop.config.settings import Settings
 from neuroloop.config.stages import (
+    STAGE_KINDS,
     AmplitudeLimit,
     ArtifactSettings,
     BandpassDesign,
@@ -34,8 +36,17 @@ from neuroloop.processors.features.logvar import LogVariance
 from neuroloop.processors.features.window import Window
 from neuroloop.processors.features.zscore import ZScore
 from neuroloop.processors.filters.sos_filter import SosFilter
+from neuroloop.processors.stages.own_stage import build_own_stage
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.protocols import Processor
+
+
+def _keeps_channels(_: Settings) -> bool:
+    return True
+
+
+def _may_change_channels(_: Settings) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +62,29 @@ class StageKind:
     examples : tuple of settings
         For a stream with the channels ``C3, C4, Cz, EOG`` (the last of type ``EOG``) at 100 Hz; the property tests run
         over them.
+    keeps_channels : callable, optional
+        Says of some settings whether the channels that go in come out; if none is given, they need not.
     """
 
     settings: type[Settings]
     build: Callable[[Any, StreamInfo], Processor]
-    examples: tuple[Settings, ...]
+    examples: tuple[Settings, ...] = ()
+    keeps_channels: Callable[[Any], bool] = _may_change_channels
 
 
 STAGES: dict[str, StageKind] = {}
 """All kinds, by the ``kind`` of their settings."""
 
 
-def register(kind: str, stage: StageKind) -> None:
-    """Add a kind of stage; the property tests include it from then on.
+def register(kind: str, stage: StageKind | type[Any]) -> None:
+    """Add a kind of stage.
+
+    Parameters
+    ----------
+    kind : str
+    stage : StageKind or type
+        One of the program's own, which the property tests include from then on; or a class of yours, which a
+        configuration may name by the kind in this process.
 
     Raises
     ------
@@ -72,7 +93,29 @@ def register(kind: str, stage: StageKind) -> None:
     """
     if kind in STAGES:
         raise ValueError(f"kind must be new, got {kind!r}")
-    STAGES[kind] = stage
+    if isinstance(stage, StageKind):
+        STAGES[kind] = stage
+    else:
+        STAGE_KINDS.register(kind, stage)
+
+
+def keeps_channels(settings: Settings) -> bool:
+    """Say whether what goes into a stage comes out, so far as its settings alone tell."""
+    own = own_stage_class(settings)
+    if own is not None:
+        return getattr(own, "keeps_channels", False) is True
+    return any(stage.keeps_channels(settings) for stage in STAGES.values() if type(settings) is stage.settings)
+
+
+def own_stage_class(settings: Settings) -> type[Any] | None:
+    """Return the class of a stage that is not built in; ``None`` for one that is.
+
+    Settings were checked when they were made: who may name code was settled there.
+    """
+    if any(type(settings) is stage.settings for stage in STAGES.values()):
+        return None
+    kind = getattr(settings, "kind", None)
+    return STAGE_KINDS.resolve(kind, TRUSTED) if isinstance(kind, str) else None
 
 
 def build_stage(settings: Settings, info: StreamInfo) -> Processor:
@@ -88,6 +131,9 @@ def build_stage(settings: Settings, info: StreamInfo) -> Processor:
     for stage in STAGES.values():
         if type(settings) is stage.settings:
             return stage.build(settings, info)
+    own = own_stage_class(settings)
+    if own is not None:
+        return build_own_stage(own, settings, info)
     raise TypeError(f"settings must be of a registered stage ({', '.join(STAGES)}), got {type(settings).__name__}")
 
 
@@ -103,6 +149,7 @@ register(
             FilterSettings(kind="filter", designs=(HighpassDesign(freq_hz=5, order=3), LowpassDesign(freq_hz=30))),
             FilterSettings(kind="filter", designs=(NotchDesign(freq_hz=50, when="sfreq > 2.2 * f0"),)),
         ),
+        _keeps_channels,
     ),
 )
 register(
@@ -116,6 +163,7 @@ register(
             ReferenceSettings(kind="reference", channels=("C4",)),
             ReferenceSettings(kind="reference", exclude=("C3", "C4")),
         ),
+        lambda settings: settings.channels == "average" or len(settings.channels) > 1,
     ),
 )
 register("pick", StageKind(PickSettings, Pick, (PickSettings(kind="pick", channels=("Cz", "C3")),)))
@@ -145,7 +193,10 @@ register(
     "logvar",
     StageKind(LogVarianceSettings, LogVariance, (LogVarianceSettings(kind="logvar", window_s=0.2, hop_s=0.05),)),
 )
-register("zscore", StageKind(ZScoreSettings, ZScore, (ZScoreSettings(kind="zscore", mean=(1.5,), std=(2.0,)),)))
+register(
+    "zscore",
+    StageKind(ZScoreSettings, ZScore, (ZScoreSettings(kind="zscore", mean=(1.5,), std=(2.0,)),), _keeps_channels),
+)
 register(
     "artifacts",
     StageKind(
@@ -173,5 +224,6 @@ register(
                 bad_channels="hold",
             ),
         ),
+        _keeps_channels,
     ),
 )

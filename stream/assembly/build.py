@@ -16,6 +16,7 @@ from neuroloop.models.policy import ThresholdPolicy
 from neuroloop.processors.filters.sos_filter import SosFilter
 from neuroloop.stream.assembly.bundles import bundle_folder, load_classifier
 from neuroloop.stream.assembly.drift_monitors import build_monitors, tap_of
+from neuroloop.stream.assembly.own_stages import refuse_unproven
 from neuroloop.stream.assembly.plan import Plan, make_plan
 from neuroloop.stream.assembly.stage_checks import build_stages, check_taps
 from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
@@ -54,6 +55,7 @@ def build(
     bundle: Bundle | None = None,
     taps: Mapping[str, Callable[[Chunk], None]] | None = None,
     timer: StageTimer | None = None,
+    for_worker: bool = False,
 ) -> Built:
     """Build the pipeline of a configuration for one stream.
 
@@ -65,6 +67,8 @@ def build(
         What `load_classifier` returned; loaded here otherwise.
     taps, timer
         As `Pipeline` takes them.
+    for_worker : bool
+        Whether it is for a worker of a group: each of them must compute the same bytes.
 
     Raises
     ------
@@ -80,6 +84,9 @@ def build(
         raise ConfigError(f"sfreq must be above 0 Hz for processing, got {info.sfreq!r} (an irregular stream)")
     stages = build_stages(stage_settings, info)
     designed = list(stages)
+    if config.stimulation is not None or for_worker:
+        where = "next to a stimulator" if config.stimulation is not None else "in a worker"
+        refuse_unproven(stage_settings, stages, where)
     check_taps(set(taps or {}), [stage.name for stage in stages], config)
     stages = _fuse(stages, stage_settings, {*(taps or {}), *(tap_of(one, config) for one in config.drift)})
     classes: tuple[str, ...] = ()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroloop.config.source import TimingSettings
+from neuroloop.config.stages import StageSettings
 from neuroloop.config.tree import Config
 from neuroloop.models.bundle import Bundle
 from neuroloop.processors.drift.monitor import DriftMonitor
 from neuroloop.stream.assembly.drift_monitors import describe
+from neuroloop.stream.assembly.own_stages import own_code, own_proof
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.protocols import Processor
 from neuroloop.stream.engine.pipeline import total_delay_s
@@ -31,6 +33,12 @@ class Plan:
     hash: str
     monitors: tuple[dict[str, Any], ...] = ()
     classes: tuple[str, ...] = ()
+
+    @property
+    def own_stages(self) -> dict[str, dict[str, Any]]:
+        """Kind, hash of the code and proof of every stage that is not built in, by its name."""
+        keys = ("own_kind", "code_sha256", "proof")
+        return {row["name"]: {key: row[key] for key in keys} for row in self.stages if "own_kind" in row}
 
     @property
     def left_out(self) -> dict[str, list[str]]:
@@ -78,13 +86,16 @@ def make_plan(
 ) -> Plan:
     """Describe what will be computed; the hash covers every setting, rate and designed array.
 
-    Filters that run as one fused cascade are listed one by one: fusing changes no number.
+    Filters that run as one fused cascade are listed one by one: fusing changes no number. The hash covers the code of
+    stages that are not built in; what was proved of them is said beside, for it changes no number either.
     """
     digest = hashlib.sha256()
     header = [info.sfreq, list(info.ch_names), list(info.ch_units), config.classifier and config.classifier.mode]
     digest.update(json.dumps(header).encode())
     rows: list[dict[str, Any]] = []
-    for stage in stages:
+    settings = bundle.settings.stages if bundle is not None else config.stages
+    kinds: list[StageSettings | None] = [*settings, *([None] * (len(stages) - len(settings)))]
+    for stage, kind in zip(stages, kinds, strict=True):
         arrays = stage.plan_arrays()
         for key in sorted(arrays):
             digest.update(f"{stage.name}/{key}/{arrays[key].dtype.str}/{arrays[key].shape}".encode())
@@ -100,9 +111,9 @@ def make_plan(
             "memory_bytes": sum(array.nbytes for array in (*stage.get_state().values(), *arrays.values())),
             "left_out": list(getattr(stage, "left_out", ())),
         }
-        digest.update(json.dumps(row, sort_keys=True).encode())
-        rows.append(row)
-    settings = bundle.settings.stages if bundle is not None else config.stages
+        own = own_code(kind) if kind is not None else {}
+        digest.update(json.dumps(row | own, sort_keys=True).encode())
+        rows.append(row | own | (own_proof(kind, stage.info_in) if own and kind is not None else {}))
     for one in settings:
         digest.update(one.model_dump_json().encode())
     if bundle is not None:

@@ -42,6 +42,7 @@ def provenance(config: Config, plan: Plan, *, with_host: bool = False) -> dict[s
         "plan_sha256": plan.hash,
         "bundle_sha256": plan.bundle,
         "code_sha256": code_hash(),
+        "own_stages": plan.own_stages,
         "versions": package_versions(),
         "plan": plan.as_dict(),
     }

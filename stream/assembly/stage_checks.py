@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.config.stages import ArtifactSettings, FilterSettings, ReferenceSettings, StageSettings, ZScoreSettings
+from neuroloop.config.stages import StageSettings
 from neuroloop.config.tree import Config
-from neuroloop.processors.stages.registry import build_stage
+from neuroloop.processors.stages.registry import build_stage, keeps_channels
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.protocols import Processor
 from neuroloop.stream.engine.pipeline import INPUT_TAP
-
-_SAME_CHANNELS = (FilterSettings, ZScoreSettings, ArtifactSettings)
-"""Stages that hand on the channels they get, whatever their settings."""
 
 
 def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Processor]:
@@ -31,20 +28,13 @@ def build_stages(settings: Sequence[StageSettings], info: StreamInfo) -> list[Pr
             stages.append(build_stage(stage, info))
         except ConfigError as error:
             faults.extend(f"stages.{index} ({stage.name}): {fault}" for fault in error.faults)
-            if not _hands_on_channels(stage):
+            if not keeps_channels(stage):
                 break
         else:
             info = stages[-1].info_out
     if faults:
         raise ConfigError(*faults)
     return stages
-
-
-def _hands_on_channels(stage: StageSettings) -> bool:
-    """Say whether what goes into a stage comes out, so far as its settings alone tell: a single reference does not."""
-    if isinstance(stage, ReferenceSettings):
-        return stage.channels == "average" or len(stage.channels) > 1
-    return isinstance(stage, _SAME_CHANNELS)
 
 
 def check_taps(wanted: set[str], names: list[str], config: Config) -> None:

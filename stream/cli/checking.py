@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import Places, dump_config, load_with_places
 from neuroloop.config.tree import Config
+from neuroloop.processors.stages.verdict import Verdict
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.assembly.bundles import load_classifier
+from neuroloop.stream.assembly.own_stages import prove_stages
 from neuroloop.stream.assembly.plan import Plan
+from neuroloop.stream.assembly.stage_checks import build_stages
 from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publish_plan import plan_publication, publication_lines
@@ -38,6 +42,20 @@ def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None
     return StreamInfo(config.name, "EEG", "", expected.sfreq, expected.ch_names, types, expected.ch_units)
 
 
+def _prove(config: Config, info: StreamInfo | None) -> list[tuple[int, str, Verdict]]:
+    """Prove the stages that are not built in, for the stream or, where none is known, a made one."""
+    if info is None:
+        info = Simulator(config.source.simulator).info
+        print(
+            f"note: no stream is known, so the proof is for a made one of {info.n_channels} channels at "
+            f"{info.sfreq:g} Hz (--stream RECORDING names yours)",
+            file=sys.stderr,
+        )
+    bundle = load_classifier(config) if config.classifier and config.classifier.bundle else None
+    settings = bundle.settings.stages if bundle is not None else config.stages
+    return prove_stages(settings, build_stages(settings, info))
+
+
 def run_check(options: argparse.Namespace) -> int:
     """Print every fault, or the plan."""
     config: Config | None = None
@@ -48,11 +66,14 @@ def run_check(options: argparse.Namespace) -> int:
     publication: dict[str, Any] | None = None
     snapshot: dict[str, Any] | None = None
     faults: list[str] = []
+    proofs: list[tuple[int, str, Verdict]] = []
     try:
         config, places = load_with_places(options.config, options.set)
         info = _stream_of(config, options)
+        if options.prove:
+            proofs = _prove(config, info)
         if info is not None:
-            built = build(config, info)
+            built = build(config, info, for_worker=config.worker is not None)
             plan, classes = built.plan, built.classes
             if config.worker is not None:
                 snapshot = plan_snapshot(config, built.pipeline)
@@ -65,6 +86,10 @@ def run_check(options: argparse.Namespace) -> int:
             stimulation = assess_table(config.stimulation, classes)
         except ConfigError as error:
             faults += [places.locate(fault) for fault in error.faults]
+    for index, name, verdict in proofs:
+        if verdict.verdict == "refused" and config is not None and places is not None:
+            rule = f"stages.{index}.kind must hold what every stage holds, got {name!r}: {verdict.reason}"
+            faults.append(places.locate(rule))
     if options.json:
         record: dict[str, Any] = {
             "ok": not faults,
@@ -74,6 +99,7 @@ def run_check(options: argparse.Namespace) -> int:
             "stimulation": stimulation,
             "publication": publication,
             "snapshot": snapshot,
+            "proofs": [{"stage": name, **asdict(verdict)} for _, name, verdict in proofs],
         }
         print(json.dumps(record, indent=2))
     for fault in faults:
@@ -91,6 +117,8 @@ def run_check(options: argparse.Namespace) -> int:
             )
         for line in publication_lines(publication) if publication is not None else ():
             print(line)
+        for _, name, verdict in proofs:
+            print(f"proof of {name!r}: {verdict}")
     return 0
 
 
@@ -109,6 +137,9 @@ def _print_plan(config: Config, plan: Plan | None) -> None:
             f"{row['name']:<14} {row['sfreq']:>10.4f} {row['n_channels']:>8} {row['delay_s'] * 1e3:>9.2f} "
             f"{row['warmup_samples']:>8} {row['memory_bytes']:>8} B"
         )
+        if "own_kind" in row:
+            known = Verdict(**row["proof"])
+            print(f"  of your own: {row['own_kind']}, code {row['code_sha256'][:12]}, {known}")
         for text in row["left_out"]:
             print(f"  left out: {text}")
     for one in plan.monitors:

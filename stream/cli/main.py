@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 
 from neuroloop.config.errors import NeuroloopError
+from neuroloop.config.kinds import allowing_code
 from neuroloop.config.nearest import did_you_mean
 from neuroloop.stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
 from neuroloop.stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
@@ -103,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        status = int(options.run(options))
+        with allowing_code(getattr(options, "allow_code", False)):
+            status = int(options.run(options))
         if sys.stdout is not None:
             sys.stdout.flush()
         return status

@@ -110,7 +110,7 @@ class Lane:
             wanted = config.source.channels
             if wanted is not None and wanted != info.n_channels:
                 raise StreamRefused(f"source.channels must be {info.n_channels}, got {wanted}")
-            self.built: Built = build(config, info, bundle=bundle)
+            self.built: Built = build(config, info, bundle=bundle, for_worker=True)
         except NeuroloopError as error:
             raise StreamRefused("; ".join(str(error).splitlines())) from error
         self._capture = Capture(self.built.pipeline, large_bytes)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from pydantic import ValidationError
 
+from neuroloop.config.stages import BandPowerSettings
 from neuroloop.config.training import TrainSettings
 
 
@@ -25,7 +26,7 @@ def test_what_is_given_takes_the_place_of_the_recipe() -> None:
 
 def test_bands_of_the_seizure_recipe_touch_and_cover_0_to_60_hz() -> None:
     (stage,) = TrainSettings.model_validate({"recipe": "seizure"}).stages
-    assert stage.kind == "bandpower"
+    assert isinstance(stage, BandPowerSettings)
     edges = list(stage.bands.values())
     assert edges[0][0] == 0.0
     assert edges[-1][1] == pytest.approx(59.68, abs=0.01)

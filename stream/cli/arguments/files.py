@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.stream.cli.arguments.shared import Commands, add_recording_options, add_set_option
+from neuroloop.stream.cli.arguments.shared import Commands, add_code_option, add_recording_options, add_set_option
 
 
 def add_replay(commands: Commands) -> None:
@@ -25,6 +25,7 @@ def add_replay(commands: Commands) -> None:
     parser.add_argument(
         "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
     )
+    add_code_option(parser)
     parser.set_defaults(run=_replay)
 
 
@@ -47,6 +48,8 @@ def add_check(commands: Commands) -> None:
     add_recording_options(parser)
     add_set_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--prove", action="store_true", help="put stages of your own through the tests of every stage")
+    add_code_option(parser)
     parser.set_defaults(run=_check)
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from neuroloop.stream.cli.arguments.shared import Commands, add_log_option, add_metrics_option, add_set_option
+from neuroloop.stream.cli.arguments.shared import (
+    Commands,
+    add_code_option,
+    add_log_option,
+    add_metrics_option,
+    add_set_option,
+)
 
 _BROKER = """The embedded Kafka broker, for one machine and nothing that must survive.
 
@@ -96,6 +102,7 @@ def add_worker(commands: Commands) -> None:
     add_set_option(parser)
     add_metrics_option(parser, "0: any free port")
     add_log_option(parser)
+    add_code_option(parser)
     parser.set_defaults(run=_worker)
 
 

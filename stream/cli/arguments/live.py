@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neuroloop.stream.cli.arguments.shared import (
     Commands,
+    add_code_option,
     add_log_option,
     add_metrics_option,
     add_recording_options,
@@ -58,6 +59,7 @@ def add_run(commands: Commands) -> None:
     add_log_option(parser)
     parser.add_argument("--host", action="store_true", help="name this machine in the run's files")
     parser.add_argument("--rebaseline", action="store_true", help="drift monitors take new baselines from this stream")
+    add_code_option(parser)
     parser.set_defaults(run=_run)
 
 

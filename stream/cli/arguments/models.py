@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from neuroloop.stream.cli.arguments.shared import Commands, add_set_option
+from neuroloop.stream.cli.arguments.shared import Commands, add_code_option, add_set_option
 
 
 def add_train(commands: Commands) -> None:
@@ -30,6 +30,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle, or the name of a shipped one")
     parser.add_argument("data", type=Path, metavar="DATA", help="labelled data: a folder or a file")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for report.json")
+    add_code_option(parser)
     parser.set_defaults(run=_evaluate)
 
 

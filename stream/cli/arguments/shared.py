@@ -31,3 +31,12 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--select", metavar="NAME|TYPE|ID", help="which stream of the recording")
     parser.add_argument("--sfreq", type=float, metavar="HZ", help="rate of a text recording without a time column")
     parser.add_argument("--adapter", metavar="NAME", help="read the file with this named adapter")
+
+
+def add_code_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-code``."""
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="take stages of your own from runs and bundles too, not only from the configuration you name",
+    )
