@@ -40,10 +40,13 @@ class CodeRules:
         Whether ``package.module:Class`` is obeyed.
     folder : Path, optional
         Where modules are found besides `sys.path`, after it: the folder of the configuration.
+    unread : bool
+        Whether code is neither taken nor missed: the text is read for what it says, nothing will be built from it.
     """
 
     allowed: bool = False
     folder: Path | None = None
+    unread: bool = False
 
     def as_context(self) -> dict[str, Any]:
         """Return the rules as the context of a validation by pydantic."""
@@ -139,11 +142,15 @@ class Kinds:
         if not is_dotted(kind):
             raise ConfigError(f"{self.field} must be a known kind or package.module:Class, got {kind!r}")
         if not rules.allowed:
-            raise ConfigError(
-                f"{self.field} must be a known kind (code is taken from here only with --allow-code), got {kind!r}"
-            )
+            raise self.closed(kind)
         module, _, name = kind.partition(":")
         return self._class(self._imported(module, kind, rules.folder), name, kind)
+
+    def closed(self, kind: str) -> ConfigError:
+        """Return the error for code that is not taken from here."""
+        return ConfigError(
+            f"{self.field} must be a known kind (code is taken from here only with --allow-code), got {kind!r}"
+        )
 
     def _installed(self, kind: str) -> type[Any]:
         """Return the class of an installed package's entry point."""

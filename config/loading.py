@@ -366,6 +366,16 @@ def load_config(name_or_path: str, overrides: Sequence[str] = (), *, allow_code:
     return load_with_places(name_or_path, overrides, allow_code=allow_code)[0]
 
 
+def read_without_code(path: str) -> Config:
+    """Load the configuration of a run for what it says; stages of somebody's own stay as they were written.
+
+    Such a configuration cannot be built.
+    """
+    document = _read(Path(path))
+    code = CodeRules(unread=True)
+    return parse(document.values, label=document.label, lines=document.lines, code=code)
+
+
 def _code_rules(document: _Document, allow_code: bool | None) -> CodeRules:
     """Say whether a file may name code: one of the user's own may, one that a run has left behind may not."""
     if allow_code is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializationInfo,
@@ -13,7 +14,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapSerializer,
     WrapValidator,
-    create_model,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -345,6 +345,12 @@ class OwnStageSettings(Settings):
         return {**values, "name": values["kind"].rpartition(":")[2].rpartition(".")[2].lower()}
 
 
+class UnreadStageSettings(OwnStageSettings):
+    """Settings of a stage whose code was not asked: kept as they were written, and never built."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 _BuiltIn = Annotated[
     FilterSettings
     | ReferenceSettings
@@ -384,11 +390,14 @@ def stage_settings_type(stage: type[Any], kind: str) -> type[Settings]:
 def _with_kind_and_name(declared: type[Settings]) -> type[Settings]:
     """Return a settings class with the two fields that every stage's has."""
     if declared not in _DERIVED:
-        bases = (declared, OwnStageSettings)
-        made: Any = create_model(declared.__name__, __base__=bases, __module__=declared.__module__)
-        made.__reduce__ = lambda self: (_restored, (declared, self.model_dump()))  # no module holds a made class
-        _DERIVED[declared] = made
+        own = {"__module__": declared.__module__, "__reduce__": _reduced}  # no module holds a class made here
+        _DERIVED[declared] = type(Settings)(declared.__name__, (declared, OwnStageSettings), own)
     return _DERIVED[declared]
+
+
+def _reduced(self: Settings) -> tuple[Any, ...]:
+    """Say how settings of a made class are sent to another process."""
+    return _restored, (type(self).__bases__[0], self.model_dump())
 
 
 def _restored(declared: type[Settings], values: dict[str, Any]) -> Settings:
@@ -398,6 +407,8 @@ def _restored(declared: type[Settings], values: dict[str, Any]) -> Settings:
 
 def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
     """Validate what is not built in by the settings class that its kind declares."""
+    if isinstance(value, UnreadStageSettings):
+        return value
     if isinstance(value, Settings) and not isinstance(value, _BUILT_IN):
         kind = getattr(value, "kind", None)
         if not isinstance(kind, str) or not isinstance(getattr(value, "name", None), str):
@@ -407,7 +418,10 @@ def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInf
     kind = value.get("kind") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind in STAGE_KINDS.builtin:
         return handler(value)
-    settings = stage_settings_type(STAGE_KINDS.resolve(kind, CodeRules.of(info.context)), kind)
+    rules = CodeRules.of(info.context)
+    if rules.unread:
+        return UnreadStageSettings.model_validate(value)
+    settings = stage_settings_type(STAGE_KINDS.resolve(kind, rules), kind)
     return settings.model_validate(value, context=info.context)
 
 

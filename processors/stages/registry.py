@@ -25,6 +25,7 @@ from neuroloop.config.stages import (
     PickSettings,
     RailLimit,
     ReferenceSettings,
+    UnreadStageSettings,
     WindowSettings,
     ZScoreSettings,
 )
@@ -115,6 +116,8 @@ def own_stage_class(settings: Settings) -> type[Any] | None:
     if any(type(settings) is stage.settings for stage in STAGES.values()):
         return None
     kind = getattr(settings, "kind", None)
+    if isinstance(settings, UnreadStageSettings):
+        raise STAGE_KINDS.closed(settings.kind)
     return STAGE_KINDS.resolve(kind, TRUSTED) if isinstance(kind, str) else None
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neuroloop.config.errors import NeuroloopError
-from neuroloop.config.loading import load_config
+from neuroloop.config.loading import read_without_code
 from neuroloop.config.recommendations import rows_of
 from neuroloop.config.tree import Config
 from neuroloop.sinks.bids.rows import COLUMNS, EventRows, describe_columns, stimulation_kind
@@ -188,7 +188,7 @@ def _read_config(run: Path) -> Config:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise ExportError(f"run must be a folder with {CONFIG_FILE}, got {str(run)!r}")
-    return load_config(str(path), [])
+    return read_without_code(str(path))
 
 
 def _sidecar(config: Config, start: Mapping[str, Any], name: BidsName) -> dict[str, Any]:

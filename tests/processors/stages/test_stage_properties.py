@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroloop.config.settings import Settings
+from neuroloop.config.stages import ArtifactSettings
+from neuroloop.processors.stages import proof
 from neuroloop.processors.stages.registry import STAGES, build_stage
 from neuroloop.stream.contracts.chunks import Chunk, FloatArray
 from neuroloop.stream.contracts.protocols import Processor
@@ -29,17 +33,16 @@ def made(example: Settings) -> Processor:
 
 
 def noise(seed: int, n_samples: int = N_ROWS) -> FloatArray:
-    return np.random.default_rng(seed).standard_normal((n_samples, 4)) * 30.0 + 7.0
+    return proof.noise(naive.EXAMPLE_INFO, n_samples, seed)
 
 
 def spoiled(seed: int, start: int) -> Chunk:
     """Noise with some bad values and some rows that were never received."""
-    rng = np.random.default_rng(seed)
-    x = noise(seed)
-    x[rng.integers(0, N_ROWS, 3), rng.integers(0, 4, 3)] = [np.nan, np.inf, -np.inf]
-    valid = np.ones(N_ROWS, np.bool_)
-    valid[rng.integers(0, N_ROWS, 2)] = False
-    return naive.as_chunk(x, naive.EXAMPLE_INFO, start, valid)
+    return proof.spoiled(naive.EXAMPLE_INFO, N_ROWS, seed, start)
+
+
+def maker(example: Settings) -> Callable[[], Processor]:
+    return lambda: made(example)
 
 
 @every_stage
@@ -57,39 +60,24 @@ def test_a_stage_is_a_processor_that_describes_itself(example: Settings) -> None
 @settings(max_examples=25, deadline=None)
 @given(cuts=cut_lists, seed=st.integers(0, 2**32 - 1), start=starts)
 def test_output_does_not_depend_on_chunking(example: Settings, cuts: list[int], seed: int, start: int) -> None:
-    chunk = spoiled(seed, start)
-    naive.assert_same(naive.run(made(example), chunk, cuts), made(example).process(chunk))
+    assert proof.check_chunking(maker(example), spoiled(seed, start), cuts) == 0.0
 
 
 @every_stage
 def test_single_samples_give_the_same_output_as_one_chunk(example: Settings) -> None:
-    chunk = spoiled(11, 42)
-    naive.assert_same(naive.run(made(example), chunk, range(1, N_ROWS)), made(example).process(chunk))
+    assert proof.check_chunking(maker(example), spoiled(11, 42), range(1, N_ROWS)) == 0.0
 
 
 @every_stage
 @settings(max_examples=15, deadline=None)
 @given(stop=st.integers(0, N_ROWS), seed=st.integers(0, 2**32 - 1), start=starts)
 def test_a_stage_resumes_at_any_sample(example: Settings, stop: int, seed: int, start: int) -> None:
-    chunk = spoiled(seed, start)
-    first, second = made(example), made(example)
-    first.process(chunk.slice(0, stop))
-    second.process(spoiled(seed + 1, 5))  # something to forget
-    second.set_state(first.get_state())
-    rest = chunk.slice(stop, N_ROWS)
-    naive.assert_same(second.process(rest), first.process(rest))
+    assert proof.check_resume(maker(example), spoiled(seed, start), stop, spoiled(seed + 1, 5)) == 0.0
 
 
 @every_stage
 def test_a_state_is_a_copy(example: Settings) -> None:
-    stage = made(example)
-    chunk = spoiled(3, 0)
-    stage.process(chunk.slice(0, 133))
-    state = stage.get_state()
-    kept = {key: array.copy() for key, array in state.items()}
-    stage.process(chunk.slice(133, N_ROWS))
-    for key, array in kept.items():
-        np.testing.assert_array_equal(state[key], array)
+    proof.check_state_is_copy(maker(example), spoiled(3, 0), 133)
 
 
 @every_stage
@@ -108,14 +96,7 @@ def test_a_state_of_another_kind_is_refused_and_changes_nothing(example: Setting
 
 @every_stage
 def test_input_is_not_mutated(example: Settings) -> None:
-    chunk = spoiled(5, 0)
-    data, stamps, valid = chunk.data.copy(), chunk.timestamps.copy(), chunk.valid.copy()
-    for array in (chunk.data, chunk.timestamps, chunk.valid):
-        array.setflags(write=True)  # a stage that writes would not be stopped
-    made(example).process(chunk)
-    assert chunk.data.tobytes() == data.tobytes()
-    assert chunk.timestamps.tobytes() == stamps.tobytes()
-    np.testing.assert_array_equal(chunk.valid, valid)
+    proof.check_input_untouched(maker(example), spoiled(5, 0))
 
 
 @every_stage
@@ -147,20 +128,7 @@ def test_empty_chunk_leaves_state_untouched(example: Settings, n_before: int) ->
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), start=starts)
 def test_a_row_is_valid_unless_its_rows_or_the_warmup_before_are_bad(example: Settings, seed: int, start: int) -> None:
-    x = noise(seed)
-    rng = np.random.default_rng(seed)
-    good = np.ones(N_ROWS, np.bool_)
-    burst = int(rng.integers(0, N_ROWS - 5))
-    x[burst : burst + 5] = np.nan
-    good[burst : burst + 5] = False
-    lost = int(rng.integers(0, N_ROWS))
-    valid = np.ones(N_ROWS, np.bool_)
-    valid[lost] = good[lost] = False
-    stage = made(example)
-    out = stage.process(naive.as_chunk(x, naive.EXAMPLE_INFO, start, valid))
-    expected = naive.expected_valid(stage, good, start, range(out.first_sample, out.next_sample))
-    np.testing.assert_array_equal(out.valid, expected)
-    assert np.isfinite(out.data).all()
+    proof.check_bad_values(maker(example), naive.EXAMPLE_INFO, N_ROWS, seed, start)
 
 
 @every_stage
@@ -172,13 +140,34 @@ def test_the_examples_reach_valid_rows(example: Settings) -> None:
 
 @every_stage
 def test_a_reset_stage_equals_a_fresh_one(example: Settings) -> None:
-    used = made(example)
-    used.process(spoiled(7, 0))
-    used.reset()
-    for key, array in made(example).get_state().items():
-        np.testing.assert_array_equal(used.get_state()[key], array)
-    chunk = spoiled(8, 900)
-    naive.assert_same(used.process(chunk), made(example).process(chunk))
+    assert proof.check_reset(maker(example), spoiled(7, 0), spoiled(8, 900)) == 0.0
+
+
+@every_stage
+def test_a_row_comes_with_its_newest_sample_and_depends_on_no_later_one(example: Settings) -> None:
+    proof.check_newest_input(maker(example), naive.as_chunk(noise(9), naive.EXAMPLE_INFO, 42), 3)
+
+
+@every_stage
+def test_a_stage_depends_on_its_input_alone(example: Settings) -> None:
+    proof.check_pure(maker(example), naive.as_chunk(noise(9), naive.EXAMPLE_INFO), spoiled(8, 0))
+
+
+@every_stage
+def test_zeros_constants_and_large_values_give_finite_rows(example: Settings) -> None:
+    proof.check_hard_values(maker(example), naive.EXAMPLE_INFO, N_ROWS)
+
+
+@every_stage
+def test_a_stage_has_forgotten_its_start_after_the_warm_up(example: Settings) -> None:
+    if isinstance(example, ArtifactSettings) and example.bad_channels == "hold":
+        pytest.skip("the value that a bad channel holds is older than the warm-up, by design")
+    proof.check_warm_up(maker(example), naive.EXAMPLE_INFO, 1500)
+
+
+@every_stage
+def test_a_change_comes_out_about_delay_s_later(example: Settings) -> None:
+    proof.check_delay(maker(example), naive.EXAMPLE_INFO, 1500)
 
 
 @every_stage
