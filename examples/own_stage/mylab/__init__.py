@@ -1,0 +1,1 @@
+"""Stages of a lab: a package of its own, beside neuroloop."""
