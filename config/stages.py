@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import new_class
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -391,7 +392,9 @@ def _with_kind_and_name(declared: type[Settings]) -> type[Settings]:
     """Return a settings class with the two fields that every stage's has."""
     if declared not in _DERIVED:
         own = {"__module__": declared.__module__, "__reduce__": _reduced}  # no module holds a class made here
-        _DERIVED[declared] = type(Settings)(declared.__name__, (declared, OwnStageSettings), own)
+        _DERIVED[declared] = new_class(
+            declared.__name__, (declared, OwnStageSettings), {}, lambda body: body.update(own)
+        )
     return _DERIVED[declared]
 
 
