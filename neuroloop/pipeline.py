@@ -19,7 +19,9 @@ from neuroloop.config.tree import Config
 from neuroloop.descriptions import describe, stream_info, with_units
 from neuroloop.lsl_stream import LiveFeed, LslStream, interrupts_held
 from neuroloop.results import Output, Result
-from neuroloop.stream.assembly.build import Built, Plan, build, load_classifier
+from neuroloop.stream.assembly.build import Built, build
+from neuroloop.stream.assembly.bundles import load_classifier
+from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.contracts.chunks import Chunk, RawBlock, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.engine.engine import Engine
