@@ -13,6 +13,8 @@ class NeuroloopError(Exception):
         |-- InputError          what was handed to a pipeline in Python is not what it takes
         |-- RecordingError      a file cannot be read as what it claims to be
         |-- StreamMismatch      a stream disagrees with what the pipeline was made for
+        |-- StageFailed         a stage of somebody's own failed, or gave out what no stage may
+        |-- ProofFailed         a stage does not hold what every stage must
         |-- StreamEnded         a source has no further sample (a recording is over)
         |-- StreamLost          a live source stopped delivering
         |-- BundleError         a model bundle is missing, altered or of another kind

@@ -448,12 +448,13 @@ def _write(value: Any, handler: SerializerFunctionWrapHandler, info: Serializati
 
 
 class _OpenSchema:
-    """Shows editors the built-in kinds in full, and any other kind as a mapping."""
+    """Shows editors the built-in kinds in full, and one that names code as a mapping."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         known = handler(core)
-        kind = {"type": "string", "not": {"enum": list(STAGE_KINDS.builtin)}, "description": "package.module:Class"}
-        own = {"type": "object", "title": "a stage of your own", "properties": {"kind": kind}, "required": ["kind"]}
+        kind = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "description": "Such as ``package.module:Class``."}
+        name = {"type": "string", "description": "That of its tap; the class's in small letters unless given."}
+        own = {"type": "object", "properties": {"kind": kind, "name": name}, "required": ["kind"]}
         return {"anyOf": [known, own]}
 
 
