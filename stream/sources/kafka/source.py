@@ -16,10 +16,9 @@ from kafka.errors import KafkaError
 from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
-from neuroloop.stream.sources.kafka.broker_watch import AwayWatch
 from neuroloop.stream.sources.kafka.discovery import ends_of, find_stream, letter_of, open_consumer, partitions_of
-from neuroloop.stream.sources.kafka.drop_warnings import LeftOutWatch
 from neuroloop.stream.sources.kafka.ordering import Ready, RowOrder
+from neuroloop.stream.sources.kafka.source_health import AwayWatch, LeftOutWatch
 from neuroloop.stream.wire.brokers import explain
 from neuroloop.stream.wire.frames import Frame, decode_frame
 from neuroloop.stream.wire.messages import DeadLetter

@@ -1,12 +1,18 @@
-"""Saying that rows do not get through: at once, once for each reason, and again where none does any more."""
+"""Noticing that nothing comes through, and saying why: brokers that are gone, rows that are left out."""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
 
 from neuroloop.stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.wire.brokers import why_away
 
 _log = logging.getLogger("neuroloop.kafka")
+_QUIET_S = 2.0
 _LEFT_OUT = ("duplicates", "late", "other_session")
 """Why rows that came and were asked for are not handed out."""
 _HOW = {
@@ -17,8 +23,61 @@ _HOW = {
 }
 
 
+class AwayWatch:
+    """Asks the brokers, in a thread of its own, whether they are there, while nothing comes from them.
+
+    The client itself waits for them in silence.
+
+    Parameters
+    ----------
+    arguments : mapping
+        What the client was made with.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.why = ""
+        self._arguments = arguments
+        self._heard_at = time.monotonic()
+        self._away_since: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kafka-away", daemon=True)
+        self._thread.start()
+
+    @property
+    def away_s(self) -> float:
+        """For how long no broker has answered, in seconds."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def heard(self) -> None:
+        """Take notice that a broker has sent something."""
+        self._heard_at = time.monotonic()
+        self._away_since = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_QUIET_S):
+            if time.monotonic() - self._heard_at < _QUIET_S:
+                continue
+            asked_at = time.monotonic()
+            why = why_away(self._arguments)
+            if why is None:
+                if self._away_since is not None:
+                    _log.warning("kafka: the brokers answer again")
+                self._away_since = None
+            elif self._away_since is None and self._heard_at < asked_at:
+                self.why, self._away_since = why, asked_at
+                _log.warning("kafka: %s", why)
+
+
 class LeftOutWatch:
-    """Looks at what is counted; a stream that was silenced by one wrong frame must not look like a silent sender.
+    """Says that rows do not get through: at once, once for each reason, and again where none does any more.
+
+    A stream that was silenced by one wrong frame must not look like a silent sender.
 
     Parameters
     ----------
