@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.sinks.kafka.spool import Spool
-from neuroloop.sinks.kafka.spool_records import whole_records
-from neuroloop.sinks.kafka.spool_segments import Segment
+from neuroloop.sinks.kafka.spool_segments import Segment, whole_records
 from neuroloop.stream.wire.messages import Message
 
 ROOT = Path(__file__).resolve().parents[3]
