@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.counters import REASONS
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.sinks.metrics.publisher import KafkaFamilies
+from neuroloop.sinks.metrics.kafka import KafkaFamilies
 from neuroloop.stream.bridge.delivery_reports import Fates
 from neuroloop.stream.contracts.shared_memory import CounterSpec
 from neuroloop.stream.live.shared_state import PUBLISHER, Shared
