@@ -27,15 +27,15 @@ class DeadLetters:
         self._producer = producer
         self._topics = topics
         self._max_bytes = max_bytes
-        self.n_letters: Counter[str] = Counter()
+        self.n_dead_letters: Counter[str] = Counter()
         """How many, by the topic they come from."""
 
     def __call__(self, letter: DeadLetter) -> None:
         """Pass one on; the first of a topic is said in the log."""
-        if not self.n_letters[letter.topic]:
+        if not self.n_dead_letters[letter.topic]:
             _log.warning(
                 "kafka: a message of %s (partition %d, offset %d) cannot be read and goes to %s: %s",
                 letter.topic, letter.partition, letter.offset, self._topics.dead, letter.why,
             )  # fmt: skip
-        self.n_letters[letter.topic] += 1
+        self.n_dead_letters[letter.topic] += 1
         self._producer.offer(dead_letter_message(self._topics, letter, self._max_bytes))

@@ -53,7 +53,7 @@ _TRY_LATER = (BrokerError, KafkaError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
-class SendBooks:
+class SendBalance:
     """What became of every message: offered + found = arrived + waiting + dropped, by reason.
 
     ``found`` is what an earlier process had left in the spool, what is damaged of it included; ``repeated`` messages
@@ -75,7 +75,7 @@ class _OnWay:
 
 
 def _tell_nobody(message: Message, reason: str | None) -> None:
-    """Be the ``on_fate`` of a producer whose messages are only counted."""
+    """Be the ``on_report`` of a producer whose messages are only counted."""
 
 
 class Producer:
@@ -90,7 +90,7 @@ class Producer:
     kinds : iterable of str
         Topics that are used; they are made or checked before the first message, and again when the brokers have
         forgotten them.
-    on_fate : callable
+    on_report : callable
         Told what became of each message: None if it arrived, else why it is lost. Called from any thread; must not
         wait, nor ask the producer anything.
 
@@ -105,14 +105,14 @@ class Producer:
         settings: KafkaSettings,
         kinds: Iterable[TopicKind],
         *,
-        on_fate: Callable[[Message, str | None], None] = _tell_nobody,
+        on_report: Callable[[Message, str | None], None] = _tell_nobody,
     ) -> None:
         quiet_client()
         self._settings = settings
         self._kinds = tuple(kinds)
         self._arguments = producer_arguments(settings)
-        self._on_fate = on_fate
-        self._queue = _make_queue(settings, on_fate)
+        self._on_fate = on_report
+        self._queue = _make_queue(settings, on_report)
         self._n_found = self._queue.n_waiting + self._queue.dropped.total()
         self._client: Any = None
         self._on_way: dict[int, _OnWay] = {}
@@ -156,11 +156,11 @@ class Producer:
             self._queue.put(message)
         self._wake.set()
 
-    def books(self) -> SendBooks:
+    def books(self) -> SendBalance:
         """Return the balance of messages."""
         with self._guard:
             dropped = self._dropped + self._queue.dropped
-            return SendBooks(
+            return SendBalance(
                 self._n_offered,
                 self._n_found,
                 self._n_arrived,

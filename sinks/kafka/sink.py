@@ -13,7 +13,7 @@ import numpy as np
 from neuroloop.config.errors import WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.naming import published_kinds, stream_id
-from neuroloop.sinks.kafka.producer import Producer, SendBooks
+from neuroloop.sinks.kafka.producer import Producer, SendBalance
 from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
 from neuroloop.stream.contracts.events import Event
 from neuroloop.stream.wire.frames import frames_of_chunk, last_frame
@@ -125,7 +125,7 @@ class KafkaSink:
         """Rows that are in no frame yet."""
         return self._n_pending
 
-    def books(self) -> SendBooks:
+    def books(self) -> SendBalance:
         """Return the balance of messages."""
         return self._producer.books()
 

@@ -48,7 +48,7 @@ class Ledger:
 
 
 @dataclass
-class BridgeBooks:
+class BridgeAccount:
     """The books of one bridge.
 
     Parameters

@@ -10,7 +10,7 @@ from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.dead_letters import DeadLetters
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.stream.sources.kafka.kafka_state import SourceLink, unpack_letter
+from neuroloop.stream.sources.kafka.kafka_state import SourceLink, unpack_dead_letter
 from neuroloop.stream.wire.messages import DeadLetter
 from neuroloop.stream.wire.topics import Topics
 
@@ -22,7 +22,7 @@ _PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
-class LetterBooks:
+class DeadLetterBalance:
     """What became of every letter: ``offered = sent + waiting + dropped``."""
 
     offered: int = 0
@@ -31,7 +31,7 @@ class LetterBooks:
     dropped: int = 0
 
 
-class LetterBox:
+class DeadLetterQueue:
     """Sends each letter that it is called with to ``<prefix>.dead``; never waits, never raises.
 
     A producer of its own sends: letters wait in memory, at most 8 MB and the newest dropped, and neither make a topic
@@ -51,24 +51,24 @@ class LetterBox:
         }
         self._settings = settings.model_copy(update=changes)
         self._producer: Producer | None = None
-        self._letters: DeadLetters | None = None
+        self._dead_letters: DeadLetters | None = None
         self._n_refused = 0
 
     def __call__(self, letter: DeadLetter) -> None:
         """Take a letter."""
-        if self._letters is None and not self._n_refused:
+        if self._dead_letters is None and not self._n_refused:
             self._open()
-        if self._letters is None:
+        if self._dead_letters is None:
             self._n_refused += 1
         else:
-            self._letters(letter)
+            self._dead_letters(letter)
 
-    def books(self) -> LetterBooks:
+    def books(self) -> DeadLetterBalance:
         """Return the balance of letters."""
         if self._producer is None:
-            return LetterBooks(self._n_refused, dropped=self._n_refused)
+            return DeadLetterBalance(self._n_refused, dropped=self._n_refused)
         books = self._producer.books()
-        return LetterBooks(books.offered, books.arrived, books.waiting, sum(books.dropped.values()))
+        return DeadLetterBalance(books.offered, books.arrived, books.waiting, sum(books.dropped.values()))
 
     def close(self) -> None:
         """Send what still waits, for at most 2 s; may be called twice."""
@@ -82,10 +82,10 @@ class LetterBox:
             _log.error("kafka: what cannot be read is only counted: %s", error)
             return
         topics = Topics(self._settings.prefix)
-        self._letters = DeadLetters(self._producer, topics, self._settings.max_message_bytes)
+        self._dead_letters = DeadLetters(self._producer, topics, self._settings.max_message_bytes)
 
 
-class LetterCarrier:
+class DeadLetterCarrier:
     """Takes what the process that reads from Kafka could not read out of its ring and sends it.
 
     What is not settled when this process dies comes again from the ring, as far as it reaches.
@@ -104,7 +104,7 @@ class LetterCarrier:
     def __init__(self, link: SourceLink, settings: KafkaSettings) -> None:
         self._link = link
         self._reader = link.reader()
-        self._box = LetterBox(settings)
+        self._box = DeadLetterQueue(settings)
         self._before = {name: int(link.numbers(name)[0]) for name in ("sent", "dropped")}
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ class LetterCarrier:
             if not taken.records:
                 break
             for record in taken.records:
-                self._box(unpack_letter(record))
+                self._box(unpack_dead_letter(record))
         self._settle()
 
     def close(self) -> None:

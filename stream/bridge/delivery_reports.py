@@ -12,8 +12,8 @@ from neuroloop.stream.wire.messages import Message
 from neuroloop.stream.wire.topics import Topics
 
 
-class Fates:
-    """Count the rows of sample frames, and other messages as one each; is the ``on_fate`` of a producer.
+class DeliveryReports:
+    """Count the rows of sample frames, and other messages as one each; is the ``on_report`` of a producer.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ from neuroloop.config.errors import StreamLost, StreamMismatch
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.stream.bridge.accounting import BridgeBooks
-from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.bridge.accounting import BridgeAccount
+from neuroloop.stream.bridge.delivery_reports import DeliveryReports
 from neuroloop.stream.bridge.epoch_clock import EpochClock
 from neuroloop.stream.bridge.framer import Framer
 from neuroloop.stream.contracts.events import Event, Marker
@@ -113,21 +113,21 @@ class ToKafka:
             max_bytes=settings.max_message_bytes,
             value_format=found.format,
         )
-        self.books = BridgeBooks(self.stream, "to-kafka", session=session)
+        self.books = BridgeAccount(self.stream, "to-kafka", session=session)
         self._n_marks = 0
         self._n_told = 0
         self._newest_stamp = 0.0
         self._described_at = 0.0
         self._clock = EpochClock(found) if self._source.description.stamps == "clock" else None
         self._markers: LslMarkers | None = None
-        self._fates = Fates(self._topics, session)
-        self._producer = Producer(settings, KINDS, on_fate=self._fates)
+        self._reports = DeliveryReports(self._topics, session)
+        self._producer = Producer(settings, KINDS, on_report=self._reports)
 
     def stop(self) -> None:
         """Finish soon; from any thread or signal handler."""
         self._is_stopped = True
 
-    def run(self) -> BridgeBooks:
+    def run(self) -> BridgeAccount:
         """Carry rows and markers until the sender ends, the time is up or somebody stops it; return the books."""
         options = self._options
         if options.markers.enabled:
@@ -283,8 +283,8 @@ class ToKafka:
         books.n_messages, books.messages_dropped = sent.arrived, dict(sorted(sent.dropped.items()))
         books.problem, books.spool_dir = self._producer.problem, self._settings.spool_dir
         is_kept = self._settings.overflow == "spool"
-        self._fates.enter(books.samples, self._topics.samples, is_kept=is_kept)
-        self._fates.enter(books.markers, self._topics.markers, is_kept=is_kept)
+        self._reports.enter(books.samples, self._topics.samples, is_kept=is_kept)
+        self._reports.enter(books.markers, self._topics.markers, is_kept=is_kept)
         books.n_unread = self._source.n_unread
         if self._clock is not None:
             books.epoch_offset_s, books.time_correction_s = self._clock.offset_s, self._clock.correction_s

@@ -23,8 +23,8 @@ import pylsl
 
 from neuroloop.config.errors import BrokerError, StreamEnded
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.stream.bridge.accounting import BridgeBooks
-from neuroloop.stream.bridge.dead_letter_queue import LetterBox
+from neuroloop.stream.bridge.accounting import BridgeAccount
+from neuroloop.stream.bridge.dead_letter_queue import DeadLetterQueue
 from neuroloop.stream.contracts.chunks import MONITORING_ID, RawBlock
 from neuroloop.stream.contracts.events import Marker
 from neuroloop.stream.sources.kafka.kafka_state import NO_MARKER
@@ -103,7 +103,7 @@ class ToLsl:
         self._is_stopped = False
         self._outlet: Any = None
         self._marker_outlets: dict[str, Any] = {}
-        self._letters = LetterBox(settings)
+        self._dead_letters = DeadLetterQueue(settings)
         self._n_read = 0
         self._n_dropped: Counter[str] = Counter()
         self._source = KafkaSource(
@@ -112,12 +112,12 @@ class ToLsl:
             start=options.start,
             resolve_s=options.resolve_s,
             reconnect_s=options.reconnect_s,
-            on_dead_letter=self._letters,
+            on_dead_letter=self._dead_letters,
         )
         self.description = self._source.description
         self.stream = self.description.stream
         self.name = options.name or f"{self.description.info.name or self.stream}-relay"
-        self.books = BridgeBooks(
+        self.books = BridgeAccount(
             self.stream, "to-lsl", session=self.description.session, epoch_offset_s=self.description.epoch_offset_s
         )
         self._markers = self._open_markers(settings)
@@ -128,7 +128,7 @@ class ToLsl:
         """Finish soon; from any thread or signal handler."""
         self._is_stopped = True
 
-    def run(self) -> BridgeBooks:
+    def run(self) -> BridgeAccount:
         """Relay until the stream is over, the time is up or somebody stops it; return the books.
 
         Raises
@@ -163,7 +163,7 @@ class ToLsl:
         if self._markers is not None:
             self._markers.close()
         self._source.close()
-        self._letters.close()
+        self._dead_letters.close()
         self._balance()
 
     def _open_markers(self, settings: KafkaSettings) -> KafkaMarkers | None:
@@ -173,7 +173,7 @@ class ToLsl:
                 self.stream,
                 session=self.description.session if self._options.start in ("earliest",) else None,
                 is_from_start=self._options.start != "latest",
-                on_dead_letter=self._letters,
+                on_dead_letter=self._dead_letters,
             )
         except BrokerError as error:
             _log.warning("no markers: %s", error)
@@ -218,7 +218,7 @@ class ToLsl:
         books.unreadable = dict(sorted(source.unreadable.items()))
         if self._markers is not None and self._markers.n_unreadable:
             books.unreadable[NO_MARKER] = self._markers.n_unreadable
-        letters = self._letters.books()
+        letters = self._dead_letters.books()
         books.dead_letters = {"sent": letters.sent, "dropped": letters.dropped} if books.unreadable else {}
 
     def _relay_markers(self) -> None:

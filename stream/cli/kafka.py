@@ -21,7 +21,7 @@ from neuroloop.stream.cli.shared_options import live_config
 from neuroloop.stream.live.process_logs import set_up_logs
 
 if TYPE_CHECKING:
-    from neuroloop.stream.bridge.accounting import BridgeBooks
+    from neuroloop.stream.bridge.accounting import BridgeAccount
     from neuroloop.stream.bridge.to_kafka import ToKafka
     from neuroloop.stream.bridge.to_lsl import ToLsl
 
@@ -131,7 +131,7 @@ def _run_bridge(bridge: ToKafka | ToLsl, options: argparse.Namespace) -> int:
     return 0
 
 
-def _report_books(books: BridgeBooks, summary: Path | None) -> None:
+def _report_books(books: BridgeAccount, summary: Path | None) -> None:
     print(books.line(), flush=True)
     if books.waiting_line:
         _log.warning("%s", books.waiting_line)

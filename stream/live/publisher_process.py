@@ -21,8 +21,8 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.naming import published_kinds
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.sink import KafkaSink
-from neuroloop.stream.bridge.dead_letter_queue import LetterCarrier
-from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier as LetterCarrier
+from neuroloop.stream.bridge.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.live.child_process import tell
 from neuroloop.stream.live.clock_watch import ClockWatch
@@ -127,7 +127,7 @@ class Publishing:
             self._events.append(shared.stimulation.said.reader(PUBLISHER))
         self._samples: SampleRingReader | None = shared.samples.reader(PUBLISHER) if self._has_samples else None
         self._fates = Fates(self._topics, plan.session)
-        self._producer = Producer(settings, used_topics(settings), on_fate=self._fates)
+        self._producer = Producer(settings, used_topics(settings), on_report=self._fates)
         stack.callback(self._producer.close)
         self._clock = ClockWatch(plan.source)
         stack.callback(self._clock.close)

@@ -10,7 +10,7 @@ from typing import Any
 
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.stream.worker.changelog import FLOOR_HEADER
-from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.outbox import arrived
 from neuroloop.stream.worker.partition import Partition, Place
@@ -45,7 +45,7 @@ class Checkpoints:
 
     Parameters
     ----------
-    links : Links
+    clients : Clients
     settings : WorkerSettings
     counts : WorkerCounts
     clock : callable
@@ -53,38 +53,40 @@ class Checkpoints:
     """
 
     def __init__(
-        self, links: Links, settings: WorkerSettings, counts: WorkerCounts, *, clock: Callable[[], float]
+        self, clients: Clients, settings: WorkerSettings, counts: WorkerCounts, *, clock: Callable[[], float]
     ) -> None:
-        self._links = links
+        self._clients = clients
         self._settings = settings
         self.counts = counts
         self._clock = clock
 
-    def capture(self, partition: Partition) -> Taken:
+    def take_state(self, partition: Partition) -> Taken:
         """Take the state of the streams that moved; nothing is sent."""
         begin = time.thread_time()
         now = self._clock()
-        feed = self._links.markers
+        feed = self._clients.markers
         markers_offset = feed.offset(partition.number) if feed is not None else None
         written: list[tuple[Place, Snapshot]] = []
         gone: list[str] = []
         for stream, place in partition.places.items():
-            lane = place.lane
+            stream_session = place.stream_session
             if place.is_ended and place.ended_s is not None and place.stored is not None and place.stored.is_ended:
-                place.lane = None  # what it held in memory
+                place.stream_session = None  # what it held in memory
                 if now >= place.ended_s + self._settings.forget_s:
                     gone.append(stream)
                 elif now >= place.written_s + self._settings.refresh_s:
                     place.written_s = now
                     written.append((place, place.stored))
                 continue
-            if lane is None or not (lane.is_dirty or now >= place.written_s + self._settings.refresh_s):
+            if stream_session is None or not (
+                stream_session.is_dirty or now >= place.written_s + self._settings.refresh_s
+            ):
                 continue
-            snapshot = lane.snapshot(partition.next_offset, partition.markers_offset)
+            snapshot = stream_session.snapshot(partition.next_offset, partition.markers_offset)
             if snapshot is None:
                 markers_offset = None  # it has markers that no snapshot has
             else:
-                lane.is_dirty = False
+                stream_session.is_dirty = False
                 place.written_s = now
                 written.append((place, snapshot))
         self.counts.snapshot_s += time.thread_time() - begin
@@ -92,7 +94,7 @@ class Checkpoints:
 
     async def keep(self, taken: Taken, outputs: list[asyncio.Future[Any]]) -> None:
         """Wait for the outputs, write the snapshots, wait for them, commit, forget."""
-        partition, topic = taken.partition, self._links.changelog.topic
+        partition, topic = taken.partition, self._clients.changelog.topic
         await arrived(outputs)
         floors = [place.stored_at for place in partition.places.values() if place.stored is not None]
         headers = ((FLOOR_HEADER, str(min(floors, default=0)).encode()),) if floors else ()
@@ -103,7 +105,7 @@ class Checkpoints:
             self.counts.snapshots += 1
             self.counts.snapshot_bytes += len(payload)
             self.counts.snapshot_s += time.thread_time() - begin  # behind the next await others run, too
-            waiting.append(await self._links.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
+            waiting.append(await self._clients.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
         for (place, snapshot), record in zip(taken.written, await arrived(waiting), strict=True):
             place.stored, place.stored_at = without_arrays(snapshot), int(record.offset)
         if taken.markers_offset is not None:
@@ -112,14 +114,14 @@ class Checkpoints:
         safe = partition.safe_offset(taken.covered)
         if safe == partition.committed and not taken.gone:
             return
-        if not await self._links.commit({partition.number: safe}):
+        if not await self._clients.commit({partition.number: safe}):
             return  # it is another worker's now, and so is what it has ended
         partition.committed = safe
         self.counts.commits += 1
         gone = [stream for stream in taken.gone if partition.places[stream].is_ended]
         for stream in gone:
             del partition.places[stream]
-        waiting = [await self._links.outbox.store(topic, partition.number, one, None, headers) for one in gone]
+        waiting = [await self._clients.outbox.store(topic, partition.number, one, None, headers) for one in gone]
         await arrived(waiting)
         self.counts.tombstones += len(gone)
 

@@ -14,7 +14,7 @@ from neuroloop.stream.worker.readers import GroupOffsets, TopicReader
 
 
 @dataclass(frozen=True)
-class Links:
+class Clients:
     """What the worker reaches the brokers through.
 
     Parameters

@@ -23,7 +23,7 @@ class Durations:
 
 
 @dataclass
-class LaneCounts:
+class SessionCounts:
     """What one stream counted since it is here."""
 
     samples: int = 0
@@ -33,7 +33,7 @@ class LaneCounts:
     reordered: int = 0
     process_ns: int = 0
 
-    def add(self, other: LaneCounts) -> None:
+    def add(self, other: SessionCounts) -> None:
         """Add what another one counted."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))

@@ -30,7 +30,7 @@ from neuroloop.models.bundle import Bundle
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import Changelog, changelog_topic
 from neuroloop.stream.worker.client_arguments import broker_urls, credentials
-from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.descriptions import Descriptions
 from neuroloop.stream.worker.errors import WorkerError
@@ -112,7 +112,7 @@ def quiet_libraries(counts: WorkerCounts) -> None:
 
 
 @dataclass
-class Group:
+class FaustApp:
     """A member of the group that can be run.
 
     Parameters
@@ -173,7 +173,7 @@ class Group:
             patience_s = self.settings.delivery_s
             readers = {name: TopicReader(kafka, name, patience_s=patience_s) for name in names}
             offsets = GroupOffsets(kafka, self.group, patience_s=patience_s)
-            links = Links(
+            clients = Clients(
                 outbox=Outbox(self.app, self.settings.pending_events),
                 samples=readers[topics.samples],
                 offsets=offsets,
@@ -184,7 +184,7 @@ class Group:
                 commit=self._commit(topics.samples),
                 owns=self._owns,
             )
-            self.runtime = WorkerRuntime(self.config, self.settings, self.bundle, links, self.counts)
+            self.runtime = WorkerRuntime(self.config, self.settings, self.bundle, clients, self.counts)
             self._listen(topics.samples)
             await offsets.start()
             regular = [

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
-from neuroloop.stream.worker.counts import LaneCounts
+from neuroloop.stream.worker.counts import SessionCounts
 from neuroloop.stream.worker.errors import StreamRefused
 from neuroloop.stream.worker.snapshot import Snapshot, without_arrays
-from neuroloop.stream.worker.stream_session import Factory, Lane
+from neuroloop.stream.worker.stream_session import Factory, StreamSession
 
 _log = logging.getLogger("neuroloop.worker")
 
@@ -23,7 +23,7 @@ class Place:
 
     Parameters
     ----------
-    lane : Lane, optional
+    stream_session : StreamSession, optional
         None for one that has ended.
     session : int
     stored : Snapshot, optional
@@ -36,7 +36,7 @@ class Place:
         When it was written last, and when the stream ended, by the worker's clock.
     """
 
-    lane: Lane | None
+    stream_session: StreamSession | None
     session: int
     stored: Snapshot | None = None
     stored_at: int = -1
@@ -47,20 +47,20 @@ class Place:
     @property
     def is_ended(self) -> bool:
         """Whether nothing more is expected."""
-        return self.lane is None or self.lane.is_ended
+        return self.stream_session is None or self.stream_session.is_ended
 
     @property
     def floor(self) -> int | None:
         """Offset from which messages are needed to restore the stream; None where none is."""
         if self.stored is None:
             return self.first_offset
-        if self.lane is not None and (self.lane.is_dirty or self.lane.is_refilling):
+        if self.stream_session is not None and (self.stream_session.is_dirty or self.stream_session.is_refilling):
             return self.stored.resume_offset
         return None if self.stored.resume_offset >= self.stored.covered_offset else self.stored.resume_offset
 
 
 @dataclass(frozen=True)
-class Said:
+class StreamEvents:
     """What one message led to: the events of one stream."""
 
     description: StreamDescription
@@ -76,8 +76,8 @@ class Partition:
     number : int
     next_offset : int
         Where to begin.
-    make_lane : callable
-        Makes a lane of a description, a session and, to go on, a snapshot.
+    make_session : callable
+        Makes a stream session of a description, a session and, to go on, a snapshot.
     hold_frames : int
         How many messages of the partition may pass while a frame waits for another of its stream.
 
@@ -87,23 +87,25 @@ class Partition:
         All markers before it are in snapshots that the brokers have.
     """
 
-    def __init__(self, number: int, next_offset: int, make_lane: Factory, *, hold_frames: int) -> None:
+    def __init__(self, number: int, next_offset: int, make_session: Factory, *, hold_frames: int) -> None:
         self.number = number
         self.next_offset = next_offset
         self.places: dict[str, Place] = {}
         self.committed: int | None = None
         self.markers_offset = 0
-        self._make_lane = make_lane
+        self._make_session = make_session
         self._hold_frames = hold_frames
         self._waiting: set[str] = set()
         self._refused: dict[str, tuple[StreamDescription, int, str]] = {}
-        self._ended = LaneCounts()
+        self._ended = SessionCounts()
 
     @property
-    def lanes(self) -> Iterator[Lane]:
+    def sessions(self) -> Iterator[StreamSession]:
         """The streams that go on."""
         return (
-            place.lane for place in list(self.places.values()) if place.lane is not None and not place.lane.is_ended
+            place.stream_session
+            for place in list(self.places.values())
+            if place.stream_session is not None and not place.stream_session.is_ended
         )
 
     def restore(self, snapshot: Snapshot, stored_at: int, description: StreamDescription | None, now_s: float) -> None:
@@ -118,10 +120,10 @@ class Partition:
             Not needed for a stream that has ended.
         now_s : float
         """
-        lane = None
+        stream_session = None
         if not snapshot.is_ended and description is not None:
-            lane = self._make_lane(description, snapshot.session, snapshot)
-        place = Place(lane, snapshot.session, without_arrays(snapshot), stored_at, written_s=now_s)
+            stream_session = self._make_session(description, snapshot.session, snapshot)
+        place = Place(stream_session, snapshot.session, without_arrays(snapshot), stored_at, written_s=now_s)
         if snapshot.is_ended:
             place.ended_s = now_s
         self.places[snapshot.stream] = place
@@ -131,7 +133,7 @@ class Partition:
         place = self.places.get(frame.stream)
         if place is None or frame.session > place.session:
             return True
-        if frame.session < place.session or place.lane is None:
+        if frame.session < place.session or place.stream_session is None:
             self._ended.duplicates += len(frame)
             return False
         return place.stored is None or offset >= place.stored.resume_offset
@@ -139,10 +141,10 @@ class Partition:
     def is_new(self, frame: Frame) -> bool:
         """Whether a frame that is wanted begins a stream or a session."""
         place = self.places.get(frame.stream)
-        return place is None or place.lane is None or frame.session > place.session
+        return place is None or place.stream_session is None or frame.session > place.session
 
-    def new_lane(self, description: StreamDescription, frame: Frame) -> Lane:
-        """Make the lane of the session that a frame begins; `begin` puts it in place.
+    def new_session(self, description: StreamDescription, frame: Frame) -> StreamSession:
+        """Make the session that a frame begins; `begin` puts it in place.
 
         What was refused once is refused at once, until it is described anew.
 
@@ -162,35 +164,35 @@ class Partition:
         if refused is not None and refused[:2] == (description, session):
             raise StreamRefused(refused[2])
         try:
-            lane = self._make_lane(description, session, None)
-            lane.check(frame)
-            return lane
+            stream_session = self._make_session(description, session, None)
+            stream_session.check(frame)
+            return stream_session
         except StreamRefused as error:
             self._refused[description.stream] = (description, session, str(error))
             raise
 
-    def begin(self, offset: int, lane: Lane, now_s: float) -> list[Said]:
+    def begin(self, offset: int, stream_session: StreamSession, now_s: float) -> list[StreamEvents]:
         """Begin a session; return what is left to say of the one before.
 
         Parameters
         ----------
         offset : int
             Of the message with its first frame.
-        lane : Lane
+        stream_session : StreamSession
         now_s : float
             The worker's clock.
         """
-        said: list[Said] = []
-        stream = lane.description.stream
+        outcome: list[StreamEvents] = []
+        stream = stream_session.description.stream
         place = self.places.get(stream)
-        if place is not None and place.lane is not None and not place.lane.is_ended:
+        if place is not None and place.stream_session is not None and not place.stream_session.is_ended:
             _log.info("%s: session %d ends without its last frame", stream, place.session)
-            said.append(Said(place.lane.description, place.session, place.lane.close()))
-            self._ended.add(place.lane.take_counts())
-        self.places[stream] = Place(lane, lane.session, first_offset=offset, written_s=now_s)
-        return said
+            outcome.append(StreamEvents(place.stream_session.description, place.session, place.stream_session.close()))
+            self._ended.add(place.stream_session.take_counts())
+        self.places[stream] = Place(stream_session, stream_session.session, first_offset=offset, written_s=now_s)
+        return outcome
 
-    def take(self, offset: int, frame: Frame, now_s: float) -> list[Said]:
+    def take(self, offset: int, frame: Frame, now_s: float) -> list[StreamEvents]:
         """Process a frame that is wanted and whose session has begun.
 
         Raises
@@ -199,17 +201,17 @@ class Partition:
             If it is not what was described.
         """
         place = self.places[frame.stream]
-        lane = place.lane
-        if lane is None:
+        stream_session = place.stream_session
+        if stream_session is None:
             return []
-        events = lane.take(offset, frame)
-        if lane.is_ended:
+        events = stream_session.take(offset, frame)
+        if stream_session.is_ended:
             self._note_end(place, now_s)
-        if lane.is_waiting:
+        if stream_session.is_waiting:
             self._waiting.add(frame.stream)
         elif self._waiting:
             self._waiting.discard(frame.stream)
-        return [Said(lane.description, frame.session, events)] if events else []
+        return [StreamEvents(stream_session.description, frame.session, events)] if events else []
 
     def is_holding(self, stream: str) -> bool:
         """Whether a frame of a stream waits for another one."""
@@ -217,33 +219,37 @@ class Partition:
 
     def gives_up(self, offset: int) -> bool:
         """Whether something has waited for too many messages once this one is counted."""
-        return bool(self._waiting) and any(self._has_waited(self.places[one].lane, offset) for one in self._waiting)
+        return bool(self._waiting) and any(
+            self._has_waited(self.places[one].stream_session, offset) for one in self._waiting
+        )
 
-    def _has_waited(self, lane: Lane | None, offset: int) -> bool:
-        held = lane.oldest_held if lane is not None else None
+    def _has_waited(self, stream_session: StreamSession | None, offset: int) -> bool:
+        held = stream_session.oldest_held if stream_session is not None else None
         return held is not None and held + self._hold_frames <= offset
 
-    def pass_by(self, offset: int, now_s: float) -> list[Said]:
+    def pass_by(self, offset: int, now_s: float) -> list[StreamEvents]:
         """Count a message of the partition; return what waited for too many of them."""
         self.next_offset = offset + 1
-        said: list[Said] = []
+        outcome: list[StreamEvents] = []
         for stream in sorted(self._waiting) if self._waiting else ():
             place = self.places[stream]
-            lane = place.lane
-            if lane is None or not lane.is_waiting:
+            stream_session = place.stream_session
+            if stream_session is None or not stream_session.is_waiting:
                 self._waiting.discard(stream)
-            elif self._has_waited(lane, offset):
-                said.append(Said(lane.description, lane.session, lane.give_up()))
+            elif self._has_waited(stream_session, offset):
+                outcome.append(
+                    StreamEvents(stream_session.description, stream_session.session, stream_session.give_up())
+                )
                 self._note_end(place, now_s)
-        return said
+        return outcome
 
     def add_marker(self, stream: str, session: int, marker: Marker, k: int) -> bool:
         """Hand a marker to its stream; False where the stream has not begun."""
         place = self.places.get(stream)
         if place is None or session > place.session:
             return False
-        if session == place.session and place.lane is not None:
-            place.lane.add_marker(marker, k)
+        if session == place.session and place.stream_session is not None:
+            place.stream_session.add_marker(marker, k)
         return True
 
     def safe_offset(self, covered: int) -> int:
@@ -257,15 +263,15 @@ class Partition:
         floors = [place.floor for place in self.places.values()]
         return min([covered, *(floor for floor in floors if floor is not None)])
 
-    def take_counts(self) -> LaneCounts:
+    def take_counts(self) -> SessionCounts:
         """Return what all streams counted since the last call."""
-        total, self._ended = self._ended, LaneCounts()
+        total, self._ended = self._ended, SessionCounts()
         for place in self.places.values():
-            if place.lane is not None:
-                total.add(place.lane.take_counts())
+            if place.stream_session is not None:
+                total.add(place.stream_session.take_counts())
         return total
 
     @staticmethod
     def _note_end(place: Place, now_s: float) -> None:
-        if place.lane is not None and place.lane.is_ended and place.ended_s is None:
+        if place.stream_session is not None and place.stream_session.is_ended and place.ended_s is None:
             place.ended_s = now_s

@@ -29,7 +29,7 @@ from neuroloop.stream.wire.client_arguments import client_arguments
 from neuroloop.stream.worker.changelog import prepare_topics
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import words
-from neuroloop.stream.worker.faust_app import Group
+from neuroloop.stream.worker.faust_app import FaustApp
 from neuroloop.stream.worker.runtime import WorkerRuntime
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def warm_up_for(config: Config, bundle: Bundle | None) -> None:
         logging.getLogger("neuroloop.timing").setLevel(level)
 
 
-def serve_metrics(config: Config, member: Group) -> None:
+def serve_metrics(config: Config, member: FaustApp) -> None:
     """Offer the worker's metrics where the configuration says so.
 
     Raises
@@ -119,7 +119,7 @@ def run_worker(config: Config) -> None:
     has_markers = prepare_topics(kafka, group, settings.snapshot_kb * 1000)
     warm_up_for(config, bundle)
     counts = WorkerCounts()
-    member = Group(config, settings, group, bundle, has_markers, counts)
+    member = FaustApp(config, settings, group, bundle, has_markers, counts)
     serve_metrics(config, member)
     gc.collect()
     gc.freeze()

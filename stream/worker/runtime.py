@@ -21,14 +21,14 @@ from neuroloop.stream.wire.frames import Frame, decode_frame
 from neuroloop.stream.wire.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.checkpoint import Checkpoints
-from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import StreamRefused, WorkerError
 from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
-from neuroloop.stream.worker.partition import Partition, Said
+from neuroloop.stream.worker.partition import Partition, StreamEvents
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
-from neuroloop.stream.worker.stream_session import Lane
+from neuroloop.stream.worker.stream_session import StreamSession
 
 _log = logging.getLogger("neuroloop.worker")
 SESSION_HEADER = "neuroloop-session"
@@ -43,7 +43,7 @@ class WorkerRuntime:
         With ``kafka`` and ``worker``.
     settings : WorkerSettings
     bundle : Bundle, optional
-    links : Links
+    clients : Clients
     counts : WorkerCounts
     clock : callable
         Seconds that only go on.
@@ -51,7 +51,7 @@ class WorkerRuntime:
     Attributes
     ----------
     large_bytes : int
-        As `neuroloop.stream.worker.snapshot_state.Capture` takes it.
+        As `neuroloop.stream.worker.snapshot_state.SnapshotState` takes it.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WorkerRuntime:
         config: Config,
         settings: WorkerSettings,
         bundle: Bundle | None,
-        links: Links,
+        clients: Clients,
         counts: WorkerCounts,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -69,7 +69,7 @@ class WorkerRuntime:
         self._config = config
         self._settings = settings
         self._bundle = bundle
-        self._links = links
+        self._clients = clients
         self._clock = clock
         self._max_bytes = config.kafka.max_message_bytes
         self.counts = counts
@@ -79,13 +79,13 @@ class WorkerRuntime:
         self.partitions: dict[int, Partition] = {}
         self._busy = asyncio.Lock()
         self._saving = asyncio.Lock()
-        self._checkpoints = Checkpoints(links, settings, counts, clock=clock)
+        self._checkpoints = Checkpoints(clients, settings, counts, clock=clock)
         self._sought: dict[int, tuple[int, int]] = {}
         self._synced: dict[str, float] = {}
         self._is_stopping = False
 
-    def _make_lane(self, description: StreamDescription, session: int, snapshot: Snapshot | None) -> Lane:
-        return Lane(
+    def _make_session(self, description: StreamDescription, session: int, snapshot: Snapshot | None) -> StreamSession:
+        return StreamSession(
             description, session, self._config, self._bundle,
             reorder_frames=self._settings.reorder_frames, snapshot_bytes=self._settings.snapshot_kb * 1000,
             snapshot=snapshot, large_bytes=self.large_bytes,
@@ -100,7 +100,7 @@ class WorkerRuntime:
             With ``partition``, ``offset``, ``key``, ``value`` and ``headers``.
         """
         async with self._busy:
-            if self._is_stopping or not self._links.owns(message):
+            if self._is_stopping or not self._clients.owns(message):
                 return  # the next owner reads it again, and so does this worker if the partition stays
             partition = self.partitions.get(message.partition)
             if partition is None:
@@ -112,16 +112,16 @@ class WorkerRuntime:
                 return
             begin = self._clock()
             try:
-                said = await self._process(partition, message, begin)
+                outcome = await self._process(partition, message, begin)
             except (WireError, StreamRefused) as error:
                 await self._bury(message, error)
-                said = []
-            if self._links.markers is not None and partition.gives_up(message.offset):
-                await self._sync_markers(self._links.markers)
-            said += partition.pass_by(message.offset, begin)
+                outcome = []
+            if self._clients.markers is not None and partition.gives_up(message.offset):
+                await self._sync_markers(self._clients.markers)
+            outcome += partition.pass_by(message.offset, begin)
             self.counts.frames += 1
-            if said:
-                await self._say(said, begin)
+            if outcome:
+                await self._say(outcome, begin)
 
     async def _go_back(self, partition: Partition, offset: int) -> bool:
         """Look at a hole in the offsets: ask for what is missing, until the same message comes first again.
@@ -135,35 +135,35 @@ class WorkerRuntime:
             return False
         begin, end = self._sought.get(partition.number, hole)
         self._sought[partition.number] = hole if begin != hole[0] else (begin, min(end, offset))
-        await self._links.seek(partition.number, partition.next_offset)
+        await self._clients.seek(partition.number, partition.next_offset)
         return True
 
-    async def _process(self, partition: Partition, message: Any, now_s: float) -> list[Said]:
+    async def _process(self, partition: Partition, message: Any, now_s: float) -> list[StreamEvents]:
         frame = decode_frame(message.value or b"")
-        feed = self._links.markers
+        feed = self._clients.markers
         if (message.key or b"") != frame.stream.encode("utf-8", "replace"):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
         if not partition.wants(message.offset, frame):
             return []
-        said: list[Said] = []
-        lane: Lane | None = None
+        outcome: list[StreamEvents] = []
+        stream_session: StreamSession | None = None
         if partition.is_new(frame):
-            description = await self._links.descriptions.of(frame.stream, frame.session)
+            description = await self._clients.descriptions.of(frame.stream, frame.session)
             if description is None:
                 raise StreamRefused(f"stream must be described before its frames, got none for {frame.stream!r}")
-            lane = partition.new_lane(description, frame)
-        is_open = lane is not None or frame.last or partition.is_holding(frame.stream)
+            stream_session = partition.new_session(description, frame)
+        is_open = stream_session is not None or frame.last or partition.is_holding(frame.stream)
         if feed is not None and (is_open or self._must_sync(frame)):
             await self._sync_markers(feed)
-        if lane is not None:
-            said += partition.begin(message.offset, lane, now_s)
+        if stream_session is not None:
+            outcome += partition.begin(message.offset, stream_session, now_s)
             if feed is not None:
                 feed.hand_over(partition, frame.stream)
         try:
-            said += partition.take(message.offset, frame, now_s)
+            outcome += partition.take(message.offset, frame, now_s)
         except StreamRefused as error:  # what the session before had left to say is said all the same
             await self._bury(message, error)
-        return said
+        return outcome
 
     def _must_sync(self, frame: Frame) -> bool:
         """Whether a stream is about to move on by more than a moment of its time without a look at the markers."""
@@ -182,23 +182,23 @@ class WorkerRuntime:
 
         Messages wait only where there are markers to read, not while the brokers are asked for them.
         """
-        feed = self._links.markers
+        feed = self._clients.markers
         behind = await feed.behind() if feed is not None else {}
         if feed is not None and behind:
             async with self._busy:
                 await feed.catch_up(self.partitions, behind)
 
-    async def _say(self, said: list[Said], begin: float) -> None:
+    async def _say(self, outcome: list[StreamEvents], begin: float) -> None:
         """Send the events of one message."""
         counts = self.counts
-        for one in said:
+        for one in outcome:
             session = (SESSION_HEADER, str(one.session).encode())
             for event in one.events:
                 message = event_message(
                     self._topics, event, stream=one.description.stream,
                     epoch_offset_s=one.description.epoch_offset_s,
                 )  # fmt: skip
-                await self._links.outbox.send(message._replace(headers=(*message.headers, session)))
+                await self._clients.outbox.send(message._replace(headers=(*message.headers, session)))
                 counts.events[event.type] += 1
                 if event.type == "prediction":
                     counts.predictions[event.values["label"] if event.values["valid"] else "unknown"] += 1
@@ -217,24 +217,24 @@ class WorkerRuntime:
             self._in_topics.samples, message.partition, message.offset, message.key or b"", message.value or b"",
             tuple(message.headers or ()), str(error),
         )  # fmt: skip
-        await self._links.outbox.send(dead_letter_message(self._topics, letter, self._max_bytes))
+        await self._clients.outbox.send(dead_letter_message(self._topics, letter, self._max_bytes))
 
     async def _restore(self, number: int, first_seen: int) -> Partition:
         """Take a partition over: its snapshots, its committed offset, its markers."""
         begin = self._clock()
-        links = self._links
-        stored = await links.changelog.read(number)
-        committed = await links.offsets.committed(self._in_topics.samples, number)
-        oldest = await links.samples.begin(number)
+        clients = self._clients
+        stored = await clients.changelog.read(number)
+        committed = await clients.offsets.committed(self._in_topics.samples, number)
+        oldest = await clients.samples.begin(number)
         start = max(oldest, committed if committed is not None else 0)
-        partition = Partition(number, start, self._make_lane, hold_frames=self._settings.hold_frames)
+        partition = Partition(number, start, self._make_session, hold_frames=self._settings.hold_frames)
         markers_offset: int | None = None
         for stream, one in stored.items():
             snapshot = one.snapshot
             description = None
             if not snapshot.is_ended:
-                description = await links.descriptions.of(stream, snapshot.session)
-                if description is None and links.descriptions.is_removed(stream):
+                description = await clients.descriptions.of(stream, snapshot.session)
+                if description is None and clients.descriptions.is_removed(stream):
                     _log.warning("stream %s was removed: what is kept of it is given up", stream)
                     continue
                 if description is None:
@@ -248,12 +248,12 @@ class WorkerRuntime:
                     snapshot = without_state(snapshot)
             partition.restore(snapshot, one.offset, description, self._clock())
             await asyncio.sleep(0)
-        if links.markers is not None:
+        if clients.markers is not None:
             partition.markers_offset = markers_offset or 0
-            links.markers.begin(number, partition.markers_offset)
+            clients.markers.begin(number, partition.markers_offset)
         self.partitions[number] = partition
-        if links.markers is not None:
-            await self._sync_markers(links.markers)
+        if clients.markers is not None:
+            await self._sync_markers(clients.markers)
         self._sought.pop(number, None)
         self.counts.restores += len(stored)
         self.counts.restore_s = self._clock() - begin
@@ -269,12 +269,16 @@ class WorkerRuntime:
     @property
     def n_streams(self) -> int:
         """How many streams go on here."""
-        return sum(1 for partition in list(self.partitions.values()) for _ in list(partition.lanes))
+        return sum(1 for partition in list(self.partitions.values()) for _ in list(partition.sessions))
 
     @property
     def drift_score(self) -> float | None:
         """The largest score of all monitors, None where none has one."""
-        scores = [lane.drift_score for partition in list(self.partitions.values()) for lane in list(partition.lanes)]
+        scores = [
+            stream_session.drift_score
+            for partition in list(self.partitions.values())
+            for stream_session in list(partition.sessions)
+        ]
         return max((score for score in scores if not math.isnan(score)), default=None)
 
     async def checkpoint(self) -> None:
@@ -290,8 +294,8 @@ class WorkerRuntime:
                 async with self._busy:
                     if self.partitions.get(partition.number) is not partition:
                         continue
-                    taken = self._checkpoints.capture(partition)
-                    outputs = self._links.outbox.take()
+                    taken = self._checkpoints.take_state(partition)
+                    outputs = self._clients.outbox.take()
                 await self._checkpoints.keep(taken, outputs)
 
     async def release(self, *, stop: bool = False) -> None:
@@ -300,12 +304,12 @@ class WorkerRuntime:
             async with self._busy:
                 self._is_stopping = self._is_stopping or stop
                 partitions, self.partitions = self.partitions, {}
-                takens = [self._checkpoints.capture(partition) for partition in partitions.values()]
-                outputs = self._links.outbox.take()
+                takens = [self._checkpoints.take_state(partition) for partition in partitions.values()]
+                outputs = self._clients.outbox.take()
                 self._synced.clear()
                 for number in partitions:
-                    if self._links.markers is not None:
-                        self._links.markers.end(number)
+                    if self._clients.markers is not None:
+                        self._clients.markers.end(number)
             for taken in takens:
                 await self._checkpoints.keep(taken, outputs)
                 outputs = []

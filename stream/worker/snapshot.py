@@ -94,7 +94,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
 
 
 def without_arrays(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without its state, which a lane has."""
+    """Return the snapshot without its state, which its stream session has."""
     return replace(snapshot, arrays={})
 
 

@@ -34,7 +34,7 @@ _SEQUENCER = "sequencer/"
 _NEXT_SAMPLE = "pipeline/pipeline/next_sample"
 
 
-class Capture:
+class SnapshotState:
     """Divide the state of one pipeline's engine, and put it together again.
 
     Parameters
@@ -62,7 +62,7 @@ class Capture:
         names = (f"pipeline/stage/{stage.name}/" for stage in self.upstream)
         self._prefixes = (_SEQUENCER, *names) if n_upstream else ()
 
-    def state(self, engine: Engine) -> StateDict:
+    def of(self, engine: Engine) -> StateDict:
         """Return the state of an engine without what is filled again."""
         return engine.get_state(without=self._large)
 
@@ -86,7 +86,7 @@ class Capture:
         Parameters
         ----------
         state : mapping
-            As `state` returns it; the windows are those of the pipeline now.
+            As `of` returns it; the windows are those of the pipeline now.
         """
         if not self._prefixes:
             return 0
@@ -118,7 +118,7 @@ class Capture:
         The stamps of the last seconds, which markers need, are counted as if they were all there.
         """
         stamps = engine.pipeline.marker_history_samples * 8
-        return sum(value.nbytes + len(key) + 100 for key, value in self.state(engine).items()) + stamps + 2048
+        return sum(value.nbytes + len(key) + 100 for key, value in self.of(engine).items()) + stamps + 2048
 
 
 class Resume:
@@ -128,20 +128,20 @@ class Resume:
     ----------
     engine : Engine
         New, of the pipeline that made the snapshot.
-    capture : Capture
+    snapshot_state : SnapshotState
     arrays : mapping
         Of the snapshot.
     checksum : int
-        What `Capture.checksum` was at the later moment.
+        What `SnapshotState.checksum` was at the later moment.
     """
 
     def __init__(
-        self, engine: Engine, capture: Capture, arrays: Mapping[str, NDArray[np.generic]], checksum: int
+        self, engine: Engine, snapshot_state: SnapshotState, arrays: Mapping[str, NDArray[np.generic]], checksum: int
     ) -> None:
         early = {key[6:]: value for key, value in arrays.items() if key.startswith("early/")}
         self._late = {key[5:]: value for key, value in arrays.items() if key.startswith("late/")}
         self._engine = engine
-        self._capture = capture
+        self._snapshot_state = snapshot_state
         self._checksum = checksum
         self._next_sample: int | None = None
         if early:
@@ -152,11 +152,11 @@ class Resume:
         """Run the first part alone over rows between the two moments."""
         for chunk in self._engine.sequencer.push(block.data, block.timestamps, block.sample_numbers, block.valid):
             if chunk.first_sample != self._next_sample:
-                for stage in self._capture.upstream:
+                for stage in self._snapshot_state.upstream:
                     stage.reset()
             self._next_sample = chunk.next_sample
             rows = chunk
-            for stage in self._capture.upstream:
+            for stage in self._snapshot_state.upstream:
                 rows = stage.process(rows)
                 if isinstance(stage, Reporter):
                     stage.take_findings()
@@ -173,7 +173,7 @@ class Resume:
             If the first part did not come out as it was.
         """
         state = self._engine.get_state()
-        checksum = self._capture.checksum(state)
+        checksum = self._snapshot_state.checksum(state)
         if checksum != self._checksum:
             rule = f"what it was at its snapshot (checksum {self._checksum:016x})"
             raise WorkerError(

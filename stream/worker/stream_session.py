@@ -19,11 +19,11 @@ from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.sources.units import assume_unit
 from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
-from neuroloop.stream.worker.counts import LaneCounts
+from neuroloop.stream.worker.counts import SessionCounts
 from neuroloop.stream.worker.errors import PlanMismatch, StreamRefused
 from neuroloop.stream.worker.row_order import Piece, RowOrder
 from neuroloop.stream.worker.snapshot import Snapshot
-from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, Capture, Resume
+from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, Resume, SnapshotState
 
 _LOST_ROWS_K = 15
 _STATE_LOST_K = 14
@@ -63,7 +63,7 @@ class SeenMarkers:
         return (self._next, *sorted(self._beyond))
 
 
-class Lane:
+class StreamSession:
     """Process one session of one stream.
 
     Parameters
@@ -79,7 +79,7 @@ class Lane:
     snapshot : Snapshot, optional
         Where to go on; one without arrays says only how to go on counting, and an event states that.
     large_bytes : int
-        As `Capture` takes it.
+        As `SnapshotState` takes it.
 
     Raises
     ------
@@ -113,9 +113,9 @@ class Lane:
             self.built: Built = build(config, info, bundle=bundle, for_worker=True)
         except NeuroloopError as error:
             raise StreamRefused("; ".join(str(error).splitlines())) from error
-        self._capture = Capture(self.built.pipeline, large_bytes)
+        self._state = SnapshotState(self.built.pipeline, large_bytes)
         self._engine = Engine(config.source, self.built.pipeline, first_sample=description.first_sample)
-        needed = self._capture.fixed_bytes(self._engine)
+        needed = self._state.fixed_bytes(self._engine)
         if needed > snapshot_bytes:
             raise StreamRefused(f"state of {info.name!r} must fit into {snapshot_bytes} bytes, got {needed}")
         self.first_sample = description.first_sample
@@ -129,7 +129,7 @@ class Lane:
         self.serial = 0
         self.is_ended = False
         self.is_dirty = True
-        self.counts = LaneCounts()
+        self.counts = SessionCounts()
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -166,7 +166,7 @@ class Lane:
     @property
     def needs_refill(self) -> bool:
         """Whether a snapshot of this stream must be resumed some messages before its end."""
-        return self._capture.refill_rows > 0
+        return self._state.refill_rows > 0
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Go on where a snapshot ends."""
@@ -184,7 +184,7 @@ class Lane:
         if not snapshot.arrays:
             self._has_lost_state = True
             return
-        self._resume = Resume(self._engine, self._capture, snapshot.arrays, snapshot.upstream_checksum)
+        self._resume = Resume(self._engine, self._state, snapshot.arrays, snapshot.upstream_checksum)
         self._live_row = snapshot.live_row
         if snapshot.live_row == snapshot.row:
             self._resume.finish()
@@ -295,9 +295,9 @@ class Lane:
         name = self.built.pipeline.info.name
         return Event("stream", name, self.next_sample, k, float(frame.timestamps[row]), 0.0, values)
 
-    def take_counts(self) -> LaneCounts:
+    def take_counts(self) -> SessionCounts:
         """Return what was counted since the last call."""
-        taken, self.counts = self.counts, LaneCounts()
+        taken, self.counts = self.counts, SessionCounts()
         order = self._order
         if order is not None:
             taken.duplicates += order.n_duplicates
@@ -347,22 +347,22 @@ class Lane:
             return make(self.next_row, covered_offset, 0, {})
         if self._resume is not None or self._order is None:
             return None
-        state = self._capture.state(self._engine)
+        state = self._state.of(self._engine)
         held = self.oldest_held
         resume_offset = covered_offset if held is None else held
         if not self.needs_refill:
-            return make(self.next_row, resume_offset, 0, self._capture.joined({}, self._capture.late(state)))
+            return make(self.next_row, resume_offset, 0, self._state.joined({}, self._state.late(state)))
         early = None
-        while self._early and self._early[0].row + self._capture.refill_rows <= self.next_row:
+        while self._early and self._early[0].row + self._state.refill_rows <= self.next_row:
             early = self._early.popleft()
-        apart = self._capture.refill_rows // _N_EARLY
+        apart = self._state.refill_rows // _N_EARLY
         if not self._early or self.next_row >= self._early[-1].row + apart:
-            self._early.append(_Early(self.next_row, resume_offset, self._capture.early(state)))
+            self._early.append(_Early(self.next_row, resume_offset, self._state.early(state)))
         if early is None:
             return None
         self._early.appendleft(early)
-        arrays = self._capture.joined(early.state, self._capture.late(state))
-        return make(early.row, early.resume_offset, self._capture.checksum(state), arrays)
+        arrays = self._state.joined(early.state, self._state.late(state))
+        return make(early.row, early.resume_offset, self._state.checksum(state), arrays)
 
 
 def _rows(frame: Frame, start: int, stop: int) -> RawBlock:
@@ -379,5 +379,5 @@ def _rows(frame: Frame, start: int, stop: int) -> RawBlock:
     return block
 
 
-Factory = Callable[[StreamDescription, int, Snapshot | None], Lane]
-"""Makes the lane of a stream's session, new or from a snapshot."""
+Factory = Callable[[StreamDescription, int, Snapshot | None], StreamSession]
+"""Makes the session of a stream, new or from a snapshot."""

@@ -151,7 +151,7 @@ def _read_some(consumer: Any, found: dict[str, StreamDescription], wait_s: float
             found[description.stream] = description
 
 
-def letter_of(record: Any, why: str) -> DeadLetter:
+def dead_letter_of(record: Any, why: str) -> DeadLetter:
     """Return a message that cannot be read, as the client handed it over."""
     return DeadLetter(
         record.topic,

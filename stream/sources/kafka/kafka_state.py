@@ -52,7 +52,7 @@ class SourceLink:
     Parameters
     ----------
     ring : EventRing
-        Of records as `pack_letter` makes them.
+        Of records as `pack_dead_letter` makes them.
     counters : CounterBlock
         From the process that reads: ``lag`` in messages, ``rows`` that did not get through by `ordering.COUNTS`,
         ``unreadable`` messages by `REASONS`, and those of them that are ``too_large`` for the ring. From the one that
@@ -100,7 +100,7 @@ class SourceLink:
     def bury(self, letter: DeadLetter) -> None:
         """Leave a message that could not be read (6 us, 60 us for one of 900 kB)."""
         try:
-            self.begin().append(pack_letter(letter))
+            self.begin().append(pack_dead_letter(letter))
         except ValueError:  # headers or a key longer than the ring
             self.numbers("too_large")[0] += 1
 
@@ -134,16 +134,16 @@ class SourceLink:
         unreadable = dict(zip(REASONS, self.numbers("unreadable").tolist(), strict=True))
         rows = dict(zip(COUNTS, self.numbers("rows").tolist(), strict=True))
         names = ("sent", "dropped", "overwritten", "too_large")
-        fates = {name: int(self.numbers(name)[0]) for name in names}
-        unsent = sum(unreadable.values()) - sum(fates.values())
+        outcomes = {name: int(self.numbers(name)[0]) for name in names}
+        unsent = sum(unreadable.values()) - sum(outcomes.values())
         return {
             "rows": {reason: n for reason, n in rows.items() if n},
             "unreadable": {reason: n for reason, n in unreadable.items() if n},
-            "dead_letters": {**fates, "unsent": max(0, unsent)},
+            "dead_letters": {**outcomes, "unsent": max(0, unsent)},
         }
 
 
-def pack_letter(letter: DeadLetter) -> bytes:
+def pack_dead_letter(letter: DeadLetter) -> bytes:
     """Return the record of a letter for the ring; a long value is cut."""
     value = letter.value[:_VALUE_BYTES]
     headers = with_values(letter.headers)
@@ -155,8 +155,8 @@ def pack_letter(letter: DeadLetter) -> bytes:
     return b"".join((_HEAD.pack(len(head)), head, letter.key, value, *(one for _, one in headers)))
 
 
-def unpack_letter(record: bytes) -> DeadLetter:
-    """Return what `pack_letter` packed."""
+def unpack_dead_letter(record: bytes) -> DeadLetter:
+    """Return what `pack_dead_letter` packed."""
     at = _HEAD.size
     (n_head,) = _HEAD.unpack_from(record)
     topic, partition, offset, why, n_bytes, n_key, n_value, sizes = json.loads(record[at : at + n_head])

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 from neuroloop.config.errors import BrokerError, WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.events import Marker
-from neuroloop.stream.sources.kafka.discovery import ends_of, letter_of, open_consumer, partitions_of
+from neuroloop.stream.sources.kafka.discovery import dead_letter_of, ends_of, open_consumer, partitions_of
 from neuroloop.stream.wire.brokers import explain
 from neuroloop.stream.wire.messages import DeadLetter, marker_from_json
 from neuroloop.stream.wire.topics import Topics
@@ -158,7 +158,7 @@ class KafkaMarkers:
                 )  # fmt: skip
             self.n_unreadable += 1
             if self._on_dead_letter is not None:
-                self._on_dead_letter(letter_of(record, str(error)))
+                self._on_dead_letter(dead_letter_of(record, str(error)))
             return
         if self._names is None or marker.stream in self._names:
             self._found.append(marker)

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
-from neuroloop.stream.sources.kafka.discovery import ends_of, find_stream, letter_of, open_consumer, partitions_of
+from neuroloop.stream.sources.kafka.discovery import dead_letter_of, ends_of, find_stream, open_consumer, partitions_of
 from neuroloop.stream.sources.kafka.ordering import Ready, RowOrder
 from neuroloop.stream.sources.kafka.source_health import AwayWatch, LeftOutWatch
 from neuroloop.stream.wire.brokers import explain
@@ -267,7 +267,7 @@ class KafkaSource:
             )  # fmt: skip
         self.unreadable[reason] += 1
         if self._on_dead_letter is not None:
-            self._on_dead_letter(letter_of(record, why))
+            self._on_dead_letter(dead_letter_of(record, why))
 
     def _check_layout(self, frame: Frame) -> None:
         """Refuse rows of another shape: those of a producer that began anew end the run, others are unreadable."""

@@ -26,5 +26,5 @@ def test_a_header_without_a_value_is_passed_on_as_an_empty_one(caplog: pytest.Lo
         letters(DeadLetter("p.samples", 1, offset, b"k", b"junk", headers, "frame must be whole"))
     assert [one.headers[:2] for one in offered] == [(("a", b""), ("b", b"x"))] * 2
     assert [one.topic for one in offered] == ["p.dead"] * 2
-    assert letters.n_letters == {"p.samples": 2}
+    assert letters.n_dead_letters == {"p.samples": 2}
     assert len(caplog.messages) == 1

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.stream.bridge.accounting import BridgeBooks, Ledger
-from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.stream.bridge.accounting import BridgeAccount, Ledger
+from neuroloop.stream.bridge.delivery_reports import DeliveryReports
 from neuroloop.stream.contracts.chunks import RawBlock
 from neuroloop.stream.contracts.events import Marker
 from neuroloop.stream.wire.frames import frames_of_block
@@ -28,7 +28,7 @@ def frame_of(n: int, session: int = 7) -> object:
 
 
 def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
-    fates = Fates(TOPICS, 7)
+    fates = DeliveryReports(TOPICS, 7)
     fates(frame_of(10), None)  # type: ignore[arg-type]
     fates(frame_of(5), "buffer full")  # type: ignore[arg-type]
     fates(frame_of(4), "closed")  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
 
 
 def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_one() -> None:
-    fates = Fates(TOPICS, 7)
+    fates = DeliveryReports(TOPICS, 7)
     fates(frame_of(10), None)  # type: ignore[arg-type]
     kept, unkept = Ledger(n_in=12), Ledger(n_in=12)
     fates.enter(kept, TOPICS.samples, is_kept=True)
@@ -54,7 +54,7 @@ def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_o
 
 
 def test_the_line_says_all_that_matters() -> None:
-    books = BridgeBooks("amp", "to-kafka")
+    books = BridgeAccount("amp", "to-kafka")
     books.samples = Ledger(n_in=30, n_out=20, waiting=4, dropped=Counter({"closed": 5, "buffer full": 1}))
     books.markers = Ledger(n_in=2, n_out=2)
     books.n_reconnections, books.n_unread = 1, 3
@@ -66,7 +66,7 @@ def test_the_line_says_all_that_matters() -> None:
 
 
 def test_the_file_holds_the_same_and_a_disk_that_refuses_is_said_in_one_line(tmp_path: Path) -> None:
-    books = BridgeBooks("amp", "to-lsl", samples=Ledger(n_in=3, n_out=3))
+    books = BridgeAccount("amp", "to-lsl", samples=Ledger(n_in=3, n_out=3))
     books.write(tmp_path / "books.json")
     written = json.loads((tmp_path / "books.json").read_text(encoding="utf-8"))
     assert written["samples"] == {"in": 3, "out": 3, "waiting": 0, "dropped": {}, "balanced": True}
@@ -75,9 +75,9 @@ def test_the_file_holds_the_same_and_a_disk_that_refuses_is_said_in_one_line(tmp
         books.write(tmp_path)
 
 
-def lossy(messages: dict[str, int], *, out: int = 0, waiting: int = 0, problem: str = "") -> BridgeBooks:
+def lossy(messages: dict[str, int], *, out: int = 0, waiting: int = 0, problem: str = "") -> BridgeAccount:
     """Return the books of a bridge of 100 rows that lost what is neither sent nor waiting."""
-    books = BridgeBooks("amp", "to-kafka", n_messages=out, messages_dropped=messages, problem=problem)
+    books = BridgeAccount("amp", "to-kafka", n_messages=out, messages_dropped=messages, problem=problem)
     lost = 100 - out - waiting
     books.samples = Ledger(n_in=100, n_out=out, waiting=waiting, dropped=Counter({"closed": lost} if lost else {}))
     return books
@@ -114,7 +114,7 @@ def test_what_waits_is_said_with_its_folder_and_the_cause() -> None:
 
 
 def test_what_did_not_come_through_kafka_is_said() -> None:
-    books = BridgeBooks("amp", "to-lsl", n_lost=20, n_restarts=2, unreadable={"no frame": 3, "no marker": 1})
+    books = BridgeAccount("amp", "to-lsl", n_lost=20, n_restarts=2, unreadable={"no frame": 3, "no marker": 1})
     assert books.line().endswith(
         "; reconnections 0; samples lost on the way 20; restarts of the producer 2; unreadable messages 4"
     )

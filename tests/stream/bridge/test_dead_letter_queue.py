@@ -9,9 +9,9 @@ import pytest
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.sinks.kafka.producer import SendBooks
+from neuroloop.sinks.kafka.producer import SendBalance
 from neuroloop.stream.bridge import dead_letter_queue as module
-from neuroloop.stream.bridge.dead_letter_queue import LetterBooks, LetterBox, LetterCarrier
+from neuroloop.stream.bridge.dead_letter_queue import DeadLetterBalance, DeadLetterCarrier, DeadLetterQueue
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
 from neuroloop.stream.wire.messages import DeadLetter, Message
 
@@ -32,9 +32,9 @@ class FakeProducer:
     def offer(self, message: Message) -> None:
         self.messages.append(message)
 
-    def books(self) -> SendBooks:
+    def books(self) -> SendBalance:
         n = len(self.messages)
-        return SendBooks(n, 0, self.n_arrived, n - self.n_arrived, {}, 0)
+        return SendBalance(n, 0, self.n_arrived, n - self.n_arrived, {}, 0)
 
     def close(self) -> None:
         self.n_arrived = len(self.messages)
@@ -51,14 +51,14 @@ def letter(number: int = 0) -> DeadLetter:
 
 
 def test_without_a_letter_nothing_is_connected() -> None:
-    box = LetterBox(SETTINGS)
+    box = DeadLetterQueue(SETTINGS)
     box.close()
     assert FakeProducer.made == []
-    assert box.books() == LetterBooks()
+    assert box.books() == DeadLetterBalance()
 
 
 def test_letters_go_to_their_topic_bounded_and_past_the_spool() -> None:
-    box = LetterBox(SETTINGS)
+    box = DeadLetterQueue(SETTINGS)
     box(letter(1))
     box(letter(2))
     (producer,) = FakeProducer.made
@@ -67,9 +67,9 @@ def test_letters_go_to_their_topic_bounded_and_past_the_spool() -> None:
     assert (settings.overflow, settings.spool_dir) == ("drop_newest", None)
     assert (settings.buffer_mb, settings.close_s) == (8.0, 2.0)
     assert [message.topic for message in producer.messages] == ["neuroloop.dead"] * 2
-    assert box.books() == LetterBooks(2, 0, 2, 0)
+    assert box.books() == DeadLetterBalance(2, 0, 2, 0)
     box.close()
-    assert box.books() == LetterBooks(2, 2, 0, 0)
+    assert box.books() == DeadLetterBalance(2, 2, 0, 0)
 
 
 def test_a_producer_that_cannot_be_made_costs_the_letters_and_says_so_once(
@@ -79,13 +79,13 @@ def test_a_producer_that_cannot_be_made_costs_the_letters_and_says_so_once(
         raise ConfigError("kafka.password_file must be a readable text file, got 'x'")
 
     monkeypatch.setattr(module, "Producer", refuse)
-    box = LetterBox(SETTINGS)
+    box = DeadLetterQueue(SETTINGS)
     for number in range(3):
         box(letter(number))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "kafka: what cannot be read is only counted: kafka.password_file must be a readable text file, got 'x'"
     ]
-    assert box.books() == LetterBooks(3, 0, 0, 3)
+    assert box.books() == DeadLetterBalance(3, 0, 0, 3)
 
 
 def test_what_is_not_settled_when_a_carrier_dies_is_carried_by_the_next() -> None:
@@ -93,27 +93,27 @@ def test_what_is_not_settled_when_a_carrier_dies_is_carried_by_the_next() -> Non
     for number in range(4):
         link.bury(letter(number))
     link.numbers("unreadable")[0] = 4
-    dead = LetterCarrier(link, SETTINGS)
+    dead = DeadLetterCarrier(link, SETTINGS)
     dead.drain()  # on their way, nothing has arrived
     assert link.books()["dead_letters"]["unsent"] == 4
     dead._reader.close()
-    again = LetterCarrier(link, SETTINGS)
+    again = DeadLetterCarrier(link, SETTINGS)
     link.end()
     again.run()
     assert [len(one.messages) for one in FakeProducer.made] == [4, 4]
     assert link.books()["dead_letters"] == {"sent": 4, "dropped": 0, "overwritten": 0, "too_large": 0, "unsent": 0}
     again._reader.close()
-    LetterCarrier(link, SETTINGS).close()  # nothing is left for a third
+    DeadLetterCarrier(link, SETTINGS).close()  # nothing is left for a third
     assert len(FakeProducer.made) == 2
 
 
 def test_a_carrier_that_takes_over_goes_on_with_the_counts() -> None:
     link = SourceLink.make()
-    first = LetterCarrier(link, SETTINGS)
+    first = DeadLetterCarrier(link, SETTINGS)
     link.bury(letter(0))
     first.close()
     first._reader.close()
-    second = LetterCarrier(link, SETTINGS)
+    second = DeadLetterCarrier(link, SETTINGS)
     link.bury(letter(1))
     second.close()
     assert link.numbers("sent")[0] == 2

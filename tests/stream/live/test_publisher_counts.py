@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroloop.sinks.kafka.producer import SendBooks
-from neuroloop.stream.bridge.delivery_reports import Fates
+from neuroloop.sinks.kafka.producer import SendBalance as SendBooks
+from neuroloop.stream.bridge.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_books
 from neuroloop.stream.live.shared_state import Shared

@@ -15,7 +15,7 @@ from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.wire.frames import Frame, frames_of_block, last_frame
 from neuroloop.stream.wire.messages import StreamDescription
 from neuroloop.stream.worker.snapshot import Snapshot
-from neuroloop.stream.worker.stream_session import Lane
+from neuroloop.stream.worker.stream_session import StreamSession
 
 SFREQ = 250.0
 DEMO_CHANNELS = ("Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4")
@@ -104,6 +104,8 @@ def lines(events: Sequence[Event]) -> list[str]:
     return sorted({canonical(event) for event in events})
 
 
-def make_lane(config: Config, description: StreamDescription, snapshot: Snapshot | None = None, **options: int) -> Lane:
+def make_session(
+    config: Config, description: StreamDescription, snapshot: Snapshot | None = None, **options: int
+) -> StreamSession:
     settings: dict[str, int] = {"reorder_frames": 8, "snapshot_bytes": 900_000, **options}
-    return Lane(description, description.session, config, None, snapshot=snapshot, **settings)
+    return StreamSession(description, description.session, config, None, snapshot=snapshot, **settings)

@@ -10,12 +10,12 @@ from neuroloop.stream.wire.messages import StreamDescription
 from neuroloop.stream.worker.errors import StreamRefused
 from neuroloop.stream.worker.partition import Partition
 from neuroloop.stream.worker.snapshot import Snapshot
-from neuroloop.stream.worker.stream_session import Lane
+from neuroloop.stream.worker.stream_session import StreamSession
 from tests.stream.worker.streams import (
     described,
     frames,
     lines,
-    make_lane,
+    make_session,
     signal,
     stream_info,
     uninterrupted,
@@ -23,27 +23,27 @@ from tests.stream.worker.streams import (
 )
 
 
-def lane_of(description: StreamDescription, session: int, snapshot: Snapshot | None) -> Lane:
-    return make_lane(windowed_config(), described(description.info, session), snapshot)
+def session_of(description: StreamDescription, session: int, snapshot: Snapshot | None) -> StreamSession:
+    return make_session(windowed_config(), described(description.info, session), snapshot)
 
 
 def take(partition: Partition, offset: int, frame: Frame, name: str = "eeg") -> list[Event]:
-    said = []
+    outcome = []
     if partition.wants(offset, frame):
         if partition.is_new(frame):
-            lane = partition.new_lane(described(stream_info(name), frame.session), frame)
-            said += partition.begin(offset, lane, 0.0)
-        said += partition.take(offset, frame, 0.0)
-    said += partition.pass_by(offset, 0.0)
-    return [event for one in said for event in one.events]
+            stream_session = partition.new_session(described(stream_info(name), frame.session), frame)
+            outcome += partition.begin(offset, stream_session, 0.0)
+        outcome += partition.take(offset, frame, 0.0)
+    outcome += partition.pass_by(offset, 0.0)
+    return [event for one in outcome for event in one.events]
 
 
 def keep(partition: Partition, stream: str) -> Snapshot:
     place = partition.places[stream]
-    assert place.lane is not None
-    snapshot = place.lane.snapshot(partition.next_offset)
+    assert place.stream_session is not None
+    snapshot = place.stream_session.snapshot(partition.next_offset)
     assert snapshot is not None
-    place.lane.is_dirty = False
+    place.stream_session.is_dirty = False
     place.stored = snapshot
     return snapshot
 
@@ -51,7 +51,7 @@ def keep(partition: Partition, stream: str) -> Snapshot:
 def test_a_higher_session_ends_the_one_before_and_a_lower_one_is_late() -> None:
     info, config = stream_info(), windowed_config()
     first, second = signal(1000, 1), signal(800, 2)
-    partition = Partition(0, 0, lane_of, hold_frames=100)
+    partition = Partition(0, 0, session_of, hold_frames=100)
     old, new = frames(first, info, rows=50, session=1)[:-1], frames(second, info, rows=50, session=5)
     events = [event for offset, frame in enumerate(old) for event in take(partition, offset, frame)]
     begun = take(partition, 20, new[0])
@@ -65,7 +65,7 @@ def test_a_higher_session_ends_the_one_before_and_a_lower_one_is_late() -> None:
 
 
 def test_an_ended_stream_takes_nothing_more() -> None:
-    partition = Partition(0, 0, lane_of, hold_frames=100)
+    partition = Partition(0, 0, session_of, hold_frames=100)
     sent = frames(signal(500, 3), stream_info(), rows=50)
     for offset, frame in enumerate(sent):
         take(partition, offset, frame)
@@ -76,14 +76,14 @@ def test_an_ended_stream_takes_nothing_more() -> None:
     ended = keep(partition, "id-eeg")
     assert ended.is_ended
     assert ended.arrays == {}
-    again = Partition(0, len(sent) + 1, lane_of, hold_frames=100)
+    again = Partition(0, len(sent) + 1, session_of, hold_frames=100)
     again.restore(ended, 0, None, 0.0)
     assert take(again, len(sent) + 1, sent[0]) == []
     assert again.take_counts().duplicates == 50
 
 
 def test_the_committed_offset_never_passes_what_a_snapshot_needs() -> None:
-    partition = Partition(0, 0, lane_of, hold_frames=100)
+    partition = Partition(0, 0, session_of, hold_frames=100)
     a = frames(signal(1000, 1), stream_info("a"), rows=50)
     b = frames(signal(1000, 2), stream_info("b"), rows=50)
     take(partition, 0, a[0], "a")
@@ -101,7 +101,7 @@ def test_the_committed_offset_never_passes_what_a_snapshot_needs() -> None:
 
 
 def test_what_waits_for_too_many_messages_of_the_partition_is_given_up() -> None:
-    partition = Partition(0, 0, lane_of, hold_frames=4)
+    partition = Partition(0, 0, session_of, hold_frames=4)
     a = frames(signal(1000, 1, gaps=False), stream_info("a"), rows=50)
     b = frames(signal(1000, 2, gaps=False), stream_info("b"), rows=50)
     take(partition, 0, a[0], "a")
@@ -115,7 +115,7 @@ def test_what_waits_for_too_many_messages_of_the_partition_is_given_up() -> None
 def test_a_refused_stream_is_refused_at_once_until_it_is_described_anew() -> None:
     made: list[int] = []
 
-    def refuse(description: StreamDescription, session: int, snapshot: Snapshot | None) -> Lane:
+    def refuse(description: StreamDescription, session: int, snapshot: Snapshot | None) -> StreamSession:
         made.append(session)
         raise StreamRefused("no such pipeline")
 
@@ -123,15 +123,15 @@ def test_a_refused_stream_is_refused_at_once_until_it_is_described_anew() -> Non
     sent = frames(signal(100, 1), stream_info(), rows=50)
     for _ in range(3):
         with pytest.raises(StreamRefused, match="no such pipeline"):
-            partition.new_lane(described(stream_info()), sent[0])
+            partition.new_session(described(stream_info()), sent[0])
     assert made == [1]
     with pytest.raises(StreamRefused, match="no such pipeline"):
-        partition.new_lane(described(stream_info("other")), sent[0])
+        partition.new_session(described(stream_info("other")), sent[0])
     assert len(made) == 2
 
 
 def test_a_marker_waits_for_its_stream() -> None:
-    partition = Partition(0, 0, lane_of, hold_frames=4)
+    partition = Partition(0, 0, session_of, hold_frames=4)
     assert not partition.add_marker("id-eeg", 1, Marker(1000.1, "go"), 0)
     take(partition, 0, frames(signal(100, 1), stream_info(), rows=50)[0])
     assert partition.add_marker("id-eeg", 1, Marker(1000.1, "go"), 0)
@@ -141,7 +141,7 @@ def test_a_marker_waits_for_its_stream() -> None:
 
 def test_rows_that_wait_when_a_new_session_begins_are_not_lost_with_the_old_one() -> None:
     info, block = stream_info(), signal(1000, 1, gaps=False)
-    partition = Partition(0, 0, lane_of, hold_frames=100)
+    partition = Partition(0, 0, session_of, hold_frames=100)
     old = frames(block, info, rows=50)[:14]
     for offset in (*range(10), *range(11, 14)):
         take(partition, offset, old[offset])
@@ -153,7 +153,7 @@ def test_rows_that_wait_when_a_new_session_begins_are_not_lost_with_the_old_one(
 
 
 def test_a_first_frame_that_is_not_as_described_does_not_begin_a_session() -> None:
-    partition = Partition(0, 0, lane_of, hold_frames=4)
+    partition = Partition(0, 0, session_of, hold_frames=4)
     other = frames(signal(100, 1, 3), stream_info(channels=("A", "B", "C")), rows=50)
     for offset, frame in enumerate(other):
         with pytest.raises(StreamRefused, match="frame must be what was described"):

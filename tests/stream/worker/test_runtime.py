@@ -20,7 +20,7 @@ from neuroloop.stream.contracts.events import Marker
 from neuroloop.stream.wire.messages import Message, StreamDescription, frame_message, marker_message
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import FLOOR_HEADER, Changelog
-from neuroloop.stream.worker.clients import Links
+from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import WorkerError
 from neuroloop.stream.worker.marker_feed import MarkerFeed
@@ -128,7 +128,7 @@ def runtime_on(
         return memory.oldest
 
     counts = WorkerCounts()
-    links = Links(
+    clients = Clients(
         outbox=cast(Any, memory),
         samples=cast(Any, SimpleNamespace(begin=oldest)),
         offsets=cast(Any, SimpleNamespace(committed=committed)),
@@ -139,7 +139,7 @@ def runtime_on(
         commit=memory.commit,
         owns=lambda message: message.offset not in memory.disowned,
     )
-    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, links, counts, clock=lambda: 0.0)
+    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, clients, counts, clock=lambda: 0.0)
     if large_windows:
         runtime.large_bytes = 0
     return runtime
@@ -341,7 +341,7 @@ def test_a_marker_that_waits_for_its_session_is_in_no_snapshot() -> None:
         runtime = runtime_on(memory, {description.stream: description}, False)
         for record in memory.samples[:3]:
             await runtime.take(record)
-        feed = runtime._links.markers
+        feed = runtime._clients.markers
         assert feed is not None
         feed.hand_over(runtime.partitions[0], description.stream)
         return feed.offset(0)

@@ -15,7 +15,7 @@ from neuroloop.config.loading import parse
 from neuroloop.config.tree import Config
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker
-from neuroloop.stream.worker.counts import LaneCounts
+from neuroloop.stream.worker.counts import SessionCounts
 from neuroloop.stream.worker.errors import PlanMismatch, SnapshotError, StreamRefused, WorkerError
 from neuroloop.stream.worker.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from neuroloop.stream.worker.stream_session import SeenMarkers
@@ -25,7 +25,7 @@ from tests.stream.worker.streams import (
     described,
     frames,
     lines,
-    make_lane,
+    make_session,
     markers_of,
     signal,
     stream_info,
@@ -43,35 +43,35 @@ def run_with_restarts(
     rows: int = 25,
     large_bytes: int = 1 << 30,
     markers: Sequence[Marker] = (),
-) -> tuple[list[str], LaneCounts]:
+) -> tuple[list[str], SessionCounts]:
     """Process frames; at every cut take a snapshot, go on a little, then lose everything behind it and resume."""
     description = described(info)
     messages = list(enumerate(frames(block, info, rows=rows)))
-    lane = make_lane(config, description, large_bytes=large_bytes)
+    stream_session = make_session(config, description, large_bytes=large_bytes)
     for k, marker in enumerate(markers):
-        lane.add_marker(marker, k)
+        stream_session.add_marker(marker, k)
     events: list[Event] = []
     stored: Snapshot | None = None
-    counts = LaneCounts()
+    counts = SessionCounts()
     position = 0
     for cut in [*sorted(cuts), len(messages)]:
         while position < cut:
             offset, frame = messages[position]
-            events += lane.take(offset, frame)
+            events += stream_session.take(offset, frame)
             position += 1
-            if position % 5 == 0 and not lane.is_ended:
-                made = lane.snapshot(position)
+            if position % 5 == 0 and not stream_session.is_ended:
+                made = stream_session.snapshot(position)
                 if made is not None:
                     stored = decode_snapshot(encode_snapshot(made))
-        counts.samples += lane.counts.samples
-        counts.refilled += lane.counts.refilled
+        counts.samples += stream_session.counts.samples
+        counts.refilled += stream_session.counts.refilled
         if cut < len(messages):
-            lane = make_lane(config, description, stored, large_bytes=large_bytes)
+            stream_session = make_session(config, description, stored, large_bytes=large_bytes)
             position = stored.resume_offset if stored is not None else 0
             if stored is None:
                 for k, marker in enumerate(markers):
-                    lane.add_marker(marker, k)
-    assert lane.is_ended
+                    stream_session.add_marker(marker, k)
+    assert stream_session.is_ended
     return lines(events), counts
 
 
@@ -109,12 +109,12 @@ def test_windows_filled_again_cost_rows_and_no_event() -> None:
 def moved(config: Config, n_frames: int = 80, large_bytes: int = 1 << 30) -> Snapshot:
     """Return a snapshot in the midst of a stream."""
     info = stream_info()
-    lane = make_lane(config, described(info), large_bytes=large_bytes)
+    stream_session = make_session(config, described(info), large_bytes=large_bytes)
     made = None
     for offset, frame in enumerate(frames(signal(4000, 1), info, rows=25)[:n_frames]):
-        lane.take(offset, frame)
+        stream_session.take(offset, frame)
         if offset % 5 == 4:
-            made = lane.snapshot(offset + 1) or made
+            made = stream_session.snapshot(offset + 1) or made
     assert made is not None
     return made
 
@@ -147,54 +147,54 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
 def test_another_plan_is_refused() -> None:
     made = moved(demo_config())
     with pytest.raises(PlanMismatch, match="plan of stream 'id-eeg' must be that of its snapshot"):
-        make_lane(windowed_config(), described(stream_info()), made)
+        make_session(windowed_config(), described(stream_info()), made)
 
 
 def test_windows_that_do_not_come_out_equal_are_refused() -> None:
     config = windowed_config()
     made = moved(config, 120, large_bytes=0)
     assert made.row < made.live_row
-    lane = make_lane(
+    stream_session = make_session(
         config, described(stream_info()), replace(made, upstream_checksum=made.upstream_checksum ^ 1), large_bytes=0
     )
     again = list(enumerate(frames(signal(4000, 1), stream_info(), rows=25)))[made.resume_offset :]
     with pytest.raises(WorkerError, match="state of stream 'eeg' must be what it was at its snapshot"):
-        list(starmap(lane.take, again))
+        list(starmap(stream_session.take, again))
 
 
 def test_a_session_that_ends_while_windows_are_filled_again_says_nothing_more() -> None:
     config, info = windowed_config(), stream_info()
     made = moved(config, 120, large_bytes=0)
-    lane = make_lane(config, described(info), made, large_bytes=0)
+    stream_session = make_session(config, described(info), made, large_bytes=0)
     missing = made.live_row // 25 - 2
     for offset, frame in list(enumerate(frames(signal(4000, 1), info, rows=25)))[made.resume_offset : missing + 6]:
         if offset != missing:
-            assert lane.take(offset, frame) == []
-    assert lane.is_refilling
-    assert lane.is_waiting
-    assert lane.close() == []
-    assert lane.is_ended
+            assert stream_session.take(offset, frame) == []
+    assert stream_session.is_refilling
+    assert stream_session.is_waiting
+    assert stream_session.close() == []
+    assert stream_session.is_ended
 
 
 def test_state_that_does_not_fit_is_refused() -> None:
     with pytest.raises(StreamRefused, match="state of 'eeg' must fit into 5000 bytes"):
-        make_lane(demo_config(), described(stream_info()), snapshot_bytes=5000)
+        make_session(demo_config(), described(stream_info()), snapshot_bytes=5000)
 
 
 def test_a_stream_that_the_pipeline_cannot_process_is_refused() -> None:
     with pytest.raises(StreamRefused, match="stream must be what bundle 'demo' was made for"):
-        make_lane(demo_config(), described(stream_info(channels=("A", "B"))))
+        make_session(demo_config(), described(stream_info(channels=("A", "B"))))
     counter = parse({**WINDOWED, "source": {"kind": "simulator", "timing": "counter"}})
-    lane = make_lane(counter, described(stream_info()))
+    stream_session = make_session(counter, described(stream_info()))
     with pytest.raises(StreamRefused, match=r"source\.timing must not be 'counter'"):
-        lane.take(0, frames(signal(100, 1), stream_info(), rows=25)[0])
+        stream_session.take(0, frames(signal(100, 1), stream_info(), rows=25)[0])
 
 
 def test_frames_of_another_layout_are_refused() -> None:
-    lane = make_lane(windowed_config(), described(stream_info()))
+    stream_session = make_session(windowed_config(), described(stream_info()))
     other = stream_info(channels=("A", "B"))
     with pytest.raises(StreamRefused, match="frame must be what was described"):
-        lane.take(0, frames(signal(100, 1, 2), other, rows=25)[0])
+        stream_session.take(0, frames(signal(100, 1, 2), other, rows=25)[0])
 
 
 def test_repeated_and_late_frames_change_nothing() -> None:
@@ -203,15 +203,15 @@ def test_repeated_and_late_frames_change_nothing() -> None:
     order = list(range(len(sent)))
     for i in range(3, len(order) - 9, 11):
         order[i], order[i + 5] = order[i + 5], order[i]
-    lane = make_lane(config, described(info))
+    stream_session = make_session(config, described(info))
     events: list[Event] = []
     offset = 0
     for i in order:
         for _ in range(1 + i % 3):
-            events += lane.take(offset, sent[i])
+            events += stream_session.take(offset, sent[i])
             offset += 1
     assert lines(events) == uninterrupted(config, info, block)
-    counts = lane.take_counts()
+    counts = stream_session.take_counts()
     assert counts.duplicates > 1000
     assert counts.reordered > 10
     assert counts.lost == 0
@@ -220,16 +220,16 @@ def test_repeated_and_late_frames_change_nothing() -> None:
 def test_lost_rows_are_stated_once_and_the_rest_goes_on() -> None:
     info, block, config = stream_info(), signal(3000, 8, gaps=False), windowed_config()
     sent = frames(block, info, rows=20)
-    lane = make_lane(config, described(info), reorder_frames=4)
+    stream_session = make_session(config, described(info), reorder_frames=4)
     events: list[Event] = []
     for offset, frame in enumerate(sent):
         if not 600 <= frame.first_sample < 640:
-            events += lane.take(offset, frame)
+            events += stream_session.take(offset, frame)
     lost = [event for event in events if event.values.get("what") == "rows_lost"]
     assert [(event.values["missing"], event.values["first_missing"]) for event in lost] == [(40, 600)]
     assert [event.values["missing"] for event in events if event.type == "gap"] == [40]
-    assert lane.take_counts().lost == 40
-    assert lane.is_ended
+    assert stream_session.take_counts().lost == 40
+    assert stream_session.is_ended
 
 
 def test_a_marker_is_taken_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink, pack_letter, unpack_letter
+from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink, pack_dead_letter, unpack_dead_letter
 from neuroloop.stream.sources.kafka.ordering import COUNTS
 from neuroloop.stream.wire.messages import DeadLetter
 
@@ -22,7 +22,7 @@ def link() -> SourceLink:
     return SourceLink.make()
 
 
-def letter_of(value: bytes, **changes: Any) -> DeadLetter:
+def dead_letter_of(value: bytes, **changes: Any) -> DeadLetter:
     return DeadLetter(
         "p.samples", 3, 77, b"amp", value, (("ce_id", None), ("a", b"b")), "frame must be whole"
     )._replace(**changes)
@@ -34,21 +34,21 @@ def test_a_letter_comes_back_as_it_was_but_for_headers_without_a_value(
 ) -> None:
     letter = DeadLetter("t", 1, 2**40, key, value, headers, why)
     expected = letter._replace(headers=tuple((name, one or b"") for name, one in headers), n_bytes=len(value))
-    assert unpack_letter(pack_letter(letter)) == expected
+    assert unpack_dead_letter(pack_dead_letter(letter)) == expected
 
 
 def test_a_long_value_is_cut_and_says_so() -> None:
-    again = unpack_letter(pack_letter(letter_of(bytes(3 << 20))))
+    again = unpack_dead_letter(pack_dead_letter(dead_letter_of(bytes(3 << 20))))
     assert (len(again.value), again.n_bytes) == (1 << 20, 3 << 20)
 
 
 def test_letters_beyond_the_ring_overwrite_the_oldest_and_are_counted(link: SourceLink) -> None:
     for number in range(10):
-        link.bury(letter_of(bytes([number]) * (1 << 20)))
+        link.bury(dead_letter_of(bytes([number]) * (1 << 20)))
     reader = link.reader()
     taken = []
     while records := reader.read(10).records:
-        taken += [unpack_letter(record).value[0] for record in records]
+        taken += [unpack_dead_letter(record).value[0] for record in records]
     assert taken == [7, 8, 9]
     assert reader.n_lost == 7
     assert not reader.is_ended
@@ -58,7 +58,7 @@ def test_letters_beyond_the_ring_overwrite_the_oldest_and_are_counted(link: Sour
 
 
 def test_what_is_longer_than_the_ring_is_counted(link: SourceLink) -> None:
-    link.bury(letter_of(b"", headers=(("h", bytes(5 << 20)),)))
+    link.bury(dead_letter_of(b"", headers=(("h", bytes(5 << 20)),)))
     link.numbers("unreadable")[0] = 1
     assert link.books()["dead_letters"] == {"sent": 0, "dropped": 0, "overwritten": 0, "too_large": 1, "unsent": 0}
 
@@ -68,7 +68,7 @@ def test_counts_are_left_for_others_and_an_absurd_one_stops_nothing(link: Source
         lag=12, counts=Counter({"lost": 1 << 70, "late": 3}), unreadable=Counter({"other layout": 2})
     )
     link.tell(source)
-    link.bury_marker(letter_of(b"no marker"))
+    link.bury_marker(dead_letter_of(b"no marker"))
     link.tell(source)
     assert link.numbers("lag")[0] == 12
     assert link.numbers("rows")[COUNTS.index("late")] == 3

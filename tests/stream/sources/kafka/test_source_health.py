@@ -7,8 +7,8 @@ import logging
 import numpy as np
 import pytest
 
-from neuroloop.stream.sources.kafka.source_health import LeftOutWatch
 from neuroloop.stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.sources.kafka.source_health import LeftOutWatch
 from neuroloop.stream.wire.frames import Frame
 
 
