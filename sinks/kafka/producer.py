@@ -24,9 +24,9 @@ from kafka.errors import (
 
 from neuroloop.config.errors import BrokerError
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.sinks.kafka.spool import Spool
 from neuroloop.sinks.kafka.topics import ensure_topic_named, ensure_topics
-from neuroloop.sinks.kafka.waiting import Dropped, MemoryQueue, Waiting, size_of
+from neuroloop.sinks.spool.spool import Spool
+from neuroloop.sinks.spool.waiting import Dropped, MemoryQueue, Waiting, size_of
 from neuroloop.stream.wire.brokers import connect, explain, quiet_client, why_away
 from neuroloop.stream.wire.client_arguments import producer_arguments
 from neuroloop.stream.wire.messages import Message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroloop.sinks.kafka.waiting import MemoryQueue, size_of
+from neuroloop.sinks.spool.waiting import MemoryQueue, size_of
 from neuroloop.stream.wire.messages import Message
 
 

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.sinks.kafka.spool import Spool
-from neuroloop.sinks.kafka.spool_segments import Segment, whole_records
+from neuroloop.sinks.spool.segments import Segment, whole_records
+from neuroloop.sinks.spool.spool import Spool
 from neuroloop.stream.wire.messages import Message
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -432,7 +432,7 @@ def test_a_full_disk_loses_the_message_and_counts_it(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from neuroloop.sinks.kafka.spool import Spool
+from neuroloop.sinks.spool.spool import Spool
 from neuroloop.stream.wire.messages import Message
 spool = Spool(Path(sys.argv[1]), 1 << 30)
 number = 0

@@ -1,6 +1,6 @@
 """What waits for the brokers, on disk: it survives the death of the process, and is sent in order when they are back.
 
-A folder of segment files ``<number>.spool``, each a run of records (`neuroloop.sinks.kafka.spool_segments`: length and
+A folder of segment files ``<number>.spool``, each a run of records (`neuroloop.sinks.spool.segments`: length and
 CRC-32 of the body, two unsigned 32-bit numbers, little endian, then the body). ``cursor.json`` says up to where
 everything has arrived; a segment that has arrived as a whole is deleted. A record is handed to the operating system
 before `Spool.put` returns; once a second it is forced to the disk. After a crash the newest messages may be sent twice,
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.sinks.kafka.spool_segments import (
+from neuroloop.sinks.spool.segments import (
     MAX_RECORD_BYTES,
     Segment,
     as_record,
@@ -34,7 +34,7 @@ from neuroloop.sinks.kafka.spool_segments import (
     survey,
     whole_records,
 )
-from neuroloop.sinks.kafka.waiting import Dropped, tell_nobody
+from neuroloop.sinks.spool.waiting import Dropped, tell_nobody
 from neuroloop.stream.wire.messages import Message
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -57,7 +57,7 @@ class _Taken:
 
 
 class Spool:
-    """Waiting messages in files; implements `neuroloop.sinks.kafka.waiting.Waiting`.
+    """Waiting messages in files; implements `neuroloop.sinks.spool.waiting.Waiting`.
 
     Parameters
     ----------
