@@ -24,9 +24,10 @@ from kafka.errors import (
 
 from neuroloop.config.errors import BrokerError
 from neuroloop.config.kafka import KafkaSettings
+from neuroloop.sinks.kafka.kept_messages import MESSAGES, size_of
 from neuroloop.sinks.kafka.topics import ensure_topic_named, ensure_topics
 from neuroloop.sinks.spool.spool import Spool
-from neuroloop.sinks.spool.waiting import Dropped, MemoryQueue, Waiting, size_of
+from neuroloop.sinks.spool.waiting import Dropped, MemoryQueue, Waiting
 from neuroloop.stream.wire.brokers import connect, explain, quiet_client, why_away
 from neuroloop.stream.wire.client_arguments import producer_arguments
 from neuroloop.stream.wire.messages import Message
@@ -389,8 +390,8 @@ class Producer:
         self._said = problem
 
 
-def _make_queue(settings: KafkaSettings, on_dropped: Dropped) -> Waiting:
+def _make_queue(settings: KafkaSettings, on_dropped: Dropped[Message]) -> Waiting[Message]:
     if settings.overflow == "spool":
-        folder = Path(str(settings.spool_dir)).expanduser()
-        return Spool(folder, round(settings.spool_mb * 1e6), settings.spool_overflow, on_dropped=on_dropped)
-    return MemoryQueue(round(settings.buffer_mb * 1e6), settings.overflow, on_dropped=on_dropped)
+        folder, max_bytes = Path(str(settings.spool_dir)).expanduser(), round(settings.spool_mb * 1e6)
+        return Spool(folder, max_bytes, settings.spool_overflow, form=MESSAGES, section="kafka", on_dropped=on_dropped)
+    return MemoryQueue(round(settings.buffer_mb * 1e6), settings.overflow, size_of=size_of, on_dropped=on_dropped)

@@ -1,7 +1,7 @@
 """Segment files of the spool: records, one behind the other, and how many of them are whole where bytes are not.
 
-A record is the length and the CRC-32 of its body, then the body. Behind damaged bytes the next whole record is found by
-what every record begins with: a length that fits, and the length and first letter of a topic's name.
+A record is the length and the CRC-32 of its body, two unsigned 32-bit numbers, little endian, then the body. What a
+body holds is the matter of a `RecordFormat`: the spool keeps whatever a sink wants to send.
 """
 
 from __future__ import annotations
@@ -10,21 +10,16 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from neuroloop.stream.wire.messages import Message
-
+T = TypeVar("T")
 MAX_RECORD_BYTES = 1 << 28
 HEADER_BYTES = 8
 _HEADER = struct.Struct("<II")
-_MIN_BODY_BYTES = 8 + 3 * 4
-"""Stamp and lengths of topic, key and value: zeros, as a power cut leaves them, are no empty records."""
-_TOPIC = re.compile(rb"[\x01-\xf9]\0\0\0(?=[A-Za-z0-9._-])")
-_TOPIC_AT = HEADER_BYTES + 8
-"""Where in a record the length of the topic's name stands."""
 
 
 @dataclass(frozen=True)
@@ -46,40 +41,95 @@ class Survey:
     end: int
 
 
-def as_record(message: Message) -> bytes:
-    """Return the bytes of a record."""
-    stamp = -1 if message.timestamp_ms is None else message.timestamp_ms
-    fields = [message.topic.encode(), message.key, message.value]
-    for name, value in message.headers:
-        fields += [name.encode(), value]
-    body = struct.pack("<q", stamp) + b"".join(struct.pack("<I", len(field)) + field for field in fields)
-    return _HEADER.pack(len(body), zlib.crc32(body)) + body
+@dataclass(frozen=True)
+class RecordFormat(Generic[T]):
+    """How things become the bodies of records, and how the next record is found behind damaged bytes.
 
+    Parameters
+    ----------
+    pack : callable
+        Returns the body of a thing.
+    unpack : callable
+        Returns the thing of a whole record, whose body begins at a place.
+    min_bytes : int
+        Length of the shortest body: zeros, as a power cut leaves them, are no empty records.
+    landmark : pattern
+        What every body has at `landmark_at`.
+    landmark_at : int
+    """
 
-def message_of(record: bytes) -> Message:
-    """Return the message of a whole record."""
-    (stamp,) = struct.unpack_from("<q", record, HEADER_BYTES)
-    fields, at = [], _TOPIC_AT
-    while at < len(record):
-        (length,) = struct.unpack_from("<I", record, at)
-        fields.append(record[at + 4 : at + 4 + length])
-        at += 4 + length
-    names, values = fields[3::2], fields[4::2]
-    return Message(
-        fields[0].decode(),
-        fields[1],
-        fields[2],
-        tuple((name.decode(), value) for name, value in zip(names, values, strict=True)),
-        None if stamp < 0 else stamp,
-    )
+    pack: Callable[[T], bytes]
+    unpack: Callable[[bytes, int], T]
+    min_bytes: int
+    landmark: re.Pattern[bytes]
+    landmark_at: int
 
+    def as_record(self, thing: T) -> bytes:
+        """Return the bytes of a record."""
+        body = self.pack(thing)
+        return _HEADER.pack(len(body), zlib.crc32(body)) + body
 
-def end_of(raw: bytes, begin: int, size: int) -> int | None:
-    """Return where the record at a place ends by its length; None where it would not end within ``size``."""
-    if len(raw) < begin + HEADER_BYTES:
-        return None
-    end = begin + HEADER_BYTES + _length_at(raw, begin)
-    return end if _is_length(_length_at(raw, begin)) and end <= size else None
+    def thing_of(self, record: bytes) -> T:
+        """Return what a whole record holds."""
+        return self.unpack(record, HEADER_BYTES)
+
+    def end_of(self, raw: bytes, begin: int, size: int) -> int | None:
+        """Return where the record at a place ends by its length; None where it would not end within ``size``."""
+        if len(raw) < begin + HEADER_BYTES:
+            return None
+        length = _length_at(raw, begin)
+        end = begin + HEADER_BYTES + length
+        return end if self._is_length(length) and end <= size else None
+
+    def whole_records(self, raw: bytes, begin: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield begin and end of every whole record from a place on, of those behind damaged bytes too."""
+        at = begin
+        while at < len(raw):
+            end = self.end_of(raw, at, len(raw))
+            if end is not None and is_whole(raw, at, end):
+                yield at, end
+                at = end
+            else:
+                at = self._next_whole(raw, at + 1)
+
+    def survey(self, raw: bytes, begin: int = 0) -> Survey:
+        """Look through the bytes of a segment from a place on."""
+        n_whole = n_damaged = 0
+        at = begin
+        for first, end in self.whole_records(raw, begin):
+            if first > at:
+                n_damaged += max(1, self._step(raw, at, first)[0])
+            n_whole += 1
+            at = end
+        n_steps, behind = self._step(raw, at, len(raw))
+        if behind < len(raw) and self._is_torn(raw, behind):
+            return Survey(n_whole, n_damaged + n_steps, behind)
+        return Survey(n_whole, n_damaged + max(n_steps, int(at < len(raw))), len(raw))
+
+    def _next_whole(self, raw: bytes, begin: int) -> int:
+        """Return the first place where a whole record begins; the end of all bytes if there is none."""
+        landmark_at = HEADER_BYTES + self.landmark_at
+        for found in self.landmark.finditer(raw, begin + landmark_at):
+            at = found.start() - landmark_at
+            end = self.end_of(raw, at, len(raw))
+            if end is not None and is_whole(raw, at, end):
+                return at
+        return len(raw)
+
+    def _step(self, raw: bytes, begin: int, end: int) -> tuple[int, int]:
+        """Step over damaged records as far as their lengths lead; return how many they are, and where that ends."""
+        n_steps, at = 0, begin
+        while (beyond := self.end_of(raw, at, end)) is not None:
+            n_steps, at = n_steps + 1, beyond
+        return n_steps, at
+
+    def _is_torn(self, raw: bytes, begin: int) -> bool:
+        """Say whether what no record ends in is the begin of one, or room in which nothing was written."""
+        is_begin = len(raw) < begin + HEADER_BYTES or self._is_length(_length_at(raw, begin))
+        return is_begin or not raw[begin:].strip(b"\0")
+
+    def _is_length(self, length: int) -> bool:
+        return self.min_bytes <= length <= MAX_RECORD_BYTES
 
 
 def is_whole(raw: bytes, begin: int, end: int) -> bool:
@@ -88,63 +138,8 @@ def is_whole(raw: bytes, begin: int, end: int) -> bool:
     return end <= len(raw) and zlib.crc32(memoryview(raw)[begin + HEADER_BYTES : end]) == checksum
 
 
-def whole_records(raw: bytes, begin: int = 0) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of every whole record from a place on, of those behind damaged bytes too."""
-    at = begin
-    while at < len(raw):
-        end = end_of(raw, at, len(raw))
-        if end is not None and is_whole(raw, at, end):
-            yield at, end
-            at = end
-        else:
-            at = _next_whole(raw, at + 1)
-
-
-def survey(raw: bytes, begin: int = 0) -> Survey:
-    """Look through the bytes of a segment from a place on."""
-    n_whole = n_damaged = 0
-    at = begin
-    for first, end in whole_records(raw, begin):
-        if first > at:
-            n_damaged += max(1, _step(raw, at, first)[0])
-        n_whole += 1
-        at = end
-    n_steps, behind = _step(raw, at, len(raw))
-    if behind < len(raw) and _is_torn(raw, behind):
-        return Survey(n_whole, n_damaged + n_steps, behind)
-    return Survey(n_whole, n_damaged + max(n_steps, int(at < len(raw))), len(raw))
-
-
-def _next_whole(raw: bytes, begin: int) -> int:
-    """Return the first place where a whole record begins; the end of all bytes if there is none."""
-    for topic in _TOPIC.finditer(raw, begin + _TOPIC_AT):
-        at = topic.start() - _TOPIC_AT
-        end = end_of(raw, at, len(raw))
-        if end is not None and is_whole(raw, at, end):
-            return at
-    return len(raw)
-
-
-def _step(raw: bytes, begin: int, end: int) -> tuple[int, int]:
-    """Step over damaged records as far as their lengths lead; return how many they are, and where that ends."""
-    n_steps, at = 0, begin
-    while (beyond := end_of(raw, at, end)) is not None:
-        n_steps, at = n_steps + 1, beyond
-    return n_steps, at
-
-
-def _is_torn(raw: bytes, begin: int) -> bool:
-    """Say whether what no record ends in is the begin of one, or room in which nothing was written."""
-    is_begin = len(raw) < begin + HEADER_BYTES or _is_length(_length_at(raw, begin))
-    return is_begin or not raw[begin:].strip(b"\0")
-
-
 def _length_at(raw: bytes, begin: int) -> int:
     return int(_HEADER.unpack_from(raw, begin)[0])
-
-
-def _is_length(length: int) -> bool:
-    return _MIN_BODY_BYTES <= length <= MAX_RECORD_BYTES
 
 
 @dataclass
@@ -190,11 +185,11 @@ class Segment:
         self.size += len(record)
         self.n_unread += 1
 
-    def record_at(self, begin: int) -> bytes | None:
+    def record_at(self, begin: int, form: RecordFormat[T]) -> bytes | None:
         """Return the record at a place; None where it is damaged, or the file is gone."""
         try:
             header = os.pread(self.descriptor, HEADER_BYTES, begin)
-            n_bytes = end_of(header, 0, self.size - begin)
+            n_bytes = form.end_of(header, 0, self.size - begin)
             record = b"" if n_bytes is None else os.pread(self.descriptor, n_bytes, begin)
         except FileNotFoundError:
             return None

@@ -1,4 +1,4 @@
-"""What waits for the brokers, on disk: it survives the death of the process, and is sent in order when they are back.
+"""What waits for its receiver, on disk: it survives the death of the process, and is sent in order when that is back.
 
 A folder of segment files ``<number>.spool``, each a run of records (`neuroloop.sinks.spool.segments`: length and
 CRC-32 of the body, two unsigned 32-bit numbers, little endian, then the body). ``cursor.json`` says up to where
@@ -22,22 +22,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Generic, Literal
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.sinks.spool.segments import (
-    MAX_RECORD_BYTES,
-    Segment,
-    as_record,
-    force,
-    message_of,
-    survey,
-    whole_records,
-)
+from neuroloop.sinks.spool.segments import MAX_RECORD_BYTES, RecordFormat, Segment, T, force
 from neuroloop.sinks.spool.waiting import Dropped, tell_nobody
-from neuroloop.stream.wire.messages import Message
 
-_log = logging.getLogger("neuroloop.kafka")
 _SEGMENT_BYTES = 8 << 20
 _MIN_SEGMENTS = 8
 _SYNC_S = 1.0
@@ -49,14 +39,14 @@ _NO_READING = "cannot be read (%s): what it holds waits"
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _Taken(Generic[T]):
     """A message that was read, and its place: number of the segment, begin of the record."""
 
     place: tuple[int, int]
-    message: Message
+    message: T
 
 
-class Spool:
+class Spool(Generic[T]):
     """Waiting messages in files; implements `neuroloop.sinks.spool.waiting.Waiting`.
 
     Parameters
@@ -68,6 +58,10 @@ class Spool:
     policy : {"drop_oldest", "drop_newest"}
         What is dropped for want of room: the oldest segment, or the message that comes. Messages on their way are never
         dropped, though their segment may be.
+    form : RecordFormat
+        How messages become bytes.
+    section : str
+        Of the configuration that asks for it: whose ``spool_dir`` is wrong, and whose log this is.
     on_dropped : callable
         Told of each message that is lost, as far as it can still be read; of those of a segment not before `tick`.
     clock : callable
@@ -85,9 +79,14 @@ class Spool:
         max_bytes: int,
         policy: Literal["drop_oldest", "drop_newest"] = "drop_oldest",
         *,
-        on_dropped: Dropped = tell_nobody,
+        form: RecordFormat[T],
+        section: str,
+        on_dropped: Dropped[T] = tell_nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._form = form
+        self._section = section
+        self._log = logging.getLogger(f"neuroloop.{section}")
         self._on_dropped = on_dropped
         self.dropped: Counter[str] = Counter()
         """Messages, by reason; of a record that is torn or damaged nobody knows more than that it was there."""
@@ -102,20 +101,20 @@ class Spool:
         self._segments: dict[int, Segment] = {}  # the oldest first
         self._n_bytes = 0
         self._writing: Segment | None = None
-        self._on_way: dict[int, _Taken] = {}
-        self._again: deque[_Taken] = deque()
+        self._on_way: dict[int, _Taken[T]] = {}
+        self._again: deque[_Taken[T]] = deque()
         self._next = 0
         self._untold: deque[tuple[BinaryIO, int]] = deque()
         self._dirty: set[int] = set()
         self._synced_at = self._kept_at = clock()
         self._errors: dict[str, int | None] = {}
-        self._lock = _locked(folder)
+        self._lock = _locked(folder, section)
         try:
             self._kept = self._read_segment, self._read_at = _cursor_in(folder)
             self._take_over()
         except OSError as error:
             os.close(self._lock)
-            raise ConfigError(f"kafka.spool_dir must be readable, got {str(folder)!r}: {error}") from error
+            raise ConfigError(f"{section}.spool_dir must be readable, got {str(folder)!r}: {error}") from error
 
     @property
     def n_waiting(self) -> int:
@@ -129,9 +128,9 @@ class Spool:
         """What the segments take on the disk, in bytes."""
         return self._n_bytes
 
-    def put(self, message: Message) -> None:
+    def put(self, message: T) -> None:
         """Append a message; what the disk does not take, or what has no room, is dropped and counted."""
-        record = as_record(message)
+        record = self._form.as_record(message)
         with self._guard:
             try:
                 if not self._make_room(len(record)):
@@ -147,7 +146,7 @@ class Spool:
             self._n_bytes += len(record)
             self._dirty.add(segment.number)
 
-    def take(self) -> tuple[int, Message] | None:
+    def take(self) -> tuple[int, T] | None:
         """Return the next message that is not on its way, and its number; None if there is none."""
         with self._guard:
             try:
@@ -229,19 +228,19 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
-    def _read_next(self) -> _Taken | None:
+    def _read_next(self) -> _Taken[T] | None:
         """Read the next record that is whole."""
         while True:
             segment = self._segments.get(self._read_segment)
             while segment is not None and self._read_at < segment.size:
                 place = segment.number, self._read_at
-                record = segment.record_at(self._read_at)
+                record = segment.record_at(self._read_at, self._form)
                 if record is None:
                     self._step_over(segment)
                     continue
                 self._read_at += len(record)
                 segment.n_unread -= 1
-                return _Taken(place, message_of(record))
+                return _Taken(place, self._form.thing_of(record))
             later = next((number for number in self._segments if number > self._read_segment), None)
             if later is None:
                 return None
@@ -251,7 +250,7 @@ class Spool:
 
     def _step_over(self, segment: Segment) -> None:
         """Go on with the next whole record of a segment; count those that were whole before."""
-        places = [begin for begin, _ in whole_records(segment.raw(), self._read_at)]
+        places = [begin for begin, _ in self._form.whole_records(segment.raw(), self._read_at)]
         if segment.n_unread > len(places):
             self._lose(segment, segment.n_unread - len(places))
         segment.n_unread = len(places)
@@ -262,9 +261,9 @@ class Spool:
         self.dropped["damaged"] += n_records
         if not segment.is_damaged:
             segment.is_damaged = True
-            _log.error(
-                "kafka: the spool file %s is damaged, %d messages of it are lost; it is kept as %s",
-                segment.path.name, n_records, segment.path.with_suffix(".damaged").name,
+            self._log.error(
+                "%s: the spool file %s is damaged, %d messages of it are lost; it is kept as %s",
+                self._section, segment.path.name, n_records, segment.path.with_suffix(".damaged").name,
             )  # fmt: skip
 
     def _arrived_up_to(self) -> tuple[int, int]:
@@ -325,7 +324,7 @@ class Spool:
         if len(self._untold) > _MAX_UNTOLD:
             self._tell(*self._untold.popleft())
 
-    def _drop(self, message: Message, reason: str) -> None:
+    def _drop(self, message: T, reason: str) -> None:
         """Count a message that is lost, and tell of it."""
         self.dropped[reason] += 1
         self._on_dropped(message, reason)
@@ -334,8 +333,8 @@ class Spool:
         """Tell of the messages of a dropped segment from a place on, and give its room on the disk free."""
         with file:
             raw = file.read()
-        for first, end in whole_records(raw, begin):
-            self._on_dropped(message_of(raw[first:end]), "spool full")
+        for first, end in self._form.whole_records(raw, begin):
+            self._on_dropped(self._form.thing_of(raw[first:end]), "spool full")
 
     def _segment_for(self, size: int) -> Segment:
         """Return the segment to append to, a new one where the newest is long enough or of another process."""
@@ -361,14 +360,16 @@ class Spool:
                 continue
             raw = path.read_bytes()
             begin = min(self._read_at, len(raw)) if number == self._read_segment else 0
-            found = survey(raw, begin)
+            found = self._form.survey(raw, begin)
             segment = self._segments[number] = Segment(number, path, found.end, found.n_whole)
             self._n_bytes += found.end
             if found.n_damaged:
                 self._lose(segment, found.n_damaged)
             if found.end < len(raw):
                 n_cut = len(raw) - found.end
-                _log.warning("kafka: the spool file %s had a torn end, %d bytes were cut off", path.name, n_cut)
+                self._log.warning(
+                    "%s: the spool file %s had a torn end, %d bytes were cut off", self._section, path.name, n_cut
+                )
                 self.n_cut_bytes += n_cut
                 self.dropped["damaged"] += 1
                 os.truncate(path, found.end)
@@ -376,29 +377,29 @@ class Spool:
     def _say(self, what: str, error: OSError) -> None:
         """Tell a failure once, not again while it lasts."""
         if self._errors.get(what, -1) != error.errno:
-            _log.error(f"kafka: the spool {what}", error.strerror or error)
+            self._log.error(f"%s: the spool {what}", self._section, error.strerror or error)
         self._errors[what] = error.errno
 
 
-def _locked(folder: Path) -> int:
+def _locked(folder: Path, section: str) -> int:
     """Make a folder this process's own; return what is to be closed at the end."""
     try:
         import fcntl  # absent on Windows, where everything else is to work
     except ImportError as error:
-        rule = "kafka.overflow must be drop_oldest or drop_newest where files cannot be locked"
+        rule = f"{section}.overflow must be drop_oldest or drop_newest where files cannot be locked"
         raise ConfigError(f"{rule}, got 'spool' on {sys.platform}") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(
-            f"kafka.spool_dir must be a folder to write in, got {str(folder)!r}: {error.strerror}"
+            f"{section}.spool_dir must be a folder to write in, got {str(folder)!r}: {error.strerror}"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        rule = "kafka.spool_dir must be used by one process at a time"
+        rule = f"{section}.spool_dir must be used by one process at a time"
         raise ConfigError(f"{rule}, got {str(folder)!r}, which another one uses") from error
     return lock
 

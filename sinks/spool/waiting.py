@@ -1,32 +1,22 @@
-"""What waits for the brokers, in memory: bounded by bytes, in order, with a named policy for more."""
+"""What waits for its receiver, in memory: bounded by bytes, in order, with a named policy for more."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
-from neuroloop.stream.wire.messages import Message
-
-_OVERHEAD_BYTES = 500
-"""About what the objects of one message take besides its bytes."""
-
-
-Dropped = Callable[[Message, str], None]
+T = TypeVar("T")
+Dropped = Callable[[T, str], None]
 """Is told of a message that is lost, and why; must not wait, nor ask the queue anything."""
 
 
-def tell_nobody(message: Message, reason: str) -> None:
+def tell_nobody(message: object, reason: str) -> None:
     """Be the `Dropped` of a queue whose losses are only counted."""
 
 
-def size_of(message: Message) -> int:
-    """Return about how much memory a message takes, in bytes."""
-    return len(message.key) + len(message.value) + sum(len(value) for _, value in message.headers) + _OVERHEAD_BYTES
-
-
-class Waiting(Protocol):
+class Waiting(Protocol[T]):
     """Messages in order between who makes them and who sends them; safe for one thread on each side."""
 
     @property
@@ -44,11 +34,11 @@ class Waiting(Protocol):
         """Messages that were lost, by reason."""
         ...
 
-    def put(self, message: Message) -> None:
-        """Take a message; never waits for a broker."""
+    def put(self, message: T) -> None:
+        """Take a message; never waits for the receiver."""
         ...
 
-    def take(self) -> tuple[int, Message] | None:
+    def take(self) -> tuple[int, T] | None:
         """Return the next message that is not on its way, and its number."""
         ...
 
@@ -73,7 +63,7 @@ class Waiting(Protocol):
         ...
 
 
-class MemoryQueue:
+class MemoryQueue(Generic[T]):
     """Waiting messages in memory; implements `Waiting`.
 
     Parameters
@@ -82,21 +72,29 @@ class MemoryQueue:
         How much may wait, messages on their way included.
     policy : {"drop_oldest", "drop_newest"}
         Which messages are dropped for want of room. Those on their way are never dropped.
+    size_of : callable
+        Returns about how much memory a message takes, in bytes.
     on_dropped : callable
         Told of each message that is lost.
     """
 
     def __init__(
-        self, max_bytes: int, policy: Literal["drop_oldest", "drop_newest"], *, on_dropped: Dropped = tell_nobody
+        self,
+        max_bytes: int,
+        policy: Literal["drop_oldest", "drop_newest"],
+        *,
+        size_of: Callable[[T], int],
+        on_dropped: Dropped[T] = tell_nobody,
     ) -> None:
         if max_bytes <= 0:
             raise ValueError(f"max_bytes must be above 0, got {max_bytes!r}")
         self.dropped: Counter[str] = Counter()
         self._max_bytes = max_bytes
         self._policy = policy
+        self._size_of = size_of
         self._on_dropped = on_dropped
-        self._queue: deque[tuple[int, Message]] = deque()
-        self._on_way: dict[int, Message] = {}
+        self._queue: deque[tuple[int, T]] = deque()
+        self._on_way: dict[int, T] = {}
         self._n_bytes = 0
         self._next = 0
         self._guard = threading.Lock()
@@ -112,14 +110,14 @@ class MemoryQueue:
         """What they take, in bytes."""
         return self._n_bytes
 
-    def put(self, message: Message) -> None:
+    def put(self, message: T) -> None:
         """Take a message; for want of room it, or older ones, are dropped and counted."""
-        size = size_of(message)
+        size = self._size_of(message)
         with self._guard:
             if self._policy == "drop_oldest":
                 while self._queue and self._n_bytes + size > self._max_bytes:
                     oldest = self._queue.popleft()[1]
-                    self._n_bytes -= size_of(oldest)
+                    self._n_bytes -= self._size_of(oldest)
                     self._drop(oldest, "buffer full")
             if self._n_bytes + size > self._max_bytes:
                 self._drop(message, "buffer full")
@@ -128,7 +126,7 @@ class MemoryQueue:
             self._next += 1
             self._n_bytes += size
 
-    def take(self) -> tuple[int, Message] | None:
+    def take(self) -> tuple[int, T] | None:
         """Return the next message and its number; None if there is none."""
         with self._guard:
             if not self._queue:
@@ -147,12 +145,12 @@ class MemoryQueue:
         with self._guard:
             message = self._on_way.pop(number, None)
             if message is not None:
-                self._n_bytes -= size_of(message)
+                self._n_bytes -= self._size_of(message)
 
     def rewind(self) -> int:
         """Let everything that is on its way be taken again; return how many."""
         with self._guard:
-            again: Iterable[tuple[int, Message]] = sorted(self._on_way.items(), reverse=True)
+            again: Iterable[tuple[int, T]] = sorted(self._on_way.items(), reverse=True)
             self._queue.extendleft(again)
             n_again = len(self._on_way)
             self._on_way.clear()
@@ -170,7 +168,7 @@ class MemoryQueue:
             self._on_way.clear()
             self._n_bytes = 0
 
-    def _drop(self, message: Message, reason: str) -> None:
+    def _drop(self, message: T, reason: str) -> None:
         """Count a message that is lost, and tell of it."""
         self.dropped[reason] += 1
         self._on_dropped(message, reason)

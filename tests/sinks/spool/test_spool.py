@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.sinks.spool.segments import Segment, whole_records
+from neuroloop.sinks.kafka.kept_messages import MESSAGES
+from neuroloop.sinks.spool.segments import Segment
 from neuroloop.sinks.spool.spool import Spool
 from neuroloop.stream.wire.messages import Message
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = 1 << 30
+spool_in = partial(Spool[Message], form=MESSAGES, section="kafka")
 
 
 def message(number: int, n_bytes: int = 100) -> Message:
@@ -34,7 +37,7 @@ def number_of(taken: tuple[int, Message] | None) -> int:
     return int(taken[1].value)
 
 
-def drained(spool: Spool) -> list[int]:
+def drained(spool: Spool[Message]) -> list[int]:
     numbers = []
     while (taken := spool.take()) is not None:
         numbers.append(int(taken[1].value))
@@ -43,7 +46,7 @@ def drained(spool: Spool) -> list[int]:
 
 
 def test_messages_come_out_whole_and_in_order(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     sent = [message(number, 10 * number + 8) for number in range(20)]
     for one in sent:
         spool.put(one)
@@ -55,7 +58,7 @@ def test_messages_come_out_whole_and_in_order(tmp_path: Path) -> None:
 
 
 def test_what_has_not_arrived_comes_again_after_a_restart(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(10):
         spool.put(message(number))
     for number in range(4):
@@ -66,12 +69,12 @@ def test_what_has_not_arrived_comes_again_after_a_restart(tmp_path: Path) -> Non
             spool.done(taken[0])
     spool.close()
     spool.close()
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     assert again.n_waiting == 8
     assert drained(again) == list(range(2, 10))  # 3 had arrived: sent twice rather than lost
     assert again.n_waiting == 0
     again.close()
-    empty = Spool(tmp_path, ALL)
+    empty = spool_in(tmp_path, ALL)
     assert (empty.n_waiting, empty.take()) == (0, None)
     empty.put(message(99))
     assert drained(empty) == [99]
@@ -79,13 +82,13 @@ def test_what_has_not_arrived_comes_again_after_a_restart(tmp_path: Path) -> Non
 
 
 def test_a_torn_end_is_cut_off_and_counted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(3):
         spool.put(message(number))
     spool.close()
     (path,) = tmp_path.glob("*.spool")
     path.write_bytes(path.read_bytes()[:-5])
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     assert again.dropped == Counter({"damaged": 1})
     assert again.n_cut_bytes > 100
     again.put(message(7))
@@ -95,13 +98,13 @@ def test_a_torn_end_is_cut_off_and_counted(tmp_path: Path) -> None:
 
 def change(folder: Path, how: Callable[[bytearray, list[int]], object], n_messages: int = 5) -> None:
     """Fill a spool, close it, and change the bytes of its one file, given where each record begins."""
-    spool = Spool(folder, ALL)
+    spool = spool_in(folder, ALL)
     for number in range(n_messages):
         spool.put(message(number))
     spool.close()
     (path,) = folder.glob("*.spool")
     raw = bytearray(path.read_bytes())
-    how(raw, [begin for begin, _ in whole_records(bytes(raw))])
+    how(raw, [begin for begin, _ in MESSAGES.whole_records(bytes(raw))])
     path.write_bytes(raw)
 
 
@@ -117,7 +120,7 @@ def test_a_damaged_byte_costs_its_record_and_no_other(at: int, value: int) -> No
             raw[at % len(raw)] = value
 
         change(Path(folder), damage)
-        again = Spool(Path(folder), ALL)
+        again = spool_in(Path(folder), ALL)
         n_found = again.n_waiting + again.dropped.total()
         assert drained(again) == [number for number in range(5) if number not in hit]
         assert again.dropped["damaged"] == n_found - 5 + len(hit)
@@ -133,7 +136,7 @@ def test_damaged_records_are_counted_and_their_file_is_kept(tmp_path: Path, capl
     change(tmp_path, damage)
     (path,) = tmp_path.glob("*.spool")
     before = path.read_bytes()
-    again = Spool(tmp_path, ALL, clock=iter(range(100)).__next__)
+    again = spool_in(tmp_path, ALL, clock=iter(range(100)).__next__)
     again.put(message(5))
     assert (again.n_waiting, again.dropped, again.n_cut_bytes) == (4, Counter({"damaged": 2}), 0)
     assert drained(again) == [0, 3, 4, 5]
@@ -145,7 +148,7 @@ def test_damaged_records_are_counted_and_their_file_is_kept(tmp_path: Path, capl
         "000000000001.damaged"
     ]
     again.close()
-    last = Spool(tmp_path, ALL)
+    last = spool_in(tmp_path, ALL)
     assert (last.n_waiting, last.dropped) == (0, Counter())
     last.close()
 
@@ -159,7 +162,7 @@ def test_a_damaged_length_costs_its_record_and_no_other(tmp_path: Path, length: 
         raw[begins[2] : begins[2] + 4] = length
 
     change(tmp_path, damage)
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     assert (again.n_waiting, again.dropped) == (4, Counter({"damaged": 1}))
     assert drained(again) == [0, 1, 3, 4]
     again.close()
@@ -169,7 +172,7 @@ def test_an_end_that_is_no_record_is_neither_cut_off_nor_in_the_way(tmp_path: Pa
     change(tmp_path, lambda raw, _: raw.extend(b"\xff" * 300))
     (path,) = tmp_path.glob("*.spool")
     before = path.read_bytes()
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     again.put(message(5))
     assert drained(again) == [0, 1, 2, 3, 4, 5]
     assert (again.dropped, again.n_cut_bytes, path.read_bytes()) == (Counter({"damaged": 1}), 0, before)
@@ -178,21 +181,21 @@ def test_an_end_that_is_no_record_is_neither_cut_off_nor_in_the_way(tmp_path: Pa
 
 def test_zeros_that_a_power_cut_leaves_are_a_torn_end(tmp_path: Path) -> None:
     change(tmp_path, lambda raw, _: raw.extend(bytes(4096)))
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     assert (again.dropped, again.n_cut_bytes) == (Counter({"damaged": 1}), 4096)
     assert drained(again) == [0, 1, 2, 3, 4]
     again.close()
-    last = Spool(tmp_path, ALL)
+    last = spool_in(tmp_path, ALL)
     assert last.dropped == Counter()
     last.close()
 
 
 def test_what_is_damaged_under_a_running_process_is_stepped_over_and_counted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(5):
         spool.put(message(number))
     (path,) = tmp_path.glob("*.spool")
-    begins = [begin for begin, _ in whole_records(path.read_bytes())]
+    begins = [begin for begin, _ in MESSAGES.whole_records(path.read_bytes())]
     with path.open("r+b") as file:
         for at in (begins[1] + 60, begins[2] + 1):
             file.seek(at)
@@ -203,14 +206,14 @@ def test_what_is_damaged_under_a_running_process_is_stepped_over_and_counted(tmp
 
 
 def test_a_cursor_behind_the_end_of_its_file_skips_nothing_new(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(6):
         spool.put(message(number))
     assert drained(spool) == list(range(6))
     spool.close()
     (path,) = tmp_path.glob("*.spool")
     os.truncate(path, 2 * len(path.read_bytes()) // 6)  # the disk had less of it than of the cursor
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     assert (again.n_waiting, again.take()) == (0, None)
     for number in range(6, 9):
         again.put(message(number))
@@ -219,13 +222,13 @@ def test_a_cursor_behind_the_end_of_its_file_skips_nothing_new(tmp_path: Path) -
     for one in tmp_path.glob("*.*"):
         (killed / one.name).write_bytes(one.read_bytes())
     again.close()
-    last = Spool(killed, ALL)
+    last = spool_in(killed, ALL)
     assert drained(last) == [6, 7, 8]
     last.close()
 
 
 def test_what_arrived_out_of_turn_is_not_sent_again(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(5):
         spool.put(message(number))
     numbers = []
@@ -257,7 +260,7 @@ def open_files(folder: Path) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_few_files_are_open_however_many_there_are(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 500_000, clock=iter(range(10_000)).__next__)
+    spool = spool_in(tmp_path, 500_000, clock=iter(range(10_000)).__next__)
     spool._segment_bytes = 4096
     for number in range(100):
         spool.put(message(number, 4000))
@@ -267,7 +270,7 @@ def test_few_files_are_open_however_many_there_are(tmp_path: Path) -> None:
     spool.tick()
     assert open_files(tmp_path) <= 3  # and the oldest
     spool.close()
-    again = Spool(tmp_path, 500_000)
+    again = spool_in(tmp_path, 500_000)
     assert again.n_waiting > 90
     assert open_files(tmp_path) == 1
     assert len(drained(again)) > 90
@@ -279,7 +282,7 @@ def test_few_files_are_open_however_many_there_are(tmp_path: Path) -> None:
 def test_a_reader_without_descriptors_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     spool.put(message(0))
     with monkeypatch.context() as patch:
 
@@ -296,11 +299,11 @@ def test_a_reader_without_descriptors_waits(
 
 
 def test_a_file_that_somebody_removed_is_counted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     for number in range(3):
         spool.put(message(number))
     spool.close()
-    again = Spool(tmp_path, ALL)
+    again = spool_in(tmp_path, ALL)
     again.put(message(3))
     (tmp_path / "000000000001.spool").unlink()
     assert drained(again) == [3]
@@ -309,7 +312,7 @@ def test_a_file_that_somebody_removed_is_counted(tmp_path: Path) -> None:
 
 
 def test_segments_that_have_arrived_are_deleted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 64 * 1024, clock=iter(range(10_000)).__next__)
+    spool = spool_in(tmp_path, 64 * 1024, clock=iter(range(10_000)).__next__)
     for number in range(60):
         spool.put(message(number, 1000))
     assert len(list(tmp_path.glob("*.spool"))) > 5
@@ -320,7 +323,7 @@ def test_segments_that_have_arrived_are_deleted(tmp_path: Path) -> None:
 
 
 def test_a_full_spool_drops_its_oldest_segment_and_counts_it(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 40_000)
+    spool = spool_in(tmp_path, 40_000)
     for number in range(60):
         spool.put(message(number, 1000))
     assert spool.n_bytes <= 40_000
@@ -332,7 +335,7 @@ def test_a_full_spool_drops_its_oldest_segment_and_counts_it(tmp_path: Path) -> 
 
 
 def test_a_full_spool_refuses_what_comes_under_drop_newest(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 40_000, "drop_newest")
+    spool = spool_in(tmp_path, 40_000, "drop_newest")
     for number in range(60):
         spool.put(message(number, 1000))
     n_dropped = spool.dropped["spool full"]
@@ -345,7 +348,7 @@ def test_a_full_spool_refuses_what_comes_under_drop_newest(tmp_path: Path) -> No
 
 def test_who_puts_waits_for_no_reading_of_what_is_dropped(tmp_path: Path) -> None:
     told: list[tuple[int, str]] = []
-    spool = Spool(tmp_path, 40_000, on_dropped=lambda one, reason: told.append((int(one.value), reason)))
+    spool = spool_in(tmp_path, 40_000, on_dropped=lambda one, reason: told.append((int(one.value), reason)))
     spool.put(message(0, 1000))
     assert spool.take() is not None
     for number in range(1, 42):
@@ -365,7 +368,7 @@ def test_who_puts_waits_for_no_reading_of_what_is_dropped(tmp_path: Path) -> Non
 
 def test_what_is_on_its_way_from_a_dropped_segment_is_sent_again_when_it_fails(tmp_path: Path) -> None:
     told: list[int] = []
-    spool = Spool(tmp_path, 40_000, on_dropped=lambda one, _: told.append(int(one.value)))
+    spool = spool_in(tmp_path, 40_000, on_dropped=lambda one, _: told.append(int(one.value)))
     spool.put(message(0, 1000))
     assert spool.take() is not None
     for number in range(1, 60):
@@ -378,15 +381,15 @@ def test_what_is_on_its_way_from_a_dropped_segment_is_sent_again_when_it_fails(t
     assert spool.n_waiting == 60 - n_dropped - 1  # the next process does not find it any more
     assert spool.dropped == Counter({"spool full": n_dropped + 1})
     assert sorted(told) == list(range(n_dropped + 1))
-    again = Spool(tmp_path, 40_000)
+    again = spool_in(tmp_path, 40_000)
     assert drained(again) == list(range(n_dropped + 1, 60))
     again.close()
 
 
 def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     with pytest.raises(ConfigError, match=r"kafka.spool_dir must be used by one process at a time, got .* another"):
-        Spool(tmp_path, ALL)
+        spool_in(tmp_path, ALL)
     spool.close()
 
 
@@ -395,8 +398,8 @@ def test_a_system_without_file_locks_is_refused_but_may_import_this(tmp_path: Pa
 import sys
 from pathlib import Path
 sys.modules["fcntl"] = None
-from neuroloop.sinks.kafka.producer import Spool
-Spool(Path(sys.argv[1]), 1000)
+from neuroloop.sinks.kafka.producer import MESSAGES, Spool
+Spool(Path(sys.argv[1]), 1000, form=MESSAGES, section="kafka")
 """
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False
@@ -408,12 +411,12 @@ Spool(Path(sys.argv[1]), 1000)
 def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"kafka.spool_dir must be a folder to write in, got .*: (Not a dir|File ex)"):
-        Spool(tmp_path / "file" / "spool", ALL)
+        spool_in(tmp_path / "file" / "spool", ALL)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_loses_the_message_and_counts_it(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     spool.put(message(0))
     (segment,) = spool._segments.values()
     full = os.open("/dev/full", os.O_RDWR)
@@ -432,9 +435,10 @@ def test_a_full_disk_loses_the_message_and_counts_it(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
+from neuroloop.sinks.kafka.kept_messages import MESSAGES
 from neuroloop.sinks.spool.spool import Spool
 from neuroloop.stream.wire.messages import Message
-spool = Spool(Path(sys.argv[1]), 1 << 30)
+spool = Spool(Path(sys.argv[1]), 1 << 30, form=MESSAGES, section="kafka")
 number = 0
 while True:
     spool.put(Message("t", b"k", str(number).encode().ljust(4000), (), None))
@@ -453,7 +457,7 @@ def test_kill_minus_nine_loses_nothing_that_was_put(tmp_path: Path) -> None:
             said = int(child.stdout.readline())
         child.send_signal(signal.SIGKILL)
         said = max([said, *(int(line) for line in child.stdout.read().split("\n")[:-1])])
-    spool = Spool(tmp_path, ALL)
+    spool = spool_in(tmp_path, ALL)
     got = drained(spool)
     assert got == list(range(len(got)))
     assert len(got) - said in (1, 2)
@@ -474,8 +478,8 @@ def test_every_message_is_waiting_done_or_counted(steps: list[tuple[str, int]], 
         clock = iter(range(10_000)).__next__
         told: list[int] = []
 
-        def opened() -> Spool:
-            return Spool(
+        def opened() -> Spool[Message]:
+            return spool_in(
                 Path(folder), 12_000, policy,  # type: ignore[arg-type]
                 on_dropped=lambda one, _: told.append(int(one.value)), clock=clock,
             )  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroloop.sinks.spool.waiting import MemoryQueue, size_of
+from neuroloop.sinks.kafka.kept_messages import size_of
+from neuroloop.sinks.spool.waiting import MemoryQueue
 from neuroloop.stream.wire.messages import Message
 
 
@@ -21,11 +23,12 @@ def number_of(taken: tuple[int, Message] | None) -> int:
     return int(taken[1].value)
 
 
+queue_of = partial(MemoryQueue[Message], size_of=size_of)
 ROOM = size_of(message(0)) * 3
 
 
 def test_messages_come_out_in_order() -> None:
-    queue = MemoryQueue(10_000, "drop_oldest")
+    queue = queue_of(10_000, "drop_oldest")
     for number in range(5):
         queue.put(message(number))
     assert [number_of(queue.take()) for _ in range(5)] == [0, 1, 2, 3, 4]
@@ -34,7 +37,7 @@ def test_messages_come_out_in_order() -> None:
 
 
 def test_the_oldest_go_first_under_drop_oldest() -> None:
-    queue = MemoryQueue(ROOM, "drop_oldest")
+    queue = queue_of(ROOM, "drop_oldest")
     for number in range(5):
         queue.put(message(number))
     assert [number_of(queue.take()) for _ in range(3)] == [2, 3, 4]
@@ -42,7 +45,7 @@ def test_the_oldest_go_first_under_drop_oldest() -> None:
 
 
 def test_the_newest_are_refused_under_drop_newest() -> None:
-    queue = MemoryQueue(ROOM, "drop_newest")
+    queue = queue_of(ROOM, "drop_newest")
     for number in range(5):
         queue.put(message(number))
     assert [number_of(queue.take()) for _ in range(3)] == [0, 1, 2]
@@ -50,7 +53,7 @@ def test_the_newest_are_refused_under_drop_newest() -> None:
 
 
 def test_messages_on_their_way_are_never_dropped() -> None:
-    queue = MemoryQueue(ROOM, "drop_oldest")
+    queue = queue_of(ROOM, "drop_oldest")
     for number in range(3):
         queue.put(message(number))
         queue.take()
@@ -61,7 +64,7 @@ def test_messages_on_their_way_are_never_dropped() -> None:
 
 
 def test_what_was_rewound_comes_again_in_order_before_the_rest() -> None:
-    queue = MemoryQueue(10_000, "drop_oldest")
+    queue = queue_of(10_000, "drop_oldest")
     for number in range(5):
         queue.put(message(number))
     first, second = queue.take(), queue.take()
@@ -73,7 +76,7 @@ def test_what_was_rewound_comes_again_in_order_before_the_rest() -> None:
 
 
 def test_what_was_put_back_comes_next() -> None:
-    queue = MemoryQueue(10_000, "drop_oldest")
+    queue = queue_of(10_000, "drop_oldest")
     queue.put(message(0))
     queue.put(message(1))
     taken = queue.take()
@@ -83,7 +86,7 @@ def test_what_was_put_back_comes_next() -> None:
 
 
 def test_the_end_counts_what_never_left() -> None:
-    queue = MemoryQueue(10_000, "drop_oldest")
+    queue = queue_of(10_000, "drop_oldest")
     queue.put(message(0))
     queue.put(message(1))
     queue.take()
@@ -94,7 +97,7 @@ def test_the_end_counts_what_never_left() -> None:
 
 def test_no_room_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match=r"max_bytes must be above 0, got 0"):
-        MemoryQueue(0, "drop_oldest")
+        queue_of(0, "drop_oldest")
 
 
 @given(
@@ -102,7 +105,7 @@ def test_no_room_at_all_is_refused() -> None:
     policy=st.sampled_from(["drop_oldest", "drop_newest"]),
 )
 def test_every_message_is_waiting_done_or_counted(steps: list[str], policy: str) -> None:
-    queue = MemoryQueue(4000, policy)  # type: ignore[arg-type]
+    queue = queue_of(4000, policy)  # type: ignore[arg-type]
     n_put = n_done = 0
     on_way: list[int] = []
     for step in steps:
