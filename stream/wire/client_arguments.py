@@ -1,11 +1,15 @@
-"""From the settings to the arguments that ``kafka-python`` takes, and to what TLS connections are made with."""
+"""From the settings to the arguments of every client: ``kafka-python``, ``aiokafka``, Faust.
+
+All three log in and secure their connections as the same settings say. They differ in three points: ``kafka-python``
+reads the files for TLS itself, and does not quote a user's name for SCRAM; the others take a context and quote.
+"""
 
 from __future__ import annotations
 
 import os
 import ssl
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kafka import KafkaSettings
@@ -14,8 +18,16 @@ from neuroloop.config.secrets import Masked, read_secret
 _OF_ANOTHER = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 
+class _Login(NamedTuple):
+    """What every client logs in with."""
+
+    mechanism: str
+    username: str | None
+    password: str
+
+
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
-    """Return what producer, consumer and admin client have in common.
+    """Return what producer, consumer and admin client of ``kafka-python`` have in common.
 
     The passwords in it are not shown where the arguments are printed; the client itself logs them. It reads the files
     for TLS again for each connection, so that certificates may be renewed under a run.
@@ -25,21 +37,10 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
     ConfigError
         If a password is not where the settings say, or a file for TLS does not serve.
     """
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": list(settings.servers),
-        "client_id": settings.client_id,
-        "security_protocol": settings.security,
-        "request_timeout_ms": round(settings.request_s * 1e3),
-        "reconnect_backoff_ms": 50,
-        "reconnect_backoff_max_ms": 1000,
-    }
-    if settings.security.startswith("SASL"):
-        secret = settings.password()
-        arguments |= {
-            "sasl_mechanism": settings.sasl_mechanism,
-            "sasl_plain_username": _sasl_name(settings),
-            "sasl_plain_password": Masked("" if secret is None else secret.get_secret_value()),
-        }
+    arguments = {**_common(settings), "reconnect_backoff_ms": 50, "reconnect_backoff_max_ms": 1000}
+    login = _login(settings)
+    if login is not None:
+        arguments |= _sasl(login._replace(username=_quoted(login)))
     if settings.security.endswith("SSL"):
         tls_context(settings)  # for what it says where something is wrong
         secret = settings.tls_key_password()
@@ -51,6 +52,44 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
             "ssl_password": Masked("" if secret is None else secret.get_secret_value()),  # None asks on the terminal
         }
     return arguments
+
+
+def aiokafka_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what consumer and admin client of ``aiokafka`` have in common.
+
+    Raises
+    ------
+    ConfigError
+        As `client_arguments`.
+    """
+    arguments = {**_common(settings), "ssl_context": tls_context(settings)}
+    login = _login(settings)
+    return arguments if login is None else arguments | _sasl(login)
+
+
+def faust_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what a Faust application reaches the brokers with.
+
+    Raises
+    ------
+    ConfigError
+        As `client_arguments`.
+    """
+    import faust  # takes half a second, and only a worker needs it
+
+    login, context = _login(settings), tls_context(settings)
+    credentials: Any = None
+    if login is not None:
+        credentials = faust.SASLCredentials(
+            username=login.username, password=login.password, ssl_context=context, mechanism=login.mechanism
+        )
+    elif context is not None:
+        credentials = faust.SSLCredentials(context=context)
+    return {
+        "broker": [f"kafka://{server}" for server in settings.servers],
+        "broker_credentials": credentials,
+        "broker_client_id": settings.client_id,
+    }
 
 
 def producer_arguments(settings: KafkaSettings) -> dict[str, Any]:
@@ -174,9 +213,36 @@ def _path(file: str | None) -> str | None:
     return None if file is None else os.path.expanduser(file)
 
 
-def _sasl_name(settings: KafkaSettings) -> str | None:
-    """Return the user's name as the client must be told it: it does not quote it for SCRAM (RFC 5802, 5.1)."""
-    name = settings.username
-    if name is None or not settings.sasl_mechanism.startswith("SCRAM"):
-        return name
-    return name.replace("=", "=3D").replace(",", "=2C")
+def _common(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what both clients call by the same names."""
+    return {
+        "bootstrap_servers": list(settings.servers),
+        "client_id": settings.client_id,
+        "security_protocol": settings.security,
+        "request_timeout_ms": round(settings.request_s * 1e3),
+    }
+
+
+def _login(settings: KafkaSettings) -> _Login | None:
+    """Return what to log in with; None where brokers want no login."""
+    if not settings.security.startswith("SASL"):
+        return None
+    secret = settings.password()
+    password = "" if secret is None else secret.get_secret_value()
+    return _Login(settings.sasl_mechanism, settings.username, password)
+
+
+def _sasl(login: _Login) -> dict[str, Any]:
+    """Return a login as both clients take it."""
+    return {
+        "sasl_mechanism": login.mechanism,
+        "sasl_plain_username": login.username,
+        "sasl_plain_password": Masked(login.password),
+    }
+
+
+def _quoted(login: _Login) -> str | None:
+    """Return the user's name as ``kafka-python`` must be told it: it does not quote it for SCRAM (RFC 5802, 5.1)."""
+    if login.username is None or not login.mechanism.startswith("SCRAM"):
+        return login.username
+    return login.username.replace("=", "=3D").replace(",", "=2C")

@@ -27,9 +27,9 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.tree import Config
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.models.bundle import Bundle
+from neuroloop.stream.wire.client_arguments import faust_arguments
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import Changelog, changelog_topic
-from neuroloop.stream.worker.client_arguments import broker_urls, credentials
 from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.descriptions import Descriptions
@@ -60,9 +60,7 @@ def make_app(kafka: KafkaSettings, settings: WorkerSettings, group: str, folder:
     """
     return faust.App(
         group,
-        broker=broker_urls(kafka),
-        broker_credentials=credentials(kafka),
-        broker_client_id=kafka.client_id,
+        **faust_arguments(kafka),
         broker_session_timeout=kafka.session_s,
         broker_heartbeat_interval=max(0.5, kafka.session_s / 6),
         broker_rebalance_timeout=settings.rebalance_s,

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.stream.worker.client_arguments import reader_arguments
+from neuroloop.stream.wire.client_arguments import aiokafka_arguments
 from neuroloop.stream.worker.errors import WorkerError, words
 
 _POLL_MS = 200
@@ -36,7 +36,7 @@ class TopicReader:
         self.topic = topic
         self._patience_s = patience_s
         self._consumer = AIOKafkaConsumer(
-            **reader_arguments(settings),
+            **aiokafka_arguments(settings),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -132,7 +132,7 @@ class GroupOffsets:
 
     def __init__(self, settings: KafkaSettings, group: str, *, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._admin = AIOKafkaAdminClient(**reader_arguments(settings))
+        self._admin = AIOKafkaAdminClient(**aiokafka_arguments(settings))
         self._group = group
 
     async def start(self) -> None:

@@ -13,8 +13,14 @@ from kafka import KafkaConsumer
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.loading import dump_config, load_config
-from neuroloop.stream.wire.client_arguments import client_arguments, consumer_arguments, producer_arguments, tls_context
-from neuroloop.stream.worker.client_arguments import credentials, reader_arguments
+from neuroloop.stream.wire.client_arguments import (
+    aiokafka_arguments,
+    client_arguments,
+    consumer_arguments,
+    faust_arguments,
+    producer_arguments,
+    tls_context,
+)
 from tests.integration.certificates import Authority
 
 SECRET = "hunter2-and-more"
@@ -242,7 +248,8 @@ def test_an_encrypted_key_opens_for_all_clients(authority: Authority, tmp_path: 
     context = tls_context(settings)
     assert context is not None
     assert not context.check_hostname
-    assert reader_arguments(settings)["ssl_context"] is credentials(settings).context is context
+    assert aiokafka_arguments(settings)["ssl_context"] is context
+    assert faust_arguments(settings)["broker_credentials"].context is context
 
 
 def test_a_certificate_that_is_being_renewed_is_no_fault_of_a_running_program(authority: Authority) -> None:
@@ -271,3 +278,17 @@ def test_a_user_of_scram_is_quoted_for_the_client_that_does_not(monkeypatch: pyt
         for mechanism in ("PLAIN", "SCRAM-SHA-256")
     ]
     assert names == ["lab=eeg,1", "lab=3Deeg=2C1"]
+
+
+def test_every_client_logs_in_as_the_settings_say(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(SECRET, encoding="utf-8")
+    account = {"bootstrap": "a:1", "security": "SASL_PLAINTEXT", "password_file": str(tmp_path / "password")}
+    settings = KafkaSettings(**account, username="a=b", sasl_mechanism="SCRAM-SHA-256")
+    shared = ("sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
+    expected = ("SCRAM-SHA-256", "a=b", SECRET)
+    arguments = aiokafka_arguments(settings)
+    assert tuple(arguments[name] for name in shared) == expected
+    assert SECRET not in repr(arguments)
+    faust = faust_arguments(settings)["broker_credentials"]
+    assert (faust.mechanism.value, faust.username, faust.password) == expected
+    assert client_arguments(settings)["sasl_plain_username"] == "a=3Db"  # it does not quote by itself
