@@ -19,9 +19,9 @@ from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.sources.units import assume_unit
 from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
+from neuroloop.stream.wire.row_order import HoldByFrames, Piece, RowOrder
 from neuroloop.stream.worker.counts import SessionCounts
 from neuroloop.stream.worker.errors import PlanMismatch, StreamRefused
-from neuroloop.stream.worker.row_order import Piece, RowOrder
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, Resume, SnapshotState
 
@@ -104,7 +104,7 @@ class StreamSession:
         self.description = description
         self.session = session
         self._config = config
-        self._reorder_frames = reorder_frames
+        self._hold = HoldByFrames(reorder_frames)
         try:
             info = assume_unit(description.info, config.source.units)
             wanted = config.source.channels
@@ -177,7 +177,7 @@ class StreamSession:
             raise PlanMismatch(f"plan of stream {name!r} must be {rule}, got {self.built.plan.hash[:16]}: {cure}")
         self.first_sample = snapshot.first_sample
         self._engine = Engine(self._config.source, self.built.pipeline, first_sample=snapshot.first_sample)
-        self._order = RowOrder(self._reorder_frames, snapshot.row)
+        self._order = RowOrder(self._hold, snapshot.row)
         self.seen_markers = SeenMarkers(snapshot.seen_markers)
         self.serial = snapshot.serial
         self.is_dirty = False
@@ -220,9 +220,9 @@ class StreamSession:
             return []
         self.check(frame)
         if self._order is None:
-            self._order = RowOrder(self._reorder_frames, self._first_row(frame))
+            self._order = RowOrder(self._hold, self._first_row(frame))
         order, self.is_dirty = self._order, True
-        return self._process(order.add(offset, frame))
+        return self._process(order.add(frame, offset))
 
     def give_up(self) -> list[Event]:
         """Wait no longer for a frame that is late; return the events of those that waited for it."""
@@ -300,10 +300,11 @@ class StreamSession:
         taken, self.counts = self.counts, SessionCounts()
         order = self._order
         if order is not None:
-            taken.duplicates += order.n_duplicates
-            taken.lost += order.n_lost
-            taken.reordered += order.n_reordered
-            order.n_duplicates = order.n_lost = order.n_reordered = 0
+            rows = order.counts
+            taken.duplicates += rows["duplicates"] + rows["late"]
+            taken.lost += rows["lost"] + rows["jumped"]
+            taken.reordered += rows["reordered"]
+            rows.clear()
         return taken
 
     def close(self) -> list[Event]:

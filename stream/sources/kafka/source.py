@@ -17,11 +17,12 @@ from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, Strea
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.sources.kafka.discovery import dead_letter_of, ends_of, find_stream, open_consumer, partitions_of
-from neuroloop.stream.sources.kafka.ordering import Ready, RowOrder
+from neuroloop.stream.sources.kafka.ordering import SessionOrder
 from neuroloop.stream.sources.kafka.source_health import AwayWatch, LeftOutWatch
 from neuroloop.stream.wire.brokers import explain
 from neuroloop.stream.wire.frames import Frame, decode_frame
 from neuroloop.stream.wire.messages import DeadLetter
+from neuroloop.stream.wire.row_order import Piece
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -40,7 +41,7 @@ UNREADABLE = ("no frame", "other stream", "other layout", "other counting")
 class KafkaSource:
     """Read one stream; implements `neuroloop.stream.contracts.protocols.Source`.
 
-    Rows come once and in order (`neuroloop.stream.sources.kafka.ordering`). Where frames count samples their indices
+    Rows come once and in order (`neuroloop.stream.wire.row_order`). Where frames count samples their indices
     are the ``sample_numbers``; otherwise the stamps show what is missing, and rows lost on the way are counted. Nothing
     is fetched ahead of the reader beyond some megabytes, so a slow one is a matter of `lag`, not of memory.
 
@@ -92,7 +93,7 @@ class KafkaSource:
         self._on_dead_letter = on_dead_letter
         self._key = self.description.stream.encode("utf-8", "replace")
         is_newest_only = where in ("earliest", "sample") and settings.group_id is None
-        self._order = RowOrder(
+        self._order = SessionOrder(
             self.description.session if is_newest_only else None, number if where == "sample" else None
         )
         sfreq = self.description.info.sfreq
@@ -102,7 +103,7 @@ class KafkaSource:
         self._positions: dict[int, int] = {}
         self._returned: dict[int, int] = {}
         self._committed_at = time.monotonic()
-        self._held_back: Ready | None = None
+        self._held_back: Piece | None = None
         self._consumer: Any
         self._consumer, self._arguments = open_consumer(
             settings,
@@ -127,7 +128,7 @@ class KafkaSource:
 
     @property
     def counts(self) -> Counter[str]:
-        """Rows that were not handed out, by reason; see `RowOrder.counts`."""
+        """Rows that were not handed out, by reason; see `SessionOrder.counts`."""
         return self._order.counts
 
     @property

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from neuroloop.stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.sources.kafka.ordering import SessionOrder
 from neuroloop.stream.wire.brokers import why_away
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -95,7 +95,7 @@ class LeftOutWatch:
         self._n_before = 0
         self._is_shut = False
 
-    def look(self, order: RowOrder) -> None:
+    def look(self, order: SessionOrder) -> None:
         """Say what is new; call it after frames were added and before rows are taken."""
         counts = order.counts
         where = f"next index {order.next_index}, session {order.session}"

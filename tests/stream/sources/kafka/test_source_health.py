@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from neuroloop.stream.sources.kafka.ordering import RowOrder
+from neuroloop.stream.sources.kafka.ordering import SessionOrder
 from neuroloop.stream.sources.kafka.source_health import LeftOutWatch
 from neuroloop.stream.wire.frames import Frame
 
@@ -16,7 +16,7 @@ class Stream:
     """Frames of 10 rows into an order that is watched."""
 
     def __init__(self, **options: int) -> None:
-        self.order = RowOrder(**options)
+        self.order = SessionOrder(**options)
         self.watch = LeftOutWatch("amp", 30)
         self._now = 0.0
 
