@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.stream.wire.messages import DeadLetter, dead_letter_message
+from neuroloop.stream.wire.dead_letters import DeadLetter, dead_letter_message
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")

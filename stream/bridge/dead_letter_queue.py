@@ -10,8 +10,8 @@ from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.dead_letters import DeadLetters
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.stream.sources.kafka.kafka_state import SourceLink, unpack_dead_letter
-from neuroloop.stream.wire.messages import DeadLetter
+from neuroloop.stream.sources.kafka.kafka_state import SourceLink
+from neuroloop.stream.wire.dead_letters import DeadLetter, unpack_dead_letter
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -25,8 +25,6 @@ from neuroloop.stream.wire.topics import Topics
 AVRO = "application/avro"
 JSON = "application/json"
 SPEC_VERSION = "1.0"
-_WHY_BYTES = 1536
-"""What a dead letter says of itself, at most: 512 for the error, 249 for the topic's name, names and numbers."""
 _MAX_MS = 253_402_300_799_999
 """The end of the year 9999: a stamp beyond it is not a time since 1970."""
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -49,31 +47,6 @@ class Message(NamedTuple):
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int | None = None
-
-
-class DeadLetter(NamedTuple):
-    """A message that could not be read, and where it stood.
-
-    Parameters
-    ----------
-    topic : str
-    partition, offset : int
-    key, value : bytes
-    headers : tuple of (str, bytes or None)
-        As the client hands them over: a header of Kafka may have no value.
-    why : str
-    n_bytes : int, optional
-        Length of the value where it has been cut already.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes
-    headers: tuple[tuple[str, bytes | None], ...]
-    why: str
-    n_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +150,7 @@ def frame_message(topics: Topics, frame: Frame, *, epoch_offset_s: float | None 
     identity = f"{frame.stream}/samples/{frame.session}/{frame.first_sample}" + ("/last" if frame.last else "")
     return Message(
         topics.samples,
-        _utf8(frame.stream),
+        utf8(frame.stream),
         encode_frame(frame),
         headers(identity, frame.stream, "samples", AVRO),
         epoch_ms(time, epoch_offset_s),
@@ -189,8 +162,8 @@ def description_message(topics: Topics, description: StreamDescription) -> Messa
     identity = f"{description.stream}/description/{description.session}"
     return Message(
         topics.streams,
-        _utf8(description.stream),
-        _utf8(description.as_json()),
+        utf8(description.stream),
+        utf8(description.as_json()),
         headers(identity, description.stream, "description", JSON),
     )
 
@@ -215,8 +188,8 @@ def marker_message(
     """
     return Message(
         topics.markers,
-        _utf8(stream),
-        _utf8(marker_as_json(marker)),
+        utf8(stream),
+        utf8(marker_as_json(marker)),
         headers(f"{stream}/markers/{session}/{k}", stream, "marker", JSON),
         epoch_ms(marker.time, epoch_offset_s),
     )
@@ -246,61 +219,27 @@ def event_message(
     key = event.stream if stream is None else stream
     return Message(
         topics.of_event(event.type),
-        _utf8(key),
-        _utf8(line),
+        utf8(key),
+        utf8(line),
         headers(event.id, key, event.type, JSON),
         epoch_ms(event.time, epoch_offset_s),
     )
 
 
-def dead_letter_message(topics: Topics, letter: DeadLetter, max_bytes: int) -> Message:
-    """Return the message that keeps one that could not be read: its key, value and headers, and why and from where.
-
-    Parameters
-    ----------
-    topics : Topics
-    letter : DeadLetter
-    max_bytes : int
-        The largest message; a longer value is cut, which a header says. Where key and headers alone are longer, the
-        headers are left out and the key is cut.
-    """
-    taken, room = with_values(letter.headers), max(0, max_bytes - _WHY_BYTES)
-    key = letter.key[:room]
-    is_bare = len(key) + _size_of(taken) > room
-    kept = () if is_bare else taken
-    value = letter.value[: room - len(key) - _size_of(kept)]
-    n_bytes = len(letter.value) if letter.n_bytes is None else letter.n_bytes
-    why = [
-        ("neuroloop_error", _utf8(letter.why)[:512]),
-        ("neuroloop_topic", _utf8(letter.topic)),
-        ("neuroloop_partition", str(letter.partition).encode()),
-        ("neuroloop_offset", str(letter.offset).encode()),
-    ]
-    if len(value) < n_bytes:
-        why.append(("neuroloop_cut_from_bytes", str(n_bytes).encode()))
-    if is_bare:
-        why.append(("neuroloop_without_headers", str(len(taken)).encode()))
-    return Message(topics.dead, key, value, (*kept, *why))
-
-
-def _size_of(taken: Iterable[tuple[str, bytes]]) -> int:
-    return sum(len(_utf8(name)) + len(value) + 16 for name, value in taken)
-
-
-def with_values(taken: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers of a received message; one without a value, as Kafka allows, gets an empty one."""
-    return tuple((name, b"" if value is None else value) for name, value in taken)
-
-
 def headers(identity: str, stream: str, kind: str, content_type: str) -> tuple[tuple[str, bytes], ...]:
     """Return the CloudEvents attributes of a message."""
     return (
-        ("ce_id", _utf8(identity)),
-        ("ce_source", b"/neuroloop/" + quote(_utf8(stream), safe="").encode()),
+        ("ce_id", utf8(identity)),
+        ("ce_source", b"/neuroloop/" + quote(utf8(stream), safe="").encode()),
         ("ce_type", f"neuroloop.{kind}".encode()),
         ("ce_specversion", SPEC_VERSION.encode()),
         ("content-type", content_type.encode()),
     )
+
+
+def utf8(text: str) -> bytes:
+    """Return UTF-8; half a surrogate pair, which has no place there, becomes a question mark."""
+    return text.encode("utf-8", "replace")
 
 
 def epoch_ms(time: float, epoch_offset_s: float | None) -> int | None:
@@ -311,11 +250,6 @@ def epoch_ms(time: float, epoch_offset_s: float | None) -> int | None:
     if not (math.isfinite(seconds) and 0 <= seconds * 1e3 <= _MAX_MS):
         return None
     return round(seconds * 1e3)
-
-
-def _utf8(text: str) -> bytes:
-    """Return UTF-8; half a surrogate pair, which has no place there, becomes a question mark."""
-    return text.encode("utf-8", "replace")
 
 
 def _json_object(value: bytes | str, what: str) -> dict[str, Any]:

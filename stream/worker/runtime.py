@@ -17,8 +17,9 @@ from neuroloop.config.errors import WireError
 from neuroloop.config.tree import Config
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.models.bundle import Bundle
+from neuroloop.stream.wire.dead_letters import dead_letter_message, dead_letter_of
 from neuroloop.stream.wire.frames import Frame, decode_frame
-from neuroloop.stream.wire.messages import DeadLetter, StreamDescription, dead_letter_message, event_message
+from neuroloop.stream.wire.messages import StreamDescription, event_message, utf8
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.checkpoint import Checkpoints
 from neuroloop.stream.worker.clients import Clients
@@ -141,7 +142,7 @@ class WorkerRuntime:
     async def _process(self, partition: Partition, message: Any, now_s: float) -> list[StreamEvents]:
         frame = decode_frame(message.value or b"")
         feed = self._clients.markers
-        if (message.key or b"") != frame.stream.encode("utf-8", "replace"):
+        if (message.key or b"") != utf8(frame.stream):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
         if not partition.wants(message.offset, frame):
             return []
@@ -213,10 +214,7 @@ class WorkerRuntime:
                 self._in_topics.samples, message.partition, message.offset, self._topics.dead, error,
             )  # fmt: skip
         self.counts.dead[reason] += 1
-        letter = DeadLetter(
-            self._in_topics.samples, message.partition, message.offset, message.key or b"", message.value or b"",
-            tuple(message.headers or ()), str(error),
-        )  # fmt: skip
+        letter = dead_letter_of(message, str(error), topic=self._in_topics.samples)
         await self._clients.outbox.send(dead_letter_message(self._topics, letter, self._max_bytes))
 
     async def _restore(self, number: int, first_seen: int) -> Partition:

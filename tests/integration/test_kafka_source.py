@@ -33,9 +33,9 @@ from neuroloop.stream.sources.recordings.recording import RecordedStream
 from neuroloop.stream.sources.recordings.replay_source import RecordingSource
 from neuroloop.stream.sources.simulator import Simulator
 from neuroloop.stream.wire.client_arguments import producer_arguments
+from neuroloop.stream.wire.dead_letters import DeadLetter
 from neuroloop.stream.wire.frames import Counts, Frame, frames_of_block, last_frame
 from neuroloop.stream.wire.messages import (
-    DeadLetter,
     Message,
     StreamDescription,
     description_message,

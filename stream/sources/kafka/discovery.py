@@ -14,7 +14,7 @@ from neuroloop.config.errors import BrokerError, StreamLost, StreamMismatch, Wir
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.wire.brokers import connect, explain
 from neuroloop.stream.wire.client_arguments import consumer_arguments
-from neuroloop.stream.wire.messages import DeadLetter, StreamDescription, description_from_json
+from neuroloop.stream.wire.messages import StreamDescription, description_from_json, utf8
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -140,7 +140,7 @@ def _read_some(consumer: Any, found: dict[str, StreamDescription], wait_s: float
                 continue
             try:
                 description = description_from_json(record.value)
-                key = description.stream.encode("utf-8", "replace")
+                key = utf8(description.stream)
                 if record.key is not None and record.key != key:
                     raise WireError(
                         f"stream must be the key of its message ({record.key!r}), got {description.stream!r}"
@@ -149,19 +149,6 @@ def _read_some(consumer: Any, found: dict[str, StreamDescription], wait_s: float
                 _log.warning("kafka: a description on %s cannot be read: %s", record.topic, error)
                 continue
             found[description.stream] = description
-
-
-def dead_letter_of(record: Any, why: str) -> DeadLetter:
-    """Return a message that cannot be read, as the client handed it over."""
-    return DeadLetter(
-        record.topic,
-        record.partition,
-        record.offset,
-        record.key or b"",
-        record.value or b"",
-        tuple(record.headers),
-        why,
-    )
 
 
 def _shown(found: Mapping[str, StreamDescription]) -> str:

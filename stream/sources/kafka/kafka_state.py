@@ -6,8 +6,6 @@ overwritten is counted. Who sends it on, and how long that takes, is another pro
 
 from __future__ import annotations
 
-import json
-import struct
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +21,7 @@ from neuroloop.stream.ring.header import header_size
 from neuroloop.stream.ring.segment import Segment
 from neuroloop.stream.sources.kafka.ordering import COUNTS
 from neuroloop.stream.sources.kafka.source import UNREADABLE, KafkaSource
-from neuroloop.stream.wire.messages import DeadLetter, with_values
+from neuroloop.stream.wire.dead_letters import DeadLetter, pack_dead_letter
 
 CARRIER = "carrier"
 """Name of the one reader of the ring."""
@@ -31,9 +29,6 @@ NO_MARKER = "no marker"
 REASONS = (*UNREADABLE, NO_MARKER)
 """Why a message could not be read, in the order of the slots of ``unreadable``."""
 _RING_BYTES = 4 << 20
-_VALUE_BYTES = 1 << 20
-"""A longer value is cut before it goes into the ring, which `DeadLetter.n_bytes` says."""
-_HEAD = struct.Struct("<i")
 _LARGEST = np.iinfo(np.int64).max
 _SPECS = (
     CounterSpec("lag", "count"),
@@ -141,33 +136,6 @@ class SourceLink:
             "unreadable": {reason: n for reason, n in unreadable.items() if n},
             "dead_letters": {**outcomes, "unsent": max(0, unsent)},
         }
-
-
-def pack_dead_letter(letter: DeadLetter) -> bytes:
-    """Return the record of a letter for the ring; a long value is cut."""
-    value = letter.value[:_VALUE_BYTES]
-    headers = with_values(letter.headers)
-    sizes = [[name, len(one)] for name, one in headers]
-    n_bytes = len(letter.value) if letter.n_bytes is None else letter.n_bytes
-    head = json.dumps(
-        [letter.topic, letter.partition, letter.offset, letter.why, n_bytes, len(letter.key), len(value), sizes]
-    ).encode()
-    return b"".join((_HEAD.pack(len(head)), head, letter.key, value, *(one for _, one in headers)))
-
-
-def unpack_dead_letter(record: bytes) -> DeadLetter:
-    """Return what `pack_dead_letter` packed."""
-    at = _HEAD.size
-    (n_head,) = _HEAD.unpack_from(record)
-    topic, partition, offset, why, n_bytes, n_key, n_value, sizes = json.loads(record[at : at + n_head])
-    at += n_head
-    key, value = record[at : at + n_key], record[at + n_key : at + n_key + n_value]
-    at += n_key + n_value
-    headers: list[tuple[str, bytes | None]] = []
-    for name, size in sizes:
-        headers.append((name, record[at : at + size]))
-        at += size
-    return DeadLetter(topic, partition, offset, key, value, tuple(headers), why, n_bytes)
 
 
 def _put(numbers: NDArray[Any], names: tuple[str, ...], counts: Mapping[str, int]) -> None:

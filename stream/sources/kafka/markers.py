@@ -12,9 +12,10 @@ from kafka.errors import KafkaError
 from neuroloop.config.errors import BrokerError, WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.events import Marker
-from neuroloop.stream.sources.kafka.discovery import dead_letter_of, ends_of, open_consumer, partitions_of
+from neuroloop.stream.sources.kafka.discovery import ends_of, open_consumer, partitions_of
 from neuroloop.stream.wire.brokers import explain
-from neuroloop.stream.wire.messages import DeadLetter, marker_from_json
+from neuroloop.stream.wire.dead_letters import DeadLetter, dead_letter_of
+from neuroloop.stream.wire.messages import marker_from_json, utf8
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -68,7 +69,7 @@ class KafkaMarkers:
         self.n_unreadable = 0
         """Messages that could not be read."""
         self._on_dead_letter = on_dead_letter
-        self._key = stream.encode("utf-8", "replace")
+        self._key = utf8(stream)
         self._session = session
         self._names = None if names is None else frozenset(names)
         self._found: list[Marker] = []

@@ -16,12 +16,13 @@ from kafka.errors import KafkaError
 from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, StreamLost, StreamMismatch, WireError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
-from neuroloop.stream.sources.kafka.discovery import dead_letter_of, ends_of, find_stream, open_consumer, partitions_of
+from neuroloop.stream.sources.kafka.discovery import ends_of, find_stream, open_consumer, partitions_of
 from neuroloop.stream.sources.kafka.ordering import SessionOrder
 from neuroloop.stream.sources.kafka.source_health import AwayWatch, LeftOutWatch
 from neuroloop.stream.wire.brokers import explain
+from neuroloop.stream.wire.dead_letters import DeadLetter, dead_letter_of
 from neuroloop.stream.wire.frames import Frame, decode_frame
-from neuroloop.stream.wire.messages import DeadLetter
+from neuroloop.stream.wire.messages import utf8
 from neuroloop.stream.wire.row_order import Piece
 from neuroloop.stream.wire.topics import Topics
 
@@ -91,7 +92,7 @@ class KafkaSource:
         self._settings = settings
         self._reconnect_s = reconnect_s
         self._on_dead_letter = on_dead_letter
-        self._key = self.description.stream.encode("utf-8", "replace")
+        self._key = utf8(self.description.stream)
         is_newest_only = where in ("earliest", "sample") and settings.group_id is None
         self._order = SessionOrder(
             self.description.session if is_newest_only else None, number if where == "sample" else None

@@ -8,7 +8,8 @@ import pytest
 
 from neuroloop.sinks.kafka.dead_letters import DeadLetters
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.stream.wire.messages import DeadLetter, Message
+from neuroloop.stream.wire.dead_letters import DeadLetter
+from neuroloop.stream.wire.messages import Message
 from neuroloop.stream.wire.topics import Topics
 
 

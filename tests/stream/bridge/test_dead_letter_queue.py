@@ -13,7 +13,8 @@ from neuroloop.sinks.kafka.producer import SendBalance
 from neuroloop.stream.bridge import dead_letter_queue as module
 from neuroloop.stream.bridge.dead_letter_queue import DeadLetterBalance, DeadLetterCarrier, DeadLetterQueue
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
-from neuroloop.stream.wire.messages import DeadLetter, Message
+from neuroloop.stream.wire.dead_letters import DeadLetter
+from neuroloop.stream.wire.messages import Message
 
 SETTINGS = KafkaSettings(bootstrap="a:1", overflow="spool", spool_dir="/spool", close_s=60.0, buffer_mb=500.0)
 

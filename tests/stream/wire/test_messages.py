@@ -17,9 +17,7 @@ from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker, canonical
 from neuroloop.stream.wire.frames import last_frame
 from neuroloop.stream.wire.messages import (
-    DeadLetter,
     StreamDescription,
-    dead_letter_message,
     description_from_json,
     description_message,
     epoch_ms,
@@ -189,45 +187,6 @@ def test_half_a_surrogate_pair_stops_no_event() -> None:
     event = Event("marker", "eeg", 5, 0, 0.1, 0.0, {"label": "a\ud800", "marker_stream": "m", "marker_time": 0.1})
     message = event_message(TOPICS, event)
     assert json.loads(message.value)["label"] == "a?"
-
-
-def test_a_dead_letter_is_what_came_and_why() -> None:
-    letter = DeadLetter("t.samples", 2, 77, b"k", b"x" * 5000, (("a", b"b"),), "frame must be whole, got 3 bytes")
-    whole = dead_letter_message(TOPICS, letter, 100_000)
-    assert (whole.topic, whole.key, whole.value) == ("lab.one.dead", b"k", b"x" * 5000)
-    headers = dict(whole.headers)
-    assert headers["a"] == b"b"
-    assert headers["neuroloop_error"] == b"frame must be whole, got 3 bytes"
-    assert (headers["neuroloop_topic"], headers["neuroloop_partition"]) == (b"t.samples", b"2")
-    assert headers["neuroloop_offset"] == b"77"
-    cut = dead_letter_message(TOPICS, letter, 3000)
-    assert len(cut.value) < 3000
-    assert dict(cut.headers)["neuroloop_cut_from_bytes"] == b"5000"
-
-
-def test_a_dead_letter_with_a_header_without_a_value_is_passed_on_with_an_empty_one() -> None:
-    letter = DeadLetter("t.samples", 2, 77, b"k", b"x", (("a", None), ("b", b"c")), "frame must be whole")
-    message = dead_letter_message(TOPICS, letter, 100_000)
-    assert message.headers[:2] == (("a", b""), ("b", b"c"))
-    assert message.value == b"x"
-
-
-@pytest.mark.parametrize("n_key", [10, 5000])
-def test_a_dead_letter_fits_whatever_its_key_and_headers_are(n_key: int) -> None:
-    headers = tuple((f"h{k}", b"x" * 400) for k in range(9))
-    letter = DeadLetter("t.samples", 2, 77, b"k" * n_key, b"v" * 9000, headers, "e" * 900)
-    message = dead_letter_message(TOPICS, letter, 4000)
-    said = dict(message.headers)
-    size = len(message.key) + len(message.value) + sum(len(name) + len(value) for name, value in message.headers)
-    assert size <= 4000
-    assert said["neuroloop_without_headers"] == b"9"
-    assert said["neuroloop_cut_from_bytes"] == b"9000"
-    assert message.key == letter.key[:2464]
-
-
-def test_a_dead_letter_that_was_cut_before_says_how_long_it_was() -> None:
-    letter = DeadLetter("t.samples", 2, 77, b"k", b"x" * 100, (), "frame must be whole", n_bytes=9000)
-    assert dict(dead_letter_message(TOPICS, letter, 100_000).headers)["neuroloop_cut_from_bytes"] == b"9000"
 
 
 def test_every_type_of_event_has_a_topic() -> None:

@@ -7,14 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink, pack_dead_letter, unpack_dead_letter
+from neuroloop.stream.sources.kafka.kafka_state import REASONS, SourceLink
 from neuroloop.stream.sources.kafka.ordering import COUNTS
-from neuroloop.stream.wire.messages import DeadLetter
-
-HEADERS = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=9)), max_size=4).map(tuple)
+from neuroloop.stream.wire.dead_letters import DeadLetter, unpack_dead_letter
 
 
 @pytest.fixture
@@ -26,20 +22,6 @@ def dead_letter_of(value: bytes, **changes: Any) -> DeadLetter:
     return DeadLetter(
         "p.samples", 3, 77, b"amp", value, (("ce_id", None), ("a", b"b")), "frame must be whole"
     )._replace(**changes)
-
-
-@given(st.binary(max_size=50), st.binary(max_size=50), HEADERS, st.text(max_size=20))
-def test_a_letter_comes_back_as_it_was_but_for_headers_without_a_value(
-    key: bytes, value: bytes, headers: tuple[tuple[str, bytes | None], ...], why: str
-) -> None:
-    letter = DeadLetter("t", 1, 2**40, key, value, headers, why)
-    expected = letter._replace(headers=tuple((name, one or b"") for name, one in headers), n_bytes=len(value))
-    assert unpack_dead_letter(pack_dead_letter(letter)) == expected
-
-
-def test_a_long_value_is_cut_and_says_so() -> None:
-    again = unpack_dead_letter(pack_dead_letter(dead_letter_of(bytes(3 << 20))))
-    assert (len(again.value), again.n_bytes) == (1 << 20, 3 << 20)
 
 
 def test_letters_beyond_the_ring_overwrite_the_oldest_and_are_counted(link: SourceLink) -> None:
