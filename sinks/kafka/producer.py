@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from neuroloop.sinks.spool.spool import Spool
 from neuroloop.sinks.spool.waiting import Dropped, MemoryQueue, Waiting
 from neuroloop.stream.wire.brokers import connect, explain, quiet_client, why_away
 from neuroloop.stream.wire.client_arguments import producer_arguments
+from neuroloop.stream.wire.delivery_reports import OnReport
 from neuroloop.stream.wire.messages import Message
 from neuroloop.stream.wire.topics import TopicKind
 
@@ -106,7 +107,7 @@ class Producer:
         settings: KafkaSettings,
         kinds: Iterable[TopicKind],
         *,
-        on_report: Callable[[Message, str | None], None] = _tell_nobody,
+        on_report: OnReport = _tell_nobody,
     ) -> None:
         quiet_client()
         self._settings = settings

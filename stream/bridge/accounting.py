@@ -3,48 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.stream.wire.delivery_reports import Balance
 
 POLICY = frozenset({"buffer full", "spool full", "damaged"})
 """Losses that ``overflow`` allows, and what the crash of an earlier process tore."""
-
-
-@dataclass
-class Ledger:
-    """One kind of thing: ``n_in = n_out + waiting + dropped``, by reason."""
-
-    n_in: int = 0
-    n_out: int = 0
-    waiting: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether nothing is missing and nothing made up."""
-        return self.n_in == self.n_out + self.waiting + self.dropped.total()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "in": self.n_in,
-            "out": self.n_out,
-            "waiting": self.waiting,
-            "dropped": dict(sorted(self.dropped.items())),
-            "balanced": self.is_balanced,
-        }
-
-    def line(self, what: str, out: str) -> str:
-        """Return the balance in words."""
-        text = f"{what} in {self.n_in} = {out} {self.n_out} + dropped {self.dropped.total()}"
-        if self.waiting:
-            text += f" + waiting {self.waiting}"
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
-        return f"{text} ({reasons})" if reasons else text
 
 
 @dataclass
@@ -61,8 +28,8 @@ class BridgeAccount:
 
     stream: str
     direction: str
-    samples: Ledger = field(default_factory=Ledger)
-    markers: Ledger = field(default_factory=Ledger)
+    samples: Balance = field(default_factory=Balance)
+    markers: Balance = field(default_factory=Balance)
     n_messages: int = 0
     n_reconnections: int = 0
     n_unread: int = 0
@@ -90,7 +57,7 @@ class BridgeAccount:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether both ledgers are."""
+        """Whether both balances are."""
         return self.samples.is_balanced and self.markers.is_balanced
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections import Counter
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
@@ -12,6 +12,7 @@ from neuroloop.sinks.kafka.dead_letters import DeadLetters
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
 from neuroloop.stream.wire.dead_letters import DeadLetter, unpack_dead_letter
+from neuroloop.stream.wire.delivery_reports import Balance
 from neuroloop.stream.wire.topics import Topics
 
 _log = logging.getLogger("neuroloop.kafka")
@@ -19,16 +20,6 @@ _BUFFER_MB = 8.0
 _CLOSE_S = 2.0
 _AT_ONCE_LETTERS = 256
 _PAUSE_S = 0.05
-
-
-@dataclass(frozen=True)
-class DeadLetterBalance:
-    """What became of every letter: ``offered = sent + waiting + dropped``."""
-
-    offered: int = 0
-    sent: int = 0
-    waiting: int = 0
-    dropped: int = 0
 
 
 class DeadLetterQueue:
@@ -63,12 +54,12 @@ class DeadLetterQueue:
         else:
             self._dead_letters(letter)
 
-    def books(self) -> DeadLetterBalance:
+    def books(self) -> Balance:
         """Return the balance of letters."""
         if self._producer is None:
-            return DeadLetterBalance(self._n_refused, dropped=self._n_refused)
+            return Balance(self._n_refused, dropped=Counter({"refused": self._n_refused} if self._n_refused else {}))
         books = self._producer.books()
-        return DeadLetterBalance(books.offered, books.arrived, books.waiting, sum(books.dropped.values()))
+        return Balance(books.offered, books.arrived, books.waiting, Counter(books.dropped))
 
     def close(self) -> None:
         """Send what still waits, for at most 2 s; may be called twice."""
@@ -136,6 +127,6 @@ class DeadLetterCarrier:
         if books.waiting:
             return
         self._link.numbers("overwritten")[0] = self._reader.n_lost
-        self._link.numbers("sent")[0] = self._before["sent"] + books.sent
-        self._link.numbers("dropped")[0] = self._before["dropped"] + books.dropped
+        self._link.numbers("sent")[0] = self._before["sent"] + books.n_out
+        self._link.numbers("dropped")[0] = self._before["dropped"] + books.dropped.total()
         self._reader.commit()

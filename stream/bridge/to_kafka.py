@@ -18,7 +18,6 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.stream.bridge.accounting import BridgeAccount
-from neuroloop.stream.bridge.delivery_reports import DeliveryReports
 from neuroloop.stream.bridge.epoch_clock import EpochClock
 from neuroloop.stream.bridge.framer import Framer
 from neuroloop.stream.contracts.events import Event, Marker
@@ -26,6 +25,7 @@ from neuroloop.stream.sources.lsl.markers import LslMarkers
 from neuroloop.stream.sources.lsl.network import StreamQuery, find_stream
 from neuroloop.stream.sources.lsl.source import LslSource
 from neuroloop.stream.sources.units import assume_unit
+from neuroloop.stream.wire.delivery_reports import DeliveryReports
 from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import (
     StreamDescription,

@@ -219,7 +219,7 @@ class ToLsl:
         if self._markers is not None and self._markers.n_unreadable:
             books.unreadable[NO_MARKER] = self._markers.n_unreadable
         letters = self._dead_letters.books()
-        books.dead_letters = {"sent": letters.sent, "dropped": letters.dropped} if books.unreadable else {}
+        books.dead_letters = {"sent": letters.n_out, "dropped": letters.dropped.total()} if books.unreadable else {}
 
     def _relay_markers(self) -> None:
         if self._markers is None:

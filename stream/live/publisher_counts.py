@@ -13,10 +13,10 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.counters import REASONS
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.metrics.kafka import KafkaFamilies
-from neuroloop.stream.bridge.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.contracts.shared_memory import CounterSpec
 from neuroloop.stream.live.shared_state import PUBLISHER, Shared
 from neuroloop.stream.ring.header import Place
+from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
 
 _log = logging.getLogger("neuroloop.publisher")
 DIED = "publisher died"

@@ -22,7 +22,6 @@ from neuroloop.sinks.kafka.naming import published_kinds
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.sink import KafkaSink
 from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier as LetterCarrier
-from neuroloop.stream.bridge.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.live.child_process import tell
 from neuroloop.stream.live.clock_watch import ClockWatch
@@ -37,6 +36,7 @@ from neuroloop.stream.ring.event_reader import EventRingReader
 from neuroloop.stream.ring.header import Place
 from neuroloop.stream.ring.sample_reader import SampleRingReader
 from neuroloop.stream.sources.lsl.library import quiet_library
+from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.wire.messages import StreamDescription, description_message, marker_message
 from neuroloop.stream.wire.topics import TopicKind, Topics
 

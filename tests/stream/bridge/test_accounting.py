@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.stream.bridge.accounting import BridgeAccount, Ledger
-from neuroloop.stream.bridge.delivery_reports import DeliveryReports
+from neuroloop.stream.bridge.accounting import BridgeAccount
 from neuroloop.stream.contracts.chunks import RawBlock
 from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.wire.delivery_reports import Balance, DeliveryReports
 from neuroloop.stream.wire.frames import frames_of_block
 from neuroloop.stream.wire.messages import frame_message, marker_message
 from neuroloop.stream.wire.topics import Topics
@@ -34,7 +34,7 @@ def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
     fates(frame_of(4), "closed")  # type: ignore[arg-type]
     fates(frame_of(100, session=6), None)  # type: ignore[arg-type]
     fates(marker_message(TOPICS, Marker(1.0, "a", "m"), stream="s", k=0, session=7), None)
-    samples, markers = Ledger(n_in=19), Ledger(n_in=1)
+    samples, markers = Balance(n_in=19), Balance(n_in=1)
     fates.enter(samples, TOPICS.samples, is_kept=False)
     fates.enter(markers, TOPICS.markers, is_kept=False)
     assert (samples.n_out, samples.dropped, samples.is_balanced) == (10, {"buffer full": 5, "closed": 4}, True)
@@ -46,7 +46,7 @@ def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
 def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_one() -> None:
     fates = DeliveryReports(TOPICS, 7)
     fates(frame_of(10), None)  # type: ignore[arg-type]
-    kept, unkept = Ledger(n_in=12), Ledger(n_in=12)
+    kept, unkept = Balance(n_in=12), Balance(n_in=12)
     fates.enter(kept, TOPICS.samples, is_kept=True)
     fates.enter(unkept, TOPICS.samples, is_kept=False)
     assert (kept.waiting, kept.is_balanced) == (2, True)
@@ -55,8 +55,8 @@ def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_o
 
 def test_the_line_says_all_that_matters() -> None:
     books = BridgeAccount("amp", "to-kafka")
-    books.samples = Ledger(n_in=30, n_out=20, waiting=4, dropped=Counter({"closed": 5, "buffer full": 1}))
-    books.markers = Ledger(n_in=2, n_out=2)
+    books.samples = Balance(n_in=30, n_out=20, waiting=4, dropped=Counter({"closed": 5, "buffer full": 1}))
+    books.markers = Balance(n_in=2, n_out=2)
     books.n_reconnections, books.n_unread = 1, 3
     assert books.line() == (
         "to-kafka 'amp': samples in 30 = sent 20 + dropped 6 + waiting 4 (1 buffer full, 5 closed); "
@@ -66,7 +66,7 @@ def test_the_line_says_all_that_matters() -> None:
 
 
 def test_the_file_holds_the_same_and_a_disk_that_refuses_is_said_in_one_line(tmp_path: Path) -> None:
-    books = BridgeAccount("amp", "to-lsl", samples=Ledger(n_in=3, n_out=3))
+    books = BridgeAccount("amp", "to-lsl", samples=Balance(n_in=3, n_out=3))
     books.write(tmp_path / "books.json")
     written = json.loads((tmp_path / "books.json").read_text(encoding="utf-8"))
     assert written["samples"] == {"in": 3, "out": 3, "waiting": 0, "dropped": {}, "balanced": True}
@@ -79,7 +79,7 @@ def lossy(messages: dict[str, int], *, out: int = 0, waiting: int = 0, problem: 
     """Return the books of a bridge of 100 rows that lost what is neither sent nor waiting."""
     books = BridgeAccount("amp", "to-kafka", n_messages=out, messages_dropped=messages, problem=problem)
     lost = 100 - out - waiting
-    books.samples = Ledger(n_in=100, n_out=out, waiting=waiting, dropped=Counter({"closed": lost} if lost else {}))
+    books.samples = Balance(n_in=100, n_out=out, waiting=waiting, dropped=Counter({"closed": lost} if lost else {}))
     return books
 
 

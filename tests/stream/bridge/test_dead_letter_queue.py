@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from neuroloop.config.errors import ConfigError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.producer import SendBalance
 from neuroloop.stream.bridge import dead_letter_queue as module
-from neuroloop.stream.bridge.dead_letter_queue import DeadLetterBalance, DeadLetterCarrier, DeadLetterQueue
+from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier, DeadLetterQueue
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
 from neuroloop.stream.wire.dead_letters import DeadLetter
+from neuroloop.stream.wire.delivery_reports import Balance
 from neuroloop.stream.wire.messages import Message
 
 SETTINGS = KafkaSettings(bootstrap="a:1", overflow="spool", spool_dir="/spool", close_s=60.0, buffer_mb=500.0)
@@ -55,7 +57,7 @@ def test_without_a_letter_nothing_is_connected() -> None:
     box = DeadLetterQueue(SETTINGS)
     box.close()
     assert FakeProducer.made == []
-    assert box.books() == DeadLetterBalance()
+    assert box.books() == Balance()
 
 
 def test_letters_go_to_their_topic_bounded_and_past_the_spool() -> None:
@@ -68,9 +70,9 @@ def test_letters_go_to_their_topic_bounded_and_past_the_spool() -> None:
     assert (settings.overflow, settings.spool_dir) == ("drop_newest", None)
     assert (settings.buffer_mb, settings.close_s) == (8.0, 2.0)
     assert [message.topic for message in producer.messages] == ["neuroloop.dead"] * 2
-    assert box.books() == DeadLetterBalance(2, 0, 2, 0)
+    assert box.books() == Balance(2, 0, 2)
     box.close()
-    assert box.books() == DeadLetterBalance(2, 2, 0, 0)
+    assert box.books() == Balance(2, 2)
 
 
 def test_a_producer_that_cannot_be_made_costs_the_letters_and_says_so_once(
@@ -86,7 +88,7 @@ def test_a_producer_that_cannot_be_made_costs_the_letters_and_says_so_once(
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "kafka: what cannot be read is only counted: kafka.password_file must be a readable text file, got 'x'"
     ]
-    assert box.books() == DeadLetterBalance(3, 0, 0, 3)
+    assert box.books() == Balance(3, dropped=Counter({"refused": 3}))
 
 
 def test_what_is_not_settled_when_a_carrier_dies_is_carried_by_the_next() -> None:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neuroloop.sinks.kafka.producer import SendBalance as SendBooks
-from neuroloop.stream.bridge.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_books
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.ring.header import Place
+from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
 from neuroloop.stream.wire.topics import Topics
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
