@@ -25,13 +25,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.measure import Row, middle
 from neuroloop.config.kafka import KafkaSettings, TopicSettings
 from neuroloop.config.loading import PRESET_FOLDER, parse
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.tools.dev_broker import EmbeddedBroker
 from neuroloop.stream.wire.frames import Frame, frames_of_block
 from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 
 N_CHANNELS, SFREQ = 64, 1000.0

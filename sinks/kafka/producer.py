@@ -25,13 +25,13 @@ from kafka.errors import (
 from neuroloop.config.errors import BrokerError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.kept_messages import MESSAGES, size_of
-from neuroloop.sinks.kafka.topics import ensure_topic_named, ensure_topics
 from neuroloop.sinks.spool.spool import Spool
 from neuroloop.sinks.spool.waiting import Dropped, MemoryQueue, Waiting
 from neuroloop.stream.wire.brokers import connect, explain, quiet_client, why_away
 from neuroloop.stream.wire.client_arguments import producer_arguments
 from neuroloop.stream.wire.delivery_reports import OnReport
 from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.wire.topic_admin import ensure_topic_named, ensure_topics
 from neuroloop.stream.wire.topics import TopicKind
 
 _log = logging.getLogger("neuroloop.kafka")

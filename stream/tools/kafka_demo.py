@@ -26,7 +26,6 @@ from neuroloop.config.kafka import KafkaSettings, TopicSettings
 from neuroloop.config.loading import dump_config, load_config
 from neuroloop.config.tree import Config
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.sinks.terminal.cluster_view import ClusterView, WorkerLine
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.assembly.bundles import load_classifier
@@ -39,6 +38,7 @@ from neuroloop.stream.wire.brokers import quiet_client
 from neuroloop.stream.wire.client_arguments import client_arguments
 from neuroloop.stream.wire.frames import frames_of_block, last_frame
 from neuroloop.stream.wire.messages import StreamDescription, description_message, frame_message, marker_message
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 
 N_STREAMS = 16

@@ -13,13 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
-
 from neuroloop.config.errors import BrokerError
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.stream.wire.brokers import connect, explain
-from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.topic_admin import make_topics, topic_admin
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.errors import SnapshotError
 from neuroloop.stream.worker.readers import TopicReader
@@ -28,7 +24,6 @@ from neuroloop.stream.worker.snapshot import Snapshot, decode_snapshot
 _log = logging.getLogger("neuroloop.worker")
 FLOOR_HEADER = "floor"
 _LOOK_BACK = 16
-_WAIT_MS = 10_000
 _COMPACTION = {
     "cleanup.policy": "compact",
     "segment.ms": "600000",
@@ -59,12 +54,8 @@ def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> 
     BrokerError
         If the brokers cannot be reached or refuse, or topics do not fit together.
     """
-    arguments = client_arguments(settings)
-    admin = connect(
-        lambda left_s: KafkaAdminClient(**arguments, bootstrap_timeout_ms=left_s * 1e3), arguments, settings.connect_s
-    )
     topics, name = Topics(settings.prefix), changelog_topic(group)
-    try:
+    with topic_admin(settings) as admin:
         counts = _partitions(admin, (topics.samples, topics.markers, name))
         n_samples = counts.get(topics.samples)
         if n_samples is None:
@@ -78,10 +69,6 @@ def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> 
             rule = f"as many partitions as {topics.samples} ({n_samples}), and streams must not move between them"
             raise BrokerError(f"topic {name} must have {rule}, got {counts[name]}")
         return topics.markers in counts
-    except KafkaError as error:
-        raise BrokerError(explain(error, arguments)) from error
-    finally:
-        admin.close()
 
 
 def _partitions(admin: Any, names: tuple[str, ...]) -> dict[str, int]:
@@ -99,11 +86,7 @@ def _make(admin: Any, settings: KafkaSettings, name: str, n_partitions: int, sna
         "replication_factor": settings.topics.replication,
         "configs": {**_COMPACTION, "max.message.bytes": str(max(1_048_588, snapshot_bytes + 64 * 1024))},
     }
-    try:
-        admin.create_topics({name: options}, timeout_ms=_WAIT_MS)
-    except TopicAlreadyExistsError:
-        return  # another worker was first
-    admin.wait_for_topics([name], timeout_ms=_WAIT_MS)
+    make_topics(admin, {name: options})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from neuroloop.config.errors import BrokerError, ConfigError, NeuroloopError
 from neuroloop.config.tree import Config
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.models.bundle import Bundle
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.sinks.metrics.server import Health, check_port, serve
 from neuroloop.sinks.metrics.worker import WorkerCollector
 from neuroloop.stream.assembly.bundles import load_classifier
@@ -26,6 +25,7 @@ from neuroloop.stream.live.warm_up import warm_up
 from neuroloop.stream.sources.simulator import Simulator
 from neuroloop.stream.wire.brokers import why_away
 from neuroloop.stream.wire.client_arguments import client_arguments
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.worker.changelog import prepare_topics
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import words

@@ -16,7 +16,6 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.loading import load_config
 from neuroloop.config.tree import Config
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.contracts.events import Marker, canonical
@@ -30,6 +29,7 @@ from neuroloop.stream.wire.messages import (
     frame_message,
     marker_message,
 )
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 from tests.integration.live import Program, Start
 from tests.integration.lsl import wait_until

@@ -20,12 +20,12 @@ from neuroloop.config.errors import BrokerError, StreamEnded
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.sink import KafkaSink
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.stream.contracts.chunks import Chunk, RawBlock, StreamInfo, make_chunk
 from neuroloop.stream.contracts.events import Event, canonical
 from neuroloop.stream.contracts.protocols import Sink
 from neuroloop.stream.sources.kafka.source import KafkaSource
 from neuroloop.stream.wire.messages import Message
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker
 

@@ -20,7 +20,6 @@ from neuroloop.config.loading import load_config
 from neuroloop.config.source import SimulatorSettings
 from neuroloop.sinks.kafka.dead_letters import DeadLetters
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker, canonical
@@ -42,6 +41,7 @@ from neuroloop.stream.wire.messages import (
     frame_message,
     marker_message,
 )
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 from tests.integration.brokers import ApacheBroker, Broker, records_of
 from tests.integration.test_live_equality import bundle_for, write_config

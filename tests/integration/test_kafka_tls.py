@@ -14,7 +14,6 @@ from kafka.admin import UserScramCredentialUpsertion
 from neuroloop.config.errors import BrokerError, StreamEnded
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.producer import Producer
-from neuroloop.sinks.kafka.topics import ensure_topics
 from neuroloop.stream.cli.main import main
 from neuroloop.stream.sources.kafka.discovery import find_stream
 from neuroloop.stream.sources.kafka.source import KafkaSource
@@ -22,6 +21,7 @@ from neuroloop.stream.wire import broker_probe
 from neuroloop.stream.wire.brokers import connect
 from neuroloop.stream.wire.client_arguments import client_arguments
 from neuroloop.stream.wire.messages import description_message, frame_message
+from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.wire.topics import Topics
 from tests.chaos import DEMO, DEMO_CHANNELS
 from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker, topic_prefix_of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -18,6 +19,44 @@ from neuroloop.stream.wire.topics import COMPACTED, TOPIC_KINDS, TopicKind, Topi
 
 _log = logging.getLogger("neuroloop.kafka")
 _WAIT_MS = 10_000
+
+
+@contextmanager
+def topic_admin(settings: KafkaSettings) -> Iterator[Any]:
+    """Connect a client that may ask for topics and make them.
+
+    Raises
+    ------
+    BrokerError
+        If the brokers cannot be reached or refuse; with the cause in one line.
+    """
+    arguments = client_arguments(settings)
+    admin = connect(
+        lambda left_s: KafkaAdminClient(**arguments, bootstrap_timeout_ms=left_s * 1e3), arguments, settings.connect_s
+    )
+    try:
+        yield admin
+    except KafkaError as error:
+        raise BrokerError(explain(error, arguments)) from error
+    finally:
+        admin.close()
+
+
+def make_topics(admin: Any, options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make topics and wait until they are there; another process may be first.
+
+    Parameters
+    ----------
+    admin
+        As `topic_admin` yields it.
+    options : mapping
+        Partitions, replication and configuration of each.
+    """
+    for name, wanted in options.items():
+        with suppress(TopicAlreadyExistsError):
+            admin.create_topics({name: dict(wanted)}, timeout_ms=_WAIT_MS)
+    if options:
+        admin.wait_for_topics(list(options), timeout_ms=_WAIT_MS)
 
 
 def ensure_topics(settings: KafkaSettings, kinds: Iterable[TopicKind] = TOPIC_KINDS) -> list[str]:
@@ -40,16 +79,8 @@ def ensure_topics(settings: KafkaSettings, kinds: Iterable[TopicKind] = TOPIC_KI
         If the brokers cannot be reached or refuse, a topic is missing and may not be made, or the descriptions of
         streams would not be kept.
     """
-    arguments = client_arguments(settings)
-    admin = connect(
-        lambda left_s: KafkaAdminClient(**arguments, bootstrap_timeout_ms=left_s * 1e3), arguments, settings.connect_s
-    )
-    try:
+    with topic_admin(settings) as admin:
         return _ensure(admin, settings, list(kinds))
-    except KafkaError as error:
-        raise BrokerError(explain(error, arguments)) from error
-    finally:
-        admin.close()
 
 
 def ensure_topic_named(settings: KafkaSettings, name: str) -> list[str]:
@@ -82,13 +113,7 @@ def _ensure(admin: Any, settings: KafkaSettings, kinds: list[TopicKind]) -> list
     if missing and not settings.topics.create:
         shown = ", ".join(sorted(missing))
         raise BrokerError(f"kafka.topics.create must be true, or these topics made beforehand: {shown}")
-    for name, kind in missing.items():
-        try:
-            admin.create_topics({name: _options(settings, kind)}, timeout_ms=_WAIT_MS)
-        except TopicAlreadyExistsError:
-            continue  # another process was first
-    if missing:
-        admin.wait_for_topics(list(missing), timeout_ms=_WAIT_MS)
+    make_topics(admin, {name: _options(settings, kind) for name, kind in missing.items()})
     _check(admin, settings, topics, [kind for kind in kinds if topics.name(kind) in existing])
     return sorted(missing)
 
