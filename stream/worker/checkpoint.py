@@ -16,6 +16,8 @@ from neuroloop.stream.worker.outbox import arrived
 from neuroloop.stream.worker.partition import Partition, Place
 from neuroloop.stream.worker.snapshot import Snapshot, encode_snapshot, without_arrays
 
+Headers = tuple[tuple[str, bytes], ...]
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -93,20 +95,39 @@ class Checkpoints:
         return Taken(partition, partition.next_offset, written, gone, markers_offset)
 
     async def keep(self, taken: Taken, outputs: list[asyncio.Future[Any]]) -> None:
-        """Wait for the outputs, write the snapshots, wait for them, commit, forget."""
-        partition, topic = taken.partition, self._clients.changelog.topic
-        await arrived(outputs)
-        floors = [place.stored_at for place in partition.places.values() if place.stored is not None]
-        headers = ((FLOOR_HEADER, str(min(floors, default=0)).encode()),) if floors else ()
-        waiting: list[asyncio.Future[Any]] = []
-        for _, snapshot in taken.written:
-            begin = time.thread_time()
-            payload = encode_snapshot(snapshot)
-            self.counts.snapshots += 1
-            self.counts.snapshot_bytes += len(payload)
-            self.counts.snapshot_s += time.thread_time() - begin  # behind the next await others run, too
-            waiting.append(await self._clients.outbox.store(topic, partition.number, snapshot.stream, payload, headers))
-        for (place, snapshot), record in zip(taken.written, await arrived(waiting), strict=True):
+        """Bring what a partition has come to to the brokers, and commit it.
+
+        A worker may die, or lose its partition, between any two of these steps. Whoever owns the partition next begins
+        at the committed offset with the newest snapshots; the order is such that it says every event that is missing,
+        and the same ones.
+
+        1. Wait for the outputs. First, because a snapshot promises that every event before it is out: were it there and
+           they were not, nobody would ever say them again. Events that come a second time have the same identity.
+        2. Write the snapshots, wait for them. Before the offset is committed, because what lies below it is never read
+           again: what it covers must be in a snapshot by then. Each says from where on its changelog must be read.
+        3. Note what the brokers have now. Not before they have it: the next floor, and the offset, are made of this.
+        4. Commit the offset, the lowest that any stream still needs. Where the group refuses, the partition has
+           another owner, whose streams these are now: nothing more is done for them here.
+        5. Forget streams that ended long ago. Last: as long as an owner may begin before the offset of step 4, it may
+           meet their frames again, and only their snapshots tell it that they are over.
+
+        Parameters
+        ----------
+        taken : Taken
+            From `take_state`.
+        outputs : list of Future
+            Acknowledgements of all that was sent before that.
+
+        Raises
+        ------
+        WorkerError
+            If the brokers did not take something.
+        """
+        partition = taken.partition
+        await arrived(outputs)  # 1
+        headers = self._floor_of(partition)
+        stored = await arrived(await self._write(taken, headers))  # 2
+        for (place, snapshot), record in zip(taken.written, stored, strict=True):  # 3
             place.stored, place.stored_at = without_arrays(snapshot), int(record.offset)
         if taken.markers_offset is not None:
             partition.markers_offset = taken.markers_offset
@@ -114,16 +135,43 @@ class Checkpoints:
         safe = partition.safe_offset(taken.covered)
         if safe == partition.committed and not taken.gone:
             return
-        if not await self._clients.commit({partition.number: safe}):
-            return  # it is another worker's now, and so is what it has ended
+        if not await self._clients.commit({partition.number: safe}):  # 4
+            return
         partition.committed = safe
         self.counts.commits += 1
-        gone = [stream for stream in taken.gone if partition.places[stream].is_ended]
+        await self._forget(partition, taken.gone, headers)  # 5
+
+    async def _write(self, taken: Taken, headers: Headers) -> list[asyncio.Future[Any]]:
+        """Send the snapshots; return their acknowledgements to come."""
+        waiting: list[asyncio.Future[Any]] = []
+        for _, snapshot in taken.written:
+            begin = time.thread_time()
+            payload = encode_snapshot(snapshot)
+            self.counts.snapshots += 1
+            self.counts.snapshot_bytes += len(payload)
+            self.counts.snapshot_s += time.thread_time() - begin  # behind the next await others run, too
+            waiting.append(await self._store(taken.partition, snapshot.stream, payload, headers))
+        return waiting
+
+    async def _forget(self, partition: Partition, streams: list[str], headers: Headers) -> None:
+        """Remove streams that have ended, and have not begun anew meanwhile, with their snapshots."""
+        gone = [stream for stream in streams if partition.places[stream].is_ended]
         for stream in gone:
             del partition.places[stream]
-        waiting = [await self._clients.outbox.store(topic, partition.number, one, None, headers) for one in gone]
-        await arrived(waiting)
+        await arrived([await self._store(partition, stream, None, headers) for stream in gone])
         self.counts.tombstones += len(gone)
+
+    async def _store(
+        self, partition: Partition, stream: str, payload: bytes | None, headers: Headers
+    ) -> asyncio.Future[Any]:
+        topic = self._clients.changelog.topic
+        return await self._clients.outbox.store(topic, partition.number, stream, payload, headers)
+
+    @staticmethod
+    def _floor_of(partition: Partition) -> Headers:
+        """Return what records say of where the oldest snapshot that counts is found."""
+        floors = [place.stored_at for place in partition.places.values() if place.stored is not None]
+        return ((FLOOR_HEADER, str(min(floors)).encode()),) if floors else ()
 
     def _sum_up(self, partition: Partition) -> None:
         """Add what the streams counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.wire.frames import Frame
@@ -68,6 +69,19 @@ class StreamEvents:
     events: list[Event] = field(default_factory=list)
 
 
+class Route(Enum):
+    """What is to be done with a frame."""
+
+    LEFT_OUT = auto()
+    """Nothing: its session is over, or a snapshot holds what it says."""
+    BEGINS = auto()
+    """It begins a stream or a session: make one of its description, read the markers, begin, process."""
+    NEEDS_MARKERS = auto()
+    """It ends its session, or one before it is still missing: read all markers that there are, process."""
+    GOES_ON = auto()
+    """Process."""
+
+
 class Partition:
     """Process the messages of one partition in the order of their offsets.
 
@@ -128,20 +142,24 @@ class Partition:
             place.ended_s = now_s
         self.places[snapshot.stream] = place
 
-    def wants(self, offset: int, frame: Frame) -> bool:
-        """Whether a frame is of a session that goes on or begins; others are counted."""
+    def route(self, offset: int, frame: Frame) -> Route:
+        """Say what is to be done with a frame; one that is left out is counted.
+
+        Parameters
+        ----------
+        offset : int
+            Of its message.
+        frame : Frame
+        """
         place = self.places.get(frame.stream)
         if place is None or frame.session > place.session:
-            return True
+            return Route.BEGINS
         if frame.session < place.session or place.stream_session is None:
             self._ended.duplicates += len(frame)
-            return False
-        return place.stored is None or offset >= place.stored.resume_offset
-
-    def is_new(self, frame: Frame) -> bool:
-        """Whether a frame that is wanted begins a stream or a session."""
-        place = self.places.get(frame.stream)
-        return place is None or place.stream_session is None or frame.session > place.session
+            return Route.LEFT_OUT
+        if place.stored is not None and offset < place.stored.resume_offset:
+            return Route.LEFT_OUT
+        return Route.NEEDS_MARKERS if frame.last or frame.stream in self._waiting else Route.GOES_ON
 
     def new_session(self, description: StreamDescription, frame: Frame) -> StreamSession:
         """Make the session that a frame begins; `begin` puts it in place.
@@ -193,7 +211,7 @@ class Partition:
         return outcome
 
     def take(self, offset: int, frame: Frame, now_s: float) -> list[StreamEvents]:
-        """Process a frame that is wanted and whose session has begun.
+        """Process a frame that is not left out and whose session has begun.
 
         Raises
         ------
@@ -212,10 +230,6 @@ class Partition:
         elif self._waiting:
             self._waiting.discard(frame.stream)
         return [StreamEvents(stream_session.description, frame.session, events)] if events else []
-
-    def is_holding(self, stream: str) -> bool:
-        """Whether a frame of a stream waits for another one."""
-        return stream in self._waiting
 
     def gives_up(self, offset: int) -> bool:
         """Whether something has waited for too many messages once this one is counted."""

@@ -1,7 +1,6 @@
 """The worker itself: messages in, events out, snapshots kept, offsets committed, in this order and no other.
 
-For every partition: the outputs of all messages so far are acknowledged by the brokers, then the snapshots, then the
-offset is committed. Whatever dies between two of these steps is done again by the next owner, with the same result.
+Why in this order says `neuroloop.stream.worker.checkpoint`, step by step.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import StreamRefused, WorkerError
 from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
-from neuroloop.stream.worker.partition import Partition, StreamEvents
+from neuroloop.stream.worker.partition import Partition, Route, StreamEvents
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
 from neuroloop.stream.worker.stream_session import StreamSession
@@ -144,20 +143,20 @@ class WorkerRuntime:
         feed = self._clients.markers
         if (message.key or b"") != utf8(frame.stream):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
-        if not partition.wants(message.offset, frame):
+        route = partition.route(message.offset, frame)
+        if route is Route.LEFT_OUT:
             return []
         outcome: list[StreamEvents] = []
-        stream_session: StreamSession | None = None
-        if partition.is_new(frame):
+        begun: StreamSession | None = None
+        if route is Route.BEGINS:
             description = await self._clients.descriptions.of(frame.stream, frame.session)
             if description is None:
                 raise StreamRefused(f"stream must be described before its frames, got none for {frame.stream!r}")
-            stream_session = partition.new_session(description, frame)
-        is_open = stream_session is not None or frame.last or partition.is_holding(frame.stream)
-        if feed is not None and (is_open or self._must_sync(frame)):
+            begun = partition.new_session(description, frame)
+        if feed is not None and (route is not Route.GOES_ON or self._must_sync(frame)):
             await self._sync_markers(feed)
-        if stream_session is not None:
-            outcome += partition.begin(message.offset, stream_session, now_s)
+        if begun is not None:
+            outcome += partition.begin(message.offset, begun, now_s)
             if feed is not None:
                 feed.hand_over(partition, frame.stream)
         try:

@@ -8,7 +8,7 @@ from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
 from neuroloop.stream.worker.errors import StreamRefused
-from neuroloop.stream.worker.partition import Partition
+from neuroloop.stream.worker.partition import Partition, Route
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.stream_session import StreamSession
 from tests.stream.worker.streams import (
@@ -29,10 +29,11 @@ def session_of(description: StreamDescription, session: int, snapshot: Snapshot 
 
 def take(partition: Partition, offset: int, frame: Frame, name: str = "eeg") -> list[Event]:
     outcome = []
-    if partition.wants(offset, frame):
-        if partition.is_new(frame):
-            stream_session = partition.new_session(described(stream_info(name), frame.session), frame)
-            outcome += partition.begin(offset, stream_session, 0.0)
+    route = partition.route(offset, frame)
+    if route is Route.BEGINS:
+        begun = partition.new_session(described(stream_info(name), frame.session), frame)
+        outcome += partition.begin(offset, begun, 0.0)
+    if route is not Route.LEFT_OUT:
         outcome += partition.take(offset, frame, 0.0)
     outcome += partition.pass_by(offset, 0.0)
     return [event for one in outcome for event in one.events]
@@ -161,3 +162,18 @@ def test_a_first_frame_that_is_not_as_described_does_not_begin_a_session() -> No
         partition.pass_by(offset, 0.0)
     assert partition.places == {}
     assert partition.safe_offset(len(other)) == len(other)
+
+
+def test_one_order_says_what_is_to_be_done_with_a_frame() -> None:
+    partition = Partition(0, 0, session_of, hold_frames=100)
+    sent = frames(signal(500, 1), stream_info(), rows=50)
+    assert partition.route(0, sent[0]) is Route.BEGINS
+    take(partition, 0, sent[0])
+    assert partition.route(1, sent[1]) is Route.GOES_ON
+    assert partition.route(1, sent[-1]) is Route.NEEDS_MARKERS  # the end
+    take(partition, 1, sent[2])
+    assert partition.route(2, sent[1]) is Route.NEEDS_MARKERS  # one that comes after it waits
+    assert partition.route(2, frames(signal(100, 1), stream_info(), rows=50, session=0)[0]) is Route.LEFT_OUT
+    assert partition.route(2, frames(signal(100, 1), stream_info(), rows=50, session=2)[0]) is Route.BEGINS
+    assert keep(partition, "id-eeg").resume_offset == 1
+    assert partition.route(0, sent[0]) is Route.LEFT_OUT  # its snapshot holds it
