@@ -8,7 +8,7 @@ from collections import Counter
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
-from neuroloop.sinks.kafka.dead_letters import DeadLetters
+from neuroloop.sinks.kafka.dead_letter_sender import DeadLetterSender
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
 from neuroloop.stream.wire.dead_letters import DeadLetter, unpack_dead_letter
@@ -42,7 +42,7 @@ class DeadLetterQueue:
         }
         self._settings = settings.model_copy(update=changes)
         self._producer: Producer | None = None
-        self._dead_letters: DeadLetters | None = None
+        self._dead_letters: DeadLetterSender | None = None
         self._n_refused = 0
 
     def __call__(self, letter: DeadLetter) -> None:
@@ -73,7 +73,7 @@ class DeadLetterQueue:
             _log.error("kafka: what cannot be read is only counted: %s", error)
             return
         topics = Topics(self._settings.prefix)
-        self._dead_letters = DeadLetters(self._producer, topics, self._settings.max_message_bytes)
+        self._dead_letters = DeadLetterSender(self._producer, topics, self._settings.max_message_bytes)
 
 
 class DeadLetterCarrier:

@@ -18,7 +18,7 @@ from neuroloop.config.errors import BrokerError, ConfigError, StreamEnded, Strea
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.loading import load_config
 from neuroloop.config.source import SimulatorSettings
-from neuroloop.sinks.kafka.dead_letters import DeadLetters
+from neuroloop.sinks.kafka.dead_letter_sender import DeadLetterSender
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
@@ -278,7 +278,7 @@ def test_a_header_without_a_value_is_no_reason_to_stop(
     send_as_they_are(apache_broker.bootstrap, bad)
     send(settings, good[1:])
     producer = Producer(settings, ("dead",))
-    source = KafkaSource(settings, start="earliest", on_dead_letter=DeadLetters(producer, topics, 100_000))
+    source = KafkaSource(settings, start="earliest", on_dead_letter=DeadLetterSender(producer, topics, 100_000))
     assert indices(rows_until_end(source)) == list(range(60))
     assert source.n_unreadable == 3
     assert producer.flush(PATIENCE_S), producer.problem
@@ -344,7 +344,7 @@ def test_dead_letters_reach_their_topic_with_why_and_where(broker: Broker, topic
     settings = settings_of(broker, topic_prefix)
     producer = Producer(settings, ("dead",))
     letter = DeadLetter(f"{topic_prefix}.samples", 1, 5, b"amp-1", b"junk", (("ce_id", b"x"),), "frame must be whole")
-    DeadLetters(producer, Topics(topic_prefix), 100_000)(letter)
+    DeadLetterSender(producer, Topics(topic_prefix), 100_000)(letter)
     assert producer.flush(PATIENCE_S), producer.problem
     producer.close()
     consumer = KafkaConsumer(

@@ -27,7 +27,7 @@ def frame_of(n: int, session: int = 7) -> object:
     return frame_message(TOPICS, frame)
 
 
-def test_fates_count_rows_by_reason_and_leave_out_other_sessions() -> None:
+def test_reports_count_rows_by_reason_and_leave_out_other_sessions() -> None:
     fates = DeliveryReports(TOPICS, 7)
     fates(frame_of(10), None)  # type: ignore[arg-type]
     fates(frame_of(5), "buffer full")  # type: ignore[arg-type]

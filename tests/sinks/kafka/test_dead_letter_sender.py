@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from neuroloop.sinks.kafka.dead_letters import DeadLetters
+from neuroloop.sinks.kafka.dead_letter_sender import DeadLetterSender
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.stream.wire.dead_letters import DeadLetter
 from neuroloop.stream.wire.messages import Message
@@ -21,7 +21,7 @@ class Offered(list[Message]):
 
 def test_a_header_without_a_value_is_passed_on_as_an_empty_one(caplog: pytest.LogCaptureFixture) -> None:
     offered = Offered()
-    letters = DeadLetters(cast(Producer, offered), Topics("p"), 10_000)
+    letters = DeadLetterSender(cast(Producer, offered), Topics("p"), 10_000)
     headers = (("a", None), ("b", b"x"))  # brokers and foreign clients know headers without a value
     for offset in (5, 6):
         letters(DeadLetter("p.samples", 1, offset, b"k", b"junk", headers, "frame must be whole"))

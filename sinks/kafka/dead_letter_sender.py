@@ -12,7 +12,7 @@ from neuroloop.stream.wire.topics import Topics
 _log = logging.getLogger("neuroloop.kafka")
 
 
-class DeadLetters:
+class DeadLetterSender:
     """Sends what does not decode to ``<prefix>.dead``; call it with each letter.
 
     Parameters
