@@ -28,27 +28,27 @@ def frame_of(n: int, session: int = 7) -> object:
 
 
 def test_reports_count_rows_by_reason_and_leave_out_other_sessions() -> None:
-    fates = DeliveryReports(TOPICS, 7)
-    fates(frame_of(10), None)  # type: ignore[arg-type]
-    fates(frame_of(5), "buffer full")  # type: ignore[arg-type]
-    fates(frame_of(4), "closed")  # type: ignore[arg-type]
-    fates(frame_of(100, session=6), None)  # type: ignore[arg-type]
-    fates(marker_message(TOPICS, Marker(1.0, "a", "m"), stream="s", k=0, session=7), None)
+    reports = DeliveryReports(TOPICS, 7)
+    reports(frame_of(10), None)  # type: ignore[arg-type]
+    reports(frame_of(5), "buffer full")  # type: ignore[arg-type]
+    reports(frame_of(4), "closed")  # type: ignore[arg-type]
+    reports(frame_of(100, session=6), None)  # type: ignore[arg-type]
+    reports(marker_message(TOPICS, Marker(1.0, "a", "m"), stream="s", k=0, session=7), None)
     samples, markers = Balance(n_in=19), Balance(n_in=1)
-    fates.enter(samples, TOPICS.samples, is_kept=False)
-    fates.enter(markers, TOPICS.markers, is_kept=False)
+    reports.enter(samples, TOPICS.samples, is_kept=False)
+    reports.enter(markers, TOPICS.markers, is_kept=False)
     assert (samples.n_out, samples.dropped, samples.is_balanced) == (10, {"buffer full": 5, "closed": 4}, True)
     assert (markers.n_out, markers.is_balanced) == (1, True)
-    assert fates.n_lost(TOPICS.samples) == 9
-    assert fates.n_lost(TOPICS.markers) == 0
+    assert reports.n_lost(TOPICS.samples) == 9
+    assert reports.n_lost(TOPICS.markers) == 0
 
 
 def test_what_is_neither_sent_nor_lost_waits_in_a_spool_and_is_a_fault_without_one() -> None:
-    fates = DeliveryReports(TOPICS, 7)
-    fates(frame_of(10), None)  # type: ignore[arg-type]
+    reports = DeliveryReports(TOPICS, 7)
+    reports(frame_of(10), None)  # type: ignore[arg-type]
     kept, unkept = Balance(n_in=12), Balance(n_in=12)
-    fates.enter(kept, TOPICS.samples, is_kept=True)
-    fates.enter(unkept, TOPICS.samples, is_kept=False)
+    reports.enter(kept, TOPICS.samples, is_kept=True)
+    reports.enter(unkept, TOPICS.samples, is_kept=False)
     assert (kept.waiting, kept.is_balanced) == (2, True)
     assert (unkept.waiting, unkept.is_balanced) == (0, False)
 
