@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from neuroloop.config.errors import WireError
 from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
-from neuroloop.stream.wire.frames import DTYPES, DType, Frame, frames_of_block, last_frame
+from neuroloop.stream.wire.frames import DTYPES, DType, Frame, frames_of_block, join_blocks, last_frame
 
 
 class Framer:
@@ -85,7 +83,7 @@ class Framer:
         """Return the waiting rows as frames."""
         if not self._waiting:
             return
-        block = _joined(self._waiting)
+        block = join_blocks(self._waiting)
         self._waiting.clear()
         first, self.next_row = self.next_row, self.next_row + self.n_waiting
         self.n_waiting = 0
@@ -117,20 +115,6 @@ class Framer:
             dtype=dtype,
             max_bytes=self._max_bytes,
         )
-
-
-def _joined(blocks: list[RawBlock]) -> RawBlock:
-    """Return consecutive blocks as one; they all have sample numbers, or none has."""
-    if len(blocks) == 1:
-        return blocks[0]
-    numbers = [block.sample_numbers for block in blocks if block.sample_numbers is not None]
-    valid = [block.valid for block in blocks if block.valid is not None]
-    return RawBlock(
-        np.concatenate([block.data for block in blocks]),
-        np.concatenate([block.timestamps for block in blocks]),
-        np.concatenate(numbers) if numbers else None,
-        np.concatenate(valid) if valid else None,
-    )
 
 
 def _dtype_of(value_format: str) -> DType:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -332,6 +332,30 @@ def last_frame(
     """Make the frame without rows that ends a stream; ``first_sample`` is the index that would come next."""
     return Frame(
         stream, first_sample, counts, sfreq, np.empty((0, n_channels)), np.empty(0), session=session, last=True
+    )
+
+
+def join_blocks(blocks: Sequence[RawBlock]) -> RawBlock:
+    """Return consecutive blocks as one; they all have sample numbers, or none has.
+
+    Parameters
+    ----------
+    blocks : sequence of RawBlock
+        At least one; a block without flags is valid as a whole.
+    """
+    if len(blocks) == 1:
+        return blocks[0]
+    numbers = [block.sample_numbers for block in blocks if block.sample_numbers is not None]
+    valid = None
+    if any(block.valid is not None for block in blocks):
+        valid = np.concatenate(
+            [np.ones(len(one.timestamps), np.bool_) if one.valid is None else one.valid for one in blocks]
+        )
+    return RawBlock(
+        np.concatenate([block.data for block in blocks]),
+        np.concatenate([block.timestamps for block in blocks]),
+        np.concatenate(numbers) if numbers else None,
+        valid,
     )
 
 

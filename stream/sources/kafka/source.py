@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 
@@ -21,7 +20,7 @@ from neuroloop.stream.sources.kafka.ordering import SessionOrder
 from neuroloop.stream.sources.kafka.source_health import AwayWatch, LeftOutWatch
 from neuroloop.stream.wire.brokers import explain
 from neuroloop.stream.wire.dead_letters import DeadLetter, dead_letter_of
-from neuroloop.stream.wire.frames import Frame, decode_frame
+from neuroloop.stream.wire.frames import Frame, decode_frame, join_blocks
 from neuroloop.stream.wire.messages import utf8
 from neuroloop.stream.wire.row_order import Piece
 from neuroloop.stream.wire.topics import Topics
@@ -299,7 +298,7 @@ class KafkaSource:
             n_values += block.data.size or len(block.timestamps)
         if not parts:
             return None
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return join_blocks(parts)
 
     def _commit_due(self) -> None:
         """Count what the last call handed out as dealt with; tell the group now and then."""
@@ -345,19 +344,3 @@ def _parse_start(start: str, *, has_group: bool) -> tuple[str, int | None]:
     if has_group and not is_plain:
         raise ConfigError(f"source.start must be latest or earliest with kafka.group_id, got {start!r}")
     return where, int(number) if is_numbered else None
-
-
-def _joined(blocks: list[RawBlock]) -> RawBlock:
-    """Return blocks of one kind as one."""
-    numbers = [block.sample_numbers for block in blocks if block.sample_numbers is not None]
-    valid = None
-    if any(block.valid is not None for block in blocks):
-        valid = np.concatenate(
-            [np.ones(len(one.timestamps), np.bool_) if one.valid is None else one.valid for one in blocks]
-        )
-    return RawBlock(
-        np.concatenate([block.data for block in blocks]),
-        np.concatenate([block.timestamps for block in blocks]),
-        np.concatenate(numbers) if numbers else None,
-        valid,
-    )
