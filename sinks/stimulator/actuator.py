@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from neuroloop.sinks.stimulator.log.audit import AuditLog
-from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
 
@@ -38,7 +38,7 @@ class Actuator:
     device : Device
     log : AuditLog
     ledger : Ledger
-    scribe : Scribe
+    writer : DiskWriter
         Writes for both.
     patience_s : float
         How long a lease may wait for the disk.
@@ -51,7 +51,7 @@ class Actuator:
         device: Device,
         log: AuditLog,
         ledger: Ledger,
-        scribe: Scribe,
+        writer: DiskWriter,
         *,
         patience_s: float,
         clock_ns: Callable[[], int] = time.monotonic_ns,
@@ -59,7 +59,7 @@ class Actuator:
         self._device = device
         self._log = log
         self._ledger = ledger
-        self._scribe = scribe
+        self._writer = writer
         self._patience_ns = round(patience_s * 1e9)
         self._clock_ns = clock_ns
         self._waiting: deque[_Waiting] = deque()
@@ -114,14 +114,14 @@ class Actuator:
     def _reserve(self, action: str, lease: Lease, number: int) -> None:
         """Write a lease down; it waits for the disk."""
         self._ledger.reserve(lease.number, lease.charge_uc, audit=(self._log.seq, self._log.head))
-        self._waiting.append(_Waiting(self._scribe.sync(), action, lease, number, self._clock_ns()))
+        self._waiting.append(_Waiting(self._writer.sync(), action, lease, number, self._clock_ns()))
 
     def leave(self) -> str | None:
         """Let leases go whose record is on the disk; return why one cannot, if so."""
-        waiting, done = self._waiting, self._scribe.done
+        waiting, done = self._waiting, self._writer.done
         while waiting:
             one = waiting[0]
-            if one.ticket <= done and not self._scribe.failures:
+            if one.ticket <= done and not self._writer.failures:
                 waiting.popleft()
                 if self._clock_ns() - one.since_ns > self._patience_ns:
                     waiting.clear()

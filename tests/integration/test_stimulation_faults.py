@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, read_log
-from neuroloop.sinks.stimulator.log.ledger import read_books
-from neuroloop.sinks.stimulator.log.summary import books_of
+from neuroloop.sinks.stimulator.log.ledger import read_ledger
+from neuroloop.sinks.stimulator.log.summary import summary_of
 from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
 from tests.integration.live import PATIENCE_S, starting
 from tests.integration.lsl import make_outlet, wait_until
@@ -111,7 +111,7 @@ def test_a_killed_stimulator_process_ends_stimulation_and_not_the_recording(thea
     assert not run.is_on()
     device = [json.loads(line) for line in (run.folder / "device.jsonl").read_text().splitlines()]
     delivered_uc = max(record.get("total_uc", 0.0) for record in device)
-    books, _ = read_books(run.folder.parent / "ledger" / "unnamed.run.jsonl")
+    books, _ = read_ledger(run.folder.parent / "ledger" / "unnamed.run.jsonl")
     assert books.all_uc() >= delivered_uc > 0
 
 
@@ -152,7 +152,7 @@ def test_whatever_interrupts_a_run_switches_off_and_a_killed_hot_process_ends_it
     verdict = theatre.verdict()
     assert verdict.is_clean, verdict.findings
     books = json.loads((run.folder / "summary.json").read_text())["stimulation"]
-    assert books == books_of(read_log(run.folder / AUDIT_FILE))
+    assert books == summary_of(read_log(run.folder / AUDIT_FILE))
     assert books["doses"] >= 15
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neuroloop.sinks.stimulator.log.ledger import read_books
+from neuroloop.sinks.stimulator.log.ledger import read_ledger
 from neuroloop.sinks.stimulator.log.verification import verify_run
 from neuroloop.stream.live.child_process import RunFailed
 from tests.integration.live import PATIENCE_S
@@ -131,7 +131,7 @@ def test_charge_survives_a_killed_process_and_a_torn_log_is_said(make: Make, tmp
         if '"what":"interval"' in line
     )
     bench.close()
-    books, chain = read_books(tmp_path / "ledger" / "unnamed.unnamed.jsonl")
+    books, chain = read_ledger(tmp_path / "ledger" / "unnamed.unnamed.jsonl")
     assert chain.fault is None
     assert books.all_uc() >= delivered_uc > 0
     assert books.open

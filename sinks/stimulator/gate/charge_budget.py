@@ -1,14 +1,109 @@
-"""How much charge is left for this run and this day."""
+"""How much charge may have left the device, an upper bound whatever was lost on the way, and how much is left."""
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
+
+from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
 from neuroloop.sinks.stimulator.envelope.envelope import Check
 from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits
-from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
 from neuroloop.sinks.stimulator.records import Lease
 
+_DAY_NS = 86_400 * 10**9
+_MINUTE_NS = 60 * 10**9
 
-class Budget:
+
+@dataclass
+class _Open:
+    """A lease whose end is not known; its charge is counted from ``from_ns``."""
+
+    lease: Lease
+    from_ns: int
+    issued_ns: int
+
+    @property
+    def most_ma(self) -> float:
+        return max(self.lease.start_ma, self.lease.train.amplitude_ma)
+
+
+class ChargeMeter:
+    """Count leases: in full when they are issued, less when the device says that they ended early.
+
+    A lease that the device has replaced or switched off was in force from its issue to that answer at the longest.
+    Where two leases may have been in force, between the issue of the second and the device's answer to it, the larger
+    amplitude is counted. Each lease counts one pulse more than its time holds, for a device may begin every lease with
+    one. A lease that is never answered counts in full for good. All charges are in uC, over the phases of one sign.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[_Open] = []
+        self._minutes: deque[tuple[int, float]] = deque()
+        self._settled_uc = 0.0
+        self.granted_uc = 0.0
+        """In full, of all leases since `reset_granted`."""
+
+    @property
+    def total_uc(self) -> float:
+        """The most that can have been delivered since the begin, what is open in full."""
+        return self._settled_uc + self._open_uc()
+
+    def day_uc(self, now_ns: int) -> float:
+        """Return the same for the last 24 hours, to the minute, never too little."""
+        while self._minutes and now_ns - self._minutes[0][0] >= _DAY_NS:
+            self._minutes.popleft()
+        total = self._open_uc()
+        for _, charge in self._minutes:
+            total += charge
+        return total
+
+    def _open_uc(self) -> float:
+        total = 0.0
+        for one in self._open:
+            total += one.lease.charge_uc
+        return total
+
+    def reset_granted(self) -> None:
+        """Begin `granted_uc` anew: the device has begun its own count."""
+        self.granted_uc = 0.0
+
+    def issue(self, lease: Lease, now_ns: int) -> None:
+        """Count a lease in full."""
+        self._open.append(_Open(lease, now_ns, now_ns))
+        self.granted_uc += lease.charge_uc
+
+    def answer(self, number: int, now_ns: int) -> None:
+        """Take the device's word that a lease is in force: those before it are over."""
+        new = next((one for one in self._open if one.lease.number == number), None)
+        if new is None:
+            return
+        before = [one for one in self._open if one.lease.number < number]
+        if not before:
+            return
+        is_more = any(old.most_ma < new.most_ma for old in before)
+        for old in before:
+            self._settle(old, new.issued_ns if old.most_ma < new.most_ma else now_ns, now_ns)
+        new.from_ns = new.issued_ns if is_more else now_ns
+
+    def off(self, now_ns: int) -> None:
+        """Take the device's word that nothing is in force any more."""
+        for one in list(self._open):
+            self._settle(one, now_ns, now_ns)
+
+    def _settle(self, one: _Open, until_ns: int, now_ns: int) -> None:
+        lease = one.lease
+        seconds = max(1, until_ns - one.from_ns) * 1e-9
+        charge = min(lease.charge_uc, train_charge_uc(lease.train, one.most_ma, one.most_ma, seconds))
+        self._open.remove(one)
+        self._settled_uc += charge
+        minute = now_ns - now_ns % _MINUTE_NS + _MINUTE_NS
+        if self._minutes and self._minutes[-1][0] == minute:
+            self._minutes[-1] = (minute, self._minutes[-1][1] + charge)
+        else:
+            self._minutes.append((minute, charge))
+
+
+class ChargeBudget:
     """Hold what may have been delivered against the limits of the session and of 24 hours.
 
     A lease counts from the moment it is decided upon. The day is the larger of what the ledger says, with the leases

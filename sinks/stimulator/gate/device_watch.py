@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
+from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
 from neuroloop.sinks.stimulator.gate.inputs import count, flag, number_or_none, text
 from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
 from neuroloop.sinks.stimulator.gate.leases import LeaseLine

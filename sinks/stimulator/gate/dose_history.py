@@ -57,7 +57,7 @@ class Dose:
         return (now_ns - self.start_ns) * 1e-9
 
 
-class Course:
+class DoseHistory:
     """Remember doses and judge by them.
 
     Parameters

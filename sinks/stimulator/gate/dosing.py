@@ -6,14 +6,14 @@ from typing import Any
 
 from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
-from neuroloop.sinks.stimulator.gate.charge_budget import Budget
+from neuroloop.sinks.stimulator.gate.charge_budget import ChargeBudget
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.device_watch import DeviceWatch
-from neuroloop.sinks.stimulator.gate.dose_history import Course, Dose
+from neuroloop.sinks.stimulator.gate.dose_history import Dose, DoseHistory
 from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
 from neuroloop.sinks.stimulator.gate.leases import Issued, LeaseLine
 from neuroloop.sinks.stimulator.gate.machine import Machine, MachineState
-from neuroloop.sinks.stimulator.gate.outputs import Saying
+from neuroloop.sinks.stimulator.gate.outputs import Outputs
 from neuroloop.sinks.stimulator.gate.setup import Setup
 
 
@@ -24,20 +24,20 @@ class Dosing:
     ----------
     setup : Setup
     machine : Machine
-    say : Saying
+    outputs : Outputs
     decisions : Decisions
     interlocks : Interlocks
     """
 
     def __init__(
-        self, setup: Setup, machine: Machine, say: Saying, decisions: Decisions, interlocks: Interlocks
+        self, setup: Setup, machine: Machine, outputs: Outputs, decisions: Decisions, interlocks: Interlocks
     ) -> None:
         self._setup = setup
         self._gate = setup.settings.gate
         self._machine = machine
-        self._say = say
+        self._outputs = outputs
         self._decisions = decisions
-        self.budget = Budget(setup.limits, setup.ledger_day_uc)
+        self.budget = ChargeBudget(setup.limits, setup.ledger_day_uc)
         self.line = LeaseLine(
             setup.capabilities,
             lease_ns=setup.lease_ns,
@@ -51,7 +51,7 @@ class Dosing:
             meter=self.budget.meter,
             interlocks=interlocks,
         )
-        self.course = Course(self._gate, setup.limits)
+        self.history = DoseHistory(self._gate, setup.limits)
         self.dose: Dose | None = None
         self._now = 0
         self._changed_ns: int | None = None
@@ -87,15 +87,15 @@ class Dosing:
         row = self._setup.rows[dose_of.state]
         first = self.line.up(dose_of, self._now).lease.charge_uc + self._reserve_uc(dose_of)
         return [
-            *self.course.judge(row, dose_of, self._now, since_ns),
+            *self.history.judge(row, dose_of, self._now, since_ns),
             *self.budget.checks(first, self._now),
         ]
 
     def start(self, plan: Assessment) -> None:
         """Begin a dose."""
-        dose = self.course.plan(self._setup.rows[plan.state], plan, self._now)
+        dose = self.history.plan(self._setup.rows[plan.state], plan, self._now)
         self.dose = dose
-        self.course.started(dose)
+        self.history.started(dose)
         self._changed_ns = self._now
         self._go("RAMP_UP", plan.state)
         self._send("start", self.line.up(plan, self._now), "confirmed")
@@ -211,7 +211,7 @@ class Dosing:
         self.line.commit(issued)
         self.budget.issue(issued.lease, self._now)
         self.device.leased()
-        self._say.command(
+        self._outputs.command(
             "start" if action == "start" else "renew",
             reason,
             self._decisions.moment,
@@ -232,7 +232,7 @@ class Dosing:
         dose = self.dose
         self.line.end()
         self.device.stopped(self._now)
-        self._say.command(
+        self._outputs.command(
             "stop",
             reason,
             self._decisions.moment,
@@ -254,9 +254,9 @@ class Dosing:
         self.budget.close_dose()
         self.dose = None
         self._decisions.forget()
-        self._say.forget_request()
-        values = self.course.ended(dose, self._now)
-        self._say.note(**values, session_uc=self.budget.session_uc, day_uc=self.day_uc)
+        self._outputs.forget_request()
+        values = self.history.ended(dose, self._now)
+        self._outputs.note(**values, session_uc=self.budget.session_uc, day_uc=self.day_uc)
 
     def _reserve_uc(self, plan: Assessment) -> float:
         """Return what a ramp down may need, one pulse more for each of its leases included."""
@@ -266,4 +266,4 @@ class Dosing:
         return ramp + n_leases * (plan.numbers["charge_per_phase_uc"] or 0.0)
 
     def _go(self, to: MachineState, reason: str) -> None:
-        self._say.transition(self._machine.go(to, reason))
+        self._outputs.transition(self._machine.go(to, reason))

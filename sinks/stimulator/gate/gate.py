@@ -50,7 +50,7 @@ from neuroloop.sinks.stimulator.gate.dosing import Dosing
 from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, text, texts
 from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
-from neuroloop.sinks.stimulator.gate.outputs import Saying
+from neuroloop.sinks.stimulator.gate.outputs import Outputs
 from neuroloop.sinks.stimulator.gate.setup import read_setup
 from neuroloop.sinks.stimulator.records import GateInput, GateOutput
 from neuroloop.stream.contracts.events import encode
@@ -78,7 +78,7 @@ class Gate:
         self._setup = read_setup(setup)
         self._gate = self._setup.settings.gate
         self._machine = Machine()
-        self._say = Saying(self._setup.stream, is_coded=self._setup.is_coded)
+        self._outputs = Outputs(self._setup.stream, is_coded=self._setup.is_coded)
         self._decisions = Decisions(self._setup.rows, self._setup.delay_s)
         self._interlocks = Interlocks(
             self._gate,
@@ -86,7 +86,7 @@ class Gate:
             limits_sha256=self._setup.limits_sha256,
             config_sha256=self._setup.config_sha256,
         )
-        self._dosing = Dosing(self._setup, self._machine, self._say, self._decisions, self._interlocks)
+        self._dosing = Dosing(self._setup, self._machine, self._outputs, self._decisions, self._interlocks)
         self._device = self._dosing.device
         self._now = 0
         self._n_inputs = 0
@@ -142,9 +142,9 @@ class Gate:
                 self._interlocks.trip("input", f"{entry.kind}: {error}")
             self._control(entry)
         except (IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
-            self._say.note("internal", error=repr(error))
+            self._outputs.note("internal", error=repr(error))
             self._fault([Trip("internal", repr(error))])
-        return self._say.take()
+        return self._outputs.take()
 
     # what comes in
 
@@ -157,8 +157,8 @@ class Gate:
             if encode(values) != self._given:
                 raise ValueError("setup must be the one that the gate was made from")
             setup = self._setup
-            self._dosing.course.begin(self._now, lockout_left_s=setup.lockout_left_s, start_ages_s=setup.start_ages_s)
-            self._dosing.course.follow(setup.rows.get(setup.last_state or ""))
+            self._dosing.history.begin(self._now, lockout_left_s=setup.lockout_left_s, start_ages_s=setup.start_ages_s)
+            self._dosing.history.follow(setup.rows.get(setup.last_state or ""))
             self._go("DISARMED", "set up")
         elif entry.kind == "event":
             self._take_event(values)
@@ -191,7 +191,7 @@ class Gate:
             self._decisions.enter(values, self._now)
             state, confidence = text(values, "state"), values.get("confidence")
             asked = request_values(self._setup.rows.get(state), state, -1.0 if confidence is None else confidence)
-            self._say.request({**asked, "confidence": confidence}, self._decisions.moment, count(values, "k"))
+            self._outputs.request({**asked, "confidence": confidence}, self._decisions.moment, count(values, "k"))
         else:
             self._interlocks.event(values, self._now)
 
@@ -210,11 +210,11 @@ class Gate:
         checks = self._operator_checks(action, flag(values, "authorised"), reason)
         failed = [check for check in checks if not check.ok]
         if failed:
-            self._say.refuse(action, failed, self._decisions.moment, self._machine.state)
+            self._outputs.refuse(action, failed, self._decisions.moment, self._machine.state)
             return
         overrides = texts(values, "override")
         if action in ("reset", "unblind"):
-            self._say.note(action, channel=channel, reason=reason, faults=list(self._faults))
+            self._outputs.note(action, channel=channel, reason=reason, faults=list(self._faults))
             if action == "reset":
                 self._faults.clear()
                 self._go("DISARMED", f"reset: {reason}")
@@ -222,14 +222,16 @@ class Gate:
         self._armed_until_ns = self._now + round(self._gate.arming_s * 1e9)
         if action == "arm":
             self._overrides = overrides
-        self._say.note("armed", action=action, channel=channel, override=list(self._overrides), s=self._gate.arming_s)
+        self._outputs.note(
+            "armed", action=action, channel=channel, override=list(self._overrides), s=self._gate.arming_s
+        )
         if self._machine.state == "DISARMED":
             self._stop_told = ""
             self._device.armed()
             self._decisions.forget()
-            self._say.forget_request()
+            self._outputs.forget_request()
             self._go("ARMED", f"operator: {channel}")
-            self._say.command("arm", "operator", self._decisions.moment, self._machine.state)
+            self._outputs.command("arm", "operator", self._decisions.moment, self._machine.state)
 
     def _operator_checks(self, action: str, is_authorised: bool, reason: str) -> list[Check]:
         """Return the rules for what the operator asks, in the order of judging."""
@@ -284,21 +286,21 @@ class Gate:
         """Repeat a stop that is not confirmed, ask how the device is."""
         moment, state = self._decisions.moment, self._machine.state
         if state == "FAULT" and not self._device.is_confirmed_off:
-            self._say.note("not_off", faults=list(self._faults))
+            self._outputs.note("not_off", faults=list(self._faults))
             self._device.stopped(self._now)
-            self._say.command("stop", "not confirmed off", moment, state, is_event=False)
+            self._outputs.command("stop", "not confirmed off", moment, state, is_event=False)
         if state not in _GIVING and self._device.is_to_be_asked(self._now):
             self._device.asked(self._now)
-            self._say.command("status", "watch", moment, state, is_event=False)
+            self._outputs.command("status", "watch", moment, state, is_event=False)
 
     def _stop_for(self, trips: list[Trip]) -> None:
         """Do what the interlocks ask for."""
         names = frozenset(trip.name for trip in trips)
         for trip in trips:
             if trip.name not in self._tripped:
-                self._say.note("tripped", **trip.as_dict())
+                self._outputs.note("tripped", **trip.as_dict())
         for name in sorted(self._tripped - names):
-            self._say.note("cleared", interlock=name)
+            self._outputs.note("cleared", interlock=name)
         self._tripped = names
         faults = [trip for trip in trips if trip.effect is Effect.FAULT]
         if faults:
@@ -382,12 +384,12 @@ class Gate:
     def _disarm_device(self, reason: str) -> None:
         self._armed_until_ns, self._overrides = None, ()
         self._device.stopped(self._now)
-        self._say.command("disarm", reason, self._decisions.moment, self._machine.state)
+        self._outputs.command("disarm", reason, self._decisions.moment, self._machine.state)
 
     def _advance(self) -> None:
         """Let time pass for what is being given, or waited for."""
         state, dose = self._machine.state, self._dosing.dose
-        if state == "LOCKOUT" and self._now >= self._dosing.course.wait_until_ns():
+        if state == "LOCKOUT" and self._now >= self._dosing.history.wait_until_ns():
             self._go("ARMED", "waited")
         elif state == "SAFE_STOP" and (self._dosing.is_down or (dose is not None and self._now >= dose.end_ns)):
             self._dosing.off("safe stop")
@@ -408,17 +410,17 @@ class Gate:
             return
         row = self._setup.rows.get(decisions.state)
         if row is None:
-            self._say.forget_request()
+            self._outputs.forget_request()
             return
         plan = self._setup.assessments[row.state]
         failed = [check for check in self._start_checks(row, plan) if not check.ok]
         if failed:
             request = (row.state, decisions.since_ns)
-            self._say.refuse_start(request, failed, decisions.moment, state, self._now)
+            self._outputs.refuse_start(request, failed, decisions.moment, state, self._now)
         elif decisions.supports(row.state, row.min_confidence) and decisions.n_in_a_row >= self._gate.confirm_n:
             if state == "LOCKOUT":
                 self._go("ARMED", "waited")
-            self._say.forget_request()
+            self._outputs.forget_request()
             self._dosing.start(plan)
 
     def _start_checks(self, row: RecommendationSettings, plan: Assessment) -> list[Check]:
@@ -442,7 +444,7 @@ class Gate:
         return checks + self._dosing.start_checks(plan, decisions.since_ns)
 
     def _go(self, to: MachineState, reason: str) -> None:
-        self._say.transition(self._machine.go(to, reason))
+        self._outputs.transition(self._machine.go(to, reason))
 
 
 ARMED_STATES_SHOWN: tuple[str, ...] = tuple(sorted(ARMED_STATES))

@@ -126,7 +126,7 @@ class Interlocks:
         self._standing: dict[str, Trip] = {"no_pulse": Trip("no_pulse")}
         self._moments: list[Trip] = []
         self._drifting: set[str] = set()
-        self._books: deque[tuple[int, int, int]] = deque()
+        self._sample_counts: deque[tuple[int, int, int]] = deque()
         self._pulse_ns: int | None = None
         self._age_s: float | None = None
         self._progress = -1
@@ -166,7 +166,7 @@ class Interlocks:
             self._progress, self._progress_ns = progress, now_ns
         if received and self.hold_off_until_ns is None:
             self._begin_hold_off(now_ns)
-        self._judge_books(now_ns, received, missing)
+        self._judge_missing(now_ns, received, missing)
         for name, found, allowed in (("nonfinite", nonfinite, 0), ("clock_step", steps, self._small_steps)):
             before = self._counts.get(name)
             if before is not None and found - before > allowed:
@@ -179,9 +179,9 @@ class Interlocks:
             self.trip("wall_clock", offset_s - self._wall_offset_s, MAX_WALL_STEP_S)
         self._wall_offset_s = offset_s
 
-    def _judge_books(self, now_ns: int, received: int, missing: int) -> None:
+    def _judge_missing(self, now_ns: int, received: int, missing: int) -> None:
         """Judge the share of missing samples over the window."""
-        books = self._books
+        books = self._sample_counts
         books.append((now_ns, received, missing))
         window_ns = self._settings.missing_window_s * 1e9
         while len(books) > 2 and now_ns - books[1][0] >= window_ns:

@@ -40,7 +40,7 @@ RULES: tuple[str, ...] = (
 """What refusals are for; failures of the envelope stand under their own names in the list of rules."""
 
 
-class Saying:
+class Outputs:
     """Collect the outputs of one step.
 
     Parameters

@@ -6,7 +6,7 @@
 - ``out``: one `GateOutput` of that input.
 - ``act``: what was handed to the device, and when the call returned.
 
-The loop makes the lines, the `Scribe` writes them. What must not leave before it is on the disk waits for a ticket.
+The loop makes the lines, the `DiskWriter` writes them. What must not leave before it is on the disk waits for a ticket.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.log.chain import Chain, ChainFile, Link, read_chain
-from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, DiskWriter
 from neuroloop.sinks.stimulator.records import GateInput, GateOutput, Lease, Train
 
 AUDIT_FILE = "stimulation.jsonl"
@@ -45,7 +45,7 @@ class AuditLog:
     ----------
     path : Path
         A new file.
-    scribe : Scribe
+    writer : DiskWriter
     clocks : Clocks
 
     Raises
@@ -54,14 +54,14 @@ class AuditLog:
         If the file is there or cannot be made.
     """
 
-    def __init__(self, path: Path, scribe: Scribe, clocks: Clocks = Clocks()) -> None:
+    def __init__(self, path: Path, writer: DiskWriter, clocks: Clocks = Clocks()) -> None:
         if path.exists():
             raise AuditError(f"log must be a new file, got {str(path)!r}, which is there")
         try:
             self._file = AppendFile(path, leads=True)
         except OSError as error:
             raise AuditError(f"log must be a file that can be made, got {str(path)!r}: {error.strerror}") from error
-        self._scribe = scribe
+        self._writer = writer
         self._clocks = clocks
         self._chain = Chain()
 
@@ -78,7 +78,7 @@ class AuditLog:
     @property
     def failure(self) -> str | None:
         """Why nothing is written any more."""
-        return self._scribe.failures.get(self._file.path)
+        return self._writer.failures.get(self._file.path)
 
     def take_input(self, one: GateInput) -> None:
         """Log what the gate is about to be told."""
@@ -110,10 +110,10 @@ class AuditLog:
         self._add({"act": action, "of": number, "t_ns": t_ns, **values})
 
     def _add(self, record: Mapping[str, Any]) -> None:
-        self._scribe.append(self._file, self._chain.add(record))
+        self._writer.append(self._file, self._chain.add(record))
 
     def close(self) -> None:
-        """Let go of the file, after the scribe is closed; may be called twice."""
+        """Let go of the file, after the writer is closed; may be called twice."""
         self._file.close()
 
 

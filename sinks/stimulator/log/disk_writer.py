@@ -1,7 +1,8 @@
 """Appending to files from a thread of its own, on the disk on demand, so that the one who decides never waits.
 
-The loop hands over finished lines and goes on; it asks with `Scribe.sync` for a ticket and learns through a descriptor
-when all that was handed over before lies on the disk. Writing and ``fsync`` run outside the interpreter lock.
+The loop hands over finished lines and goes on; it asks with `DiskWriter.sync` for a ticket and learns through a
+descriptor when all that was handed over before lies on the disk. Writing and ``fsync`` run outside the interpreter
+lock.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class AppendFile:
     n_bytes : int, optional
         Cut to this length at once: what lies behind is a torn line.
     leads : bool
-        If it fails, a scribe writes nothing more into any file: what others say of it would be wrong.
+        If it fails, a writer writes nothing more into any file: what others say of it would be wrong.
 
     Raises
     ------
@@ -113,7 +114,7 @@ class _Item(NamedTuple):
     ticket: int = 0
 
 
-class Scribe:
+class DiskWriter:
     """Write what it is handed, in that order, from a thread.
 
     Parameters
@@ -138,7 +139,7 @@ class Scribe:
         """The highest ticket before which all lies on the disk."""
         self.failures: dict[Path, str] = {}
         """Files that take nothing more, and why."""
-        self._thread = threading.Thread(target=self._run, name="neuroloop-scribe", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="neuroloop-disk-writer", daemon=True)
         self._thread.start()
 
     def append(self, file: AppendFile, data: bytes) -> None:

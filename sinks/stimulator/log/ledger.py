@@ -21,7 +21,7 @@ from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.log.chain import Chain, ChainFile, read_chain
-from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, DiskWriter
 
 DAY_NS = 86_400 * 10**9
 _MINUTE_NS = 60 * 10**9
@@ -78,8 +78,8 @@ Anchor = tuple[int, str]
 
 
 @dataclass
-class Books:
-    """What the lines of a ledger say, taken one after the other.
+class LedgerEntries:
+    """What the lines of a ledger outputs, taken one after the other.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def ledger_path(folder: Path, subject: str, electrode: str) -> Path:
     return folder / f"{subject}.{electrode}.jsonl"
 
 
-def read_books(path: Path) -> tuple[Books, ChainFile]:
+def read_ledger(path: Path) -> tuple[LedgerEntries, ChainFile]:
     """Read a ledger; one that is not there is empty.
 
     Raises
@@ -188,13 +188,13 @@ def read_books(path: Path) -> tuple[Books, ChainFile]:
         raise LedgerError(f"ledger must be a readable file, got {str(path)!r}: {error.strerror}") from error
     if chain.fault is not None:
         raise LedgerError(f"ledger must hold from its first line on, got {str(path)!r}: {chain.fault}")
-    books = Books()
+    entries = LedgerEntries()
     try:
         for link in chain.links:
-            books.take(link.record)
+            entries.take(link.record)
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerError(f"ledger must hold entries of its own kinds, got {str(path)!r}: {error!r}") from error
-    return books, chain
+    return entries, chain
 
 
 class Ledger:
@@ -207,7 +207,7 @@ class Ledger:
     subject, electrode : str
     run : str
         Id of the run.
-    scribe : Scribe
+    writer : DiskWriter
         Writes the lines; what was reserved is safe when a ticket taken afterwards is done.
     clock : LedgerClock
     fold_bytes : int
@@ -226,13 +226,13 @@ class Ledger:
         electrode: str,
         *,
         run: str,
-        scribe: Scribe,
+        writer: DiskWriter,
         clock: LedgerClock | None = None,
         fold_bytes: int = _FOLD_BYTES,
     ) -> None:
         self.path = ledger_path(folder, subject, electrode)
         self._run = run
-        self._scribe = scribe
+        self._writer = writer
         self._clock = clock or LedgerClock()
         self._base_uc = 0.0
         self._cached: tuple[int, float] | None = None
@@ -240,16 +240,16 @@ class Ledger:
         """What a user should be told."""
         self._lock = _lock(self.path)
         try:
-            self._books, chain = read_books(self.path)
+            self._entries, chain = read_ledger(self.path)
             if chain.torn_bytes:
                 self.notes.append(
                     f"ledger: {chain.torn_bytes} bytes of a half-written entry were cut off, no lease left with it"
                 )
-            n_open = len(self._books.open)
+            n_open = len(self._entries.open)
             if n_open:
                 self.notes.append(f"ledger: {n_open} leases were never settled and count as delivered in full")
             now = self._clock.now()
-            newest = self._books.newest
+            newest = self._entries.newest
             if newest is not None and newest.wall_ns > now.wall_ns:
                 behind_s = (newest.wall_ns - now.wall_ns) * 1e-9
                 self.notes.append(
@@ -271,24 +271,24 @@ class Ledger:
         """Open the file behind its last whole line, rewritten where it has grown long."""
         if chain.n_bytes <= fold_bytes:
             return AppendFile(self.path, chain.n_bytes)
-        books = self._books
-        books.forget_older(now)
-        anchors = {run: found[-1:] for run, found in books.anchors.items()}
-        newest = books.newest or now
+        entries = self._entries
+        entries.forget_older(now)
+        anchors = {run: found[-1:] for run, found in entries.anchors.items()}
+        newest = entries.newest or now
         self._chain = Chain()
         lines = [
-            self._chain.add({"kind": "fold", "older_uc": books.older_uc, "anchors": anchors, **_fields(newest)}),
-            *(self._chain.add({"kind": "charge", "uc": uc, **_fields(stamp)}) for stamp, uc in books.charges),
+            self._chain.add({"kind": "fold", "older_uc": entries.older_uc, "anchors": anchors, **_fields(newest)}),
+            *(self._chain.add({"kind": "charge", "uc": uc, **_fields(stamp)}) for stamp, uc in entries.charges),
             *(
                 self._chain.add({"kind": "reserve", "run": run, "lease": lease, "uc": uc, **_fields(stamp)})
-                for (run, lease), (stamp, uc) in books.open.items()
+                for (run, lease), (stamp, uc) in entries.open.items()
             ),
-            *(self._chain.add({"kind": "start", "state": state, **_fields(stamp)}) for stamp, state in books.starts),
+            *(self._chain.add({"kind": "start", "state": state, **_fields(stamp)}) for stamp, state in entries.starts),
         ]
-        if books.lockout is not None:
-            begun, length_s = books.lockout
+        if entries.lockout is not None:
+            begun, length_s = entries.lockout
             lines.append(self._chain.add({"kind": "lockout", "length_s": length_s, **_fields(begun)}))
-        books.anchors = {run: list(found) for run, found in anchors.items()}
+        entries.anchors = {run: list(found) for run, found in anchors.items()}
         partial = self.path.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         file = AppendFile(partial)
@@ -304,25 +304,25 @@ class Ledger:
     @property
     def failure(self) -> str | None:
         """Why nothing is written any more."""
-        return self._scribe.failures.get(self.path)
+        return self._writer.failures.get(self.path)
 
     @property
     def session_uc(self) -> float:
         """Charge of this run in uC: what is settled, and in full what is not."""
-        mine = (uc for (run, _), (_, uc) in self._books.open.items() if run == self._run)
+        mine = (uc for (run, _), (_, uc) in self._entries.open.items() if run == self._run)
         return math.fsum([self._settled_uc, *mine])
 
     def day_uc(self) -> float:
         """Return the charge of the last 24 h in uC, over all runs, what is not settled in full."""
         now = self._clock.now()
         if self._cached is None or now.wall_ns // 10**9 != self._cached[0]:
-            self._books.forget_older(now)
-            self._cached = (now.wall_ns // 10**9, self._books.day_uc(now))
+            self._entries.forget_older(now)
+            self._cached = (now.wall_ns // 10**9, self._entries.day_uc(now))
         return self._cached[1]
 
     def history(self) -> dict[str, Any]:
         """Return what the gate must know of earlier runs: charge, starts and lockout; at the begin of a run."""
-        return self._books.history(self._clock.now())
+        return self._entries.history(self._clock.now())
 
     def note_start(self, state: str) -> None:
         """Write down that a dose begins."""
@@ -360,7 +360,7 @@ class Ledger:
             Since `armed`, as the device says; a number that is none, or falls, settles nothing.
         """
         spent_uc = delivered_uc - self._base_uc
-        is_any = any(run == self._run and lease <= up_to for run, lease in self._books.open)
+        is_any = any(run == self._run and lease <= up_to for run, lease in self._entries.open)
         if not spent_uc >= 0 or not (spent_uc > 0 or is_any):
             return
         self._base_uc = delivered_uc
@@ -368,16 +368,16 @@ class Ledger:
         self._write("settle", lease=up_to, uc=spent_uc)
 
     def _write(self, kind: str, **values: Any) -> None:
-        now, newest = self._clock.now(), self._books.newest
+        now, newest = self._clock.now(), self._entries.newest
         if newest is not None and newest.wall_ns > now.wall_ns:
             now = Stamp(newest.wall_ns, now.boot, now.boot_ns)
         record = {"kind": kind, "run": self._run, **values, **_fields(now)}
-        self._books.take(record)
+        self._entries.take(record)
         self._cached = None
-        self._scribe.append(self._file, self._chain.add(record))
+        self._writer.append(self._file, self._chain.add(record))
 
     def close(self, audit: Anchor) -> None:
-        """Write down where the audit log ends; call it before the scribe is closed.
+        """Write down where the audit log ends; call it before the writer is closed.
 
         Parameters
         ----------
@@ -386,7 +386,7 @@ class Ledger:
         self._write("close", audit_seq=audit[0], audit_hash=audit[1])
 
     def release(self) -> None:
-        """Let others open it, after the scribe is closed; may be called twice."""
+        """Let others open it, after the writer is closed; may be called twice."""
         self._file.close()
         if self._lock >= 0:
             os.close(self._lock)

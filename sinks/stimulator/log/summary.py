@@ -8,7 +8,7 @@ from typing import Any
 from neuroloop.sinks.stimulator.log.audit import LogFile
 
 
-def books_of(log: LogFile) -> dict[str, Any]:
+def summary_of(log: LogFile) -> dict[str, Any]:
     """Return what a run's log says was given, refused and stopped.
 
     Returns

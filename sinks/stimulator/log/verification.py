@@ -25,7 +25,7 @@ from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_
 from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
 from neuroloop.sinks.stimulator.log.events import events_of, replayed
-from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_books
+from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_ledger
 from neuroloop.stream.contracts.events import canonical, encode
 
 _TYPES = ("command", "refusal")
@@ -165,7 +165,7 @@ def _anchors(log: LogFile, ledgers: Path | None, notes: list[str], findings: lis
         notes.append(f"no ledger at {path}: a cut tail would show in {SUMMARY_FILE} alone")
         return []
     try:
-        anchors = read_books(path)[0].anchors.get(run, [])
+        anchors = read_ledger(path)[0].anchors.get(run, [])
     except LedgerError as error:
         findings.append(str(error))
         return []

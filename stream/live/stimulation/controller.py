@@ -17,7 +17,7 @@ from neuroloop.sinks.stimulator.envelope.profiles import HardLimits
 from neuroloop.sinks.stimulator.gate.gate import Gate
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog
-from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.events import event_of
 from neuroloop.sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
 from neuroloop.sinks.stimulator.token import forget_token, is_token
@@ -32,7 +32,7 @@ _LEFT_OUT = ("id", "probabilities")
 _log = logging.getLogger("neuroloop.stimulator")
 
 
-class Desk:
+class Controller:
     """Gate, log, ledger and device as one.
 
     Parameters
@@ -40,7 +40,7 @@ class Desk:
     plan : StimulationPlan
     shared : Shared
     equipment : Equipment
-    scribe : Scribe
+    writer : DiskWriter
 
     Raises
     ------
@@ -48,24 +48,24 @@ class Desk:
         If the log cannot be made or the gate refuses its setup.
     """
 
-    def __init__(self, plan: StimulationPlan, shared: Shared, equipment: Equipment, scribe: Scribe) -> None:
+    def __init__(self, plan: StimulationPlan, shared: Shared, equipment: Equipment, writer: DiskWriter) -> None:
         if shared.stimulation is None:
             raise ValueError("stimulation must be shared, got None")
         self.equipment = equipment
         self._plan = plan
-        self._scribe = scribe
+        self._writer = writer
         self._link = shared.stimulation
         self._said = self._link.said.writer()
         self._counts = StimulationCounts(self._link.counters)
         self._log_failed = self._link.numbers("log_failed")
         self._is_on_word = self._link.numbers("is_on")
         self._gate = Gate(equipment.setup)
-        self._log = AuditLog(plan.out / AUDIT_FILE, scribe)
+        self._log = AuditLog(plan.out / AUDIT_FILE, writer)
         self._actuator = Actuator(
             equipment.device,
             self._log,
             equipment.ledger,
-            scribe,
+            writer,
             patience_s=plan.settings.gate.watchdog_s,
         )
         self._number = 0
@@ -204,7 +204,7 @@ class Desk:
         if self._actuator.started_ns and self._start_arrival_ns:
             self._counts.observe_command((self._actuator.started_ns - self._start_arrival_ns) * 1e-9)
             self._start_arrival_ns = self._actuator.started_ns = 0
-        failures = self._scribe.failures
+        failures = self._writer.failures
         if len(failures) > self._n_failures:
             self._n_failures = len(failures)
             path, reason = list(failures.items())[-1]
@@ -243,8 +243,8 @@ class Desk:
         charge = {"session_uc": ledger.session_uc, "day_uc": ledger.day_uc()}
         self.tell("end", {"reason": "the run is over", "charge": charge}, now_ns)
         ledger.close((self._log.seq, self._log.head))
-        self._scribe.sync()
-        if not self._scribe.close(disk_s) or self._scribe.failures:
+        self._writer.sync()
+        if not self._writer.close(disk_s) or self._writer.failures:
             self._log_failed[0] = 1
         self._log.close()
         self._said.close()

@@ -23,7 +23,7 @@ from neuroloop.config.tree import Config
 from neuroloop.sinks.run_folder.folder import RunFolderError, add_to_summary
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditError, read_log
-from neuroloop.sinks.stimulator.log.summary import books_of
+from neuroloop.sinks.stimulator.log.summary import summary_of
 from neuroloop.sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, make_token
 from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.live.child_process import Child, RunFailed
@@ -145,9 +145,8 @@ class StimulatorGuard:
         self.beat()
         before = signal.signal(signal.SIGUSR1, lambda *_: self._stop("stops_by_signal"))
         self._stack.callback(signal.signal, signal.SIGUSR1, before)
-        from neuroloop.stream.live.stimulation.stop_keys import (
-            StopKeys,  # terminals are not the same everywhere; commands are
-        )
+        # terminals are not the same everywhere; commands are
+        from neuroloop.stream.live.stimulation.stops import StopKeys
 
         keys = StopKeys.if_interactive(lambda: self._stop("stops_by_key")) if self._has_keys else None
         if keys is not None:
@@ -204,7 +203,7 @@ class StimulatorGuard:
     def add_books(self) -> None:
         """Put the books of stimulation into the run's summary, from its log."""
         with suppress(AuditError, RunFolderError):
-            add_to_summary(self._out, "stimulation", books_of(read_log(self._out / AUDIT_FILE)))
+            add_to_summary(self._out, "stimulation", summary_of(read_log(self._out / AUDIT_FILE)))
 
     def check_outcome(self) -> None:
         """Say what must not pass for success.

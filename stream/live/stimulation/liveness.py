@@ -15,7 +15,7 @@ from neuroloop.stream.ring.header import OPEN, STATE, WRITER
 _LOOK_NS = 1_000_000_000
 
 
-class Vitals:
+class Liveness:
     """What the gate is told at each heartbeat.
 
     Parameters

@@ -21,18 +21,17 @@ from multiprocessing.connection import Connection
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.control import ControlServer
-from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.stream.live.child_process import tell
 from neuroloop.stream.live.placement import follow_parent, lock_memory, quiet_memory, settle
 from neuroloop.stream.live.process_logs import set_up_logs
 from neuroloop.stream.live.shared_state import Shared, is_stopping, unpack_event
-from neuroloop.stream.live.stimulation.controller import Desk
+from neuroloop.stream.live.stimulation.controller import Controller
 from neuroloop.stream.live.stimulation.inbox import Inbox, Request, SignalPipe
-from neuroloop.stream.live.stimulation.liveness import Vitals
+from neuroloop.stream.live.stimulation.liveness import Liveness
 from neuroloop.stream.live.stimulation.setup import StimulationPlan, equip
 from neuroloop.stream.live.stimulation.stimulation_state import STIMULATOR
-from neuroloop.stream.live.stimulation.stop_file import StopFile
-from neuroloop.stream.live.stimulation.stop_markers import StopMarkers
+from neuroloop.stream.live.stimulation.stops import StopFile, StopMarkers
 from neuroloop.stream.sources.lsl.library import quiet_library
 
 _SWITCH_S = 5e-4
@@ -55,12 +54,12 @@ def run_stimulator(plan: StimulationPlan, shared: Shared, ready: Connection) -> 
     inbox = Inbox()
     with ExitStack() as stack:
         try:
-            scribe = Scribe(inbox.wake)
-            stack.callback(scribe.close)
-            equipment = equip(plan, scribe, stack)  # before the priority: the device's process inherits it
+            writer = DiskWriter(inbox.wake)
+            stack.callback(writer.close)
+            equipment = equip(plan, writer, stack)  # before the priority: the device's process inherits it
             settings = settle(plan.cores, realtime=plan.config.process.priority == "auto")
-            desk = Desk(plan, shared, equipment, scribe)
-            stimulator = Stimulator(plan, shared, desk, inbox, signals)
+            controller = Controller(plan, shared, equipment, writer)
+            stimulator = Stimulator(plan, shared, controller, inbox, signals)
             stack.callback(stimulator.close)
         except NeuroloopError as error:
             tell(ready, "error", str(error))
@@ -71,7 +70,7 @@ def run_stimulator(plan: StimulationPlan, shared: Shared, ready: Connection) -> 
         try:
             stimulator.run()
         finally:
-            desk.finish(_DISK_S)
+            controller.finish(_DISK_S)
 
 
 class Stimulator:
@@ -81,29 +80,31 @@ class Stimulator:
     ----------
     plan : StimulationPlan
     shared : Shared
-    desk : Desk
+    controller : Controller
         Gate, log and device.
     inbox : Inbox
     signals : SignalPipe
     """
 
-    def __init__(self, plan: StimulationPlan, shared: Shared, desk: Desk, inbox: Inbox, signals: SignalPipe) -> None:
+    def __init__(
+        self, plan: StimulationPlan, shared: Shared, controller: Controller, inbox: Inbox, signals: SignalPipe
+    ) -> None:
         if shared.stimulation is None:
             raise ValueError("stimulation must be shared, got None")
         settings = plan.settings
         self._gate = settings.gate
         self._link = shared.stimulation
-        self._desk = desk
+        self._controller = controller
         self._inbox = inbox
         self._signals = signals
         self._run_stops = shared.numbers("stop")
         self._requests = self._link.requests.reader(STIMULATOR)
-        self._vitals = Vitals(
+        self._liveness = Liveness(
             shared,
             plan.source,
-            limits=desk.equipment.limits,
-            config=desk.equipment.config,
-            day_uc=desk.equipment.ledger.day_uc,
+            limits=controller.equipment.limits,
+            config=controller.equipment.config,
+            day_uc=controller.equipment.ledger.day_uc,
             watchdog_s=settings.gate.watchdog_s,
         )
         self._control = ControlServer(plan.out)
@@ -136,7 +137,7 @@ class Stimulator:
 
     def run(self) -> None:
         """Turn until the run is over."""
-        self._vitals.clock.start()
+        self._liveness.clock.start()
         self._markers.start()
         heartbeat_ns = round(self._gate.heartbeat_s * 1e9)
         slice_s = self._gate.heartbeat_s / 2
@@ -150,13 +151,13 @@ class Stimulator:
             self._look_for_stops(now_ns)
             self._alive_ns[0] = self._turned_ns = now_ns
             self._serve_operator(ready)
-            self._desk.leave()
+            self._controller.leave()
             self._hear_device()
             self._take_events()
             now_ns = time.monotonic_ns()
-            if now_ns >= self._next_pulse_ns or self._vitals_are_urgent(ready):
+            if now_ns >= self._next_pulse_ns or self._is_hot_death_new(ready):
                 self._next_pulse_ns = now_ns + heartbeat_ns
-                self._desk.pulse(self._vitals.pulse(now_ns), now_ns)
+                self._controller.pulse(self._liveness.pulse(now_ns), now_ns)
 
     def _look_for_stops(self, now_ns: int) -> None:
         """Stop, if anybody asks for it in whatever way."""
@@ -175,23 +176,23 @@ class Stimulator:
                 self._must_end = True
             else:
                 self._stop(request.channel, request.reason, request.t_ns)
-        if self._desk.may_stimulate:
+        if self._controller.may_stimulate:
             if self._stop_file.exists():
                 self._stop("file", "the stop file is there", now_ns)
-            silent = self._vitals.silent(now_ns)
+            silent = self._liveness.silent(now_ns)
             if silent is not None:
                 self._stop("watchdog", f"the {silent[0]} process stood still for {silent[1]:.3f} s", now_ns)
             if is_stopping(self._run_stops) or self._must_end:
                 self._stop("run", "the run ends", now_ns)
 
     def _stop(self, channel: str, reason: str, t_ns: int) -> None:
-        self._desk.stop(channel, reason, t_ns)
+        self._controller.stop(channel, reason, t_ns)
 
-    def _vitals_are_urgent(self, ready: set[int]) -> bool:
+    def _is_hot_death_new(self, ready: set[int]) -> bool:
         """Whether the hot process has just died: the gate need not wait for the next heartbeat to hear of it."""
         if self._hot_bell.fileno() not in ready:
             return False
-        return self._desk.may_stimulate and self._hot_bell.is_watched_dead() and self._vitals.is_hot_dead
+        return self._controller.may_stimulate and self._hot_bell.is_watched_dead() and self._liveness.is_hot_dead
 
     def _serve_operator(self, ready: set[int]) -> None:
         """Answer on the socket; who has just connected has mostly sent his request."""
@@ -205,17 +206,17 @@ class Stimulator:
             fds.update(fresh)
         for fd in fds:
             for request in control.read(fd):
-                control.answer(fd, self._desk.request(request))
+                control.answer(fd, self._controller.request(request))
             if not control.has(fd):
                 self._clients.discard(fd)  # closing took it out of the epoll
 
     def _hear_device(self) -> None:
-        self._desk.hear()
+        self._controller.hear()
         self._watch_device()
 
     def _watch_device(self) -> None:
         """Wake up when the device speaks; a device that is gone speaks no more."""
-        fd = self._desk.equipment.device.fileno()
+        fd = self._controller.equipment.device.fileno()
         if fd != self._device_fd:
             if self._device_fd >= 0:
                 with suppress(OSError):
@@ -226,7 +227,7 @@ class Stimulator:
 
     def _take_events(self) -> None:
         """Tell the gate what the hot process has said."""
-        pid = self._vitals.hot_pid
+        pid = self._liveness.hot_pid
         if pid != self._hot_pid:
             self._hot_pid = pid
             self._hot_bell.watch(pid)
@@ -234,9 +235,9 @@ class Stimulator:
         batch = self._requests.read(_AT_ONCE)
         self._has_backlog = len(batch.records) == _AT_ONCE
         if batch.n_lost:
-            self._desk.lost(batch.n_lost)
+            self._controller.lost(batch.n_lost)
         for record in map(unpack_event, batch.records):
-            self._desk.event(record)
+            self._controller.event(record)
         self._requests.commit()
 
     def _is_over(self) -> bool:
@@ -247,12 +248,12 @@ class Stimulator:
         if not self._ending_ns:
             self._ending_ns = now_ns
             self._stop("run", "the run ends", now_ns)
-        return not self._desk.is_device_on or now_ns - self._ending_ns > _LAST_ANSWERS_NS
+        return not self._controller.is_device_on or now_ns - self._ending_ns > _LAST_ANSWERS_NS
 
     def close(self) -> None:
         """Give everything back; may be called twice."""
         self._markers.close()
-        self._vitals.clock.close()
+        self._liveness.clock.close()
         self._control.close()
         self._stop_file.close()
         self._requests.close()

@@ -20,7 +20,7 @@ from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 from neuroloop.sinks.stimulator.gate.setup import make_setup
-from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device
 from neuroloop.sinks.stimulator.sham import ShamDevice
@@ -98,13 +98,13 @@ class Equipment:
     assignment: Assignment | None
 
 
-def equip(plan: StimulationPlan, scribe: Scribe, stack: ExitStack) -> Equipment:
+def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipment:
     """Open what stimulation needs.
 
     Parameters
     ----------
     plan : StimulationPlan
-    scribe : Scribe
+    writer : DiskWriter
         Writes the ledger.
     stack : ExitStack
         Closes the device and the ledger.
@@ -121,7 +121,7 @@ def equip(plan: StimulationPlan, scribe: Scribe, stack: ExitStack) -> Equipment:
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)
     ledger = Ledger(
-        ledger_folder(settings.ledger), settings.subject, settings.electrode, run=plan.run_id, scribe=scribe
+        ledger_folder(settings.ledger), settings.subject, settings.electrode, run=plan.run_id, writer=writer
     )
     stack.callback(ledger.release)
     assignment = draw_assignment(plan.out) if settings.mode == "blinded" else None

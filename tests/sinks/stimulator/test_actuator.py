@@ -24,7 +24,7 @@ from neuroloop.sinks.stimulator.records import (
 )
 from neuroloop.sinks.stimulator.sham import ShamDevice
 from tests.sinks.stimulator.rig import CAPABILITIES
-from tests.sinks.stimulator.writing import Done, HandClock, scribe
+from tests.sinks.stimulator.writing import Done, HandClock, writer
 
 TRAIN = Train(20.0, 1.0, 200.0, "biphasic")
 
@@ -89,15 +89,15 @@ def command(action: str, one: Lease | None = None) -> GateOutput:
     return GateOutput("command", {"action": action, "state": "alpha"}, one)
 
 
-class Desk:
+class Bench:
     """An actuator and all around it."""
 
     def __init__(self, folder: Path, done: Done) -> None:
         self.device = Recorded()
-        self.log = AuditLog(folder / AUDIT_FILE, done.scribe)
-        self.ledger = Ledger(folder / "ledger", "s", "e", run="r", scribe=done.scribe, clock=HandClock().clock())
+        self.log = AuditLog(folder / AUDIT_FILE, done.writer)
+        self.ledger = Ledger(folder / "ledger", "s", "e", run="r", writer=done.writer, clock=HandClock().clock())
         self.actuator = Actuator(
-            self.device, self.log, self.ledger, done.scribe, patience_s=0.5, clock_ns=lambda: self.device.now_ns
+            self.device, self.log, self.ledger, done.writer, patience_s=0.5, clock_ns=lambda: self.device.now_ns
         )
         self._number = 0
 
@@ -112,103 +112,103 @@ class Desk:
 
 
 def test_a_lease_leaves_when_its_record_is_on_the_disk_and_not_before(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
-        desk.decide(command("arm"))
-        desk.decide(command("start", lease(1)))
-        assert desk.device.done == ["arm"]
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.decide(command("arm"))
+        bench.decide(command("start", lease(1)))
+        assert bench.device.done == ["arm"]
         done.sync()
         written = read_log(tmp_path / AUDIT_FILE).outputs()
         assert written[-1][1].lease == lease(1)
-        assert '"kind":"reserve"' in desk.ledger.path.read_text()
-        assert desk.actuator.leave() is None
-        assert desk.device.done == ["arm", "start"]
-        assert not desk.actuator.is_waiting
-        desk.close()
+        assert '"kind":"reserve"' in bench.ledger.path.read_text()
+        assert bench.actuator.leave() is None
+        assert bench.device.done == ["arm", "start"]
+        assert not bench.actuator.is_waiting
+        bench.close()
 
 
 def test_a_stop_leaves_at_once_and_withdraws_what_waits(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
-        desk.decide(command("arm"))
-        desk.decide(command("start", lease(1)))
-        desk.decide(command("stop"))
-        assert desk.device.done == ["arm", "stop"]
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.decide(command("arm"))
+        bench.decide(command("start", lease(1)))
+        bench.decide(command("stop"))
+        assert bench.device.done == ["arm", "stop"]
         done.sync()
-        assert desk.actuator.leave() is None
-        assert desk.device.done == ["arm", "stop"]
-        desk.decide(command("start", lease(2)), command("stop"))
+        assert bench.actuator.leave() is None
+        assert bench.device.done == ["arm", "stop"]
+        bench.decide(command("start", lease(2)), command("stop"))
         done.sync()
-        assert desk.actuator.leave() is None
-        assert desk.device.done == ["arm", "stop", "stop"]
-        desk.close()
+        assert bench.actuator.leave() is None
+        assert bench.device.done == ["arm", "stop", "stop"]
+        bench.close()
 
 
 def test_a_stop_does_not_need_a_disk(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
-        desk.decide(command("arm"))
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.decide(command("arm"))
         done.sync()
         (tmp_path / AUDIT_FILE).unlink()
-        desk.decide(command("start", lease(1)))
+        bench.decide(command("start", lease(1)))
         assert "removed" in done.fails()
-        assert desk.actuator.leave() is None
-        desk.decide(command("stop"))
-        assert desk.device.done == ["arm", "stop"]
-        desk.close()
+        assert bench.actuator.leave() is None
+        bench.decide(command("stop"))
+        assert bench.device.done == ["arm", "stop"]
+        bench.close()
 
 
 def test_a_disk_that_is_slower_than_the_watchdog_is_said_and_the_lease_never_leaves(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
-        desk.decide(command("start", lease(1)))
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.decide(command("start", lease(1)))
         done.sync()
-        desk.device.now_ns += 600_000_000
-        assert desk.actuator.leave() == "the log must take a record within 0.5 s, got a disk that is slower"
-        assert desk.device.done == []
-        assert not desk.actuator.is_waiting
-        desk.close()
+        bench.device.now_ns += 600_000_000
+        assert bench.actuator.leave() == "the log must take a record within 0.5 s, got a disk that is slower"
+        assert bench.device.done == []
+        assert not bench.actuator.is_waiting
+        bench.close()
 
 
 def test_a_device_that_cannot_be_told_is_a_lost_one(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
-        desk.device.is_gone = True
-        desk.decide(command("arm"))
-        answer = desk.actuator.answers()[0]
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.device.is_gone = True
+        bench.decide(command("arm"))
+        answer = bench.actuator.answers()[0]
         assert (answer.kind, answer.reason) == ("lost", "device must be connected to arm, got none")
-        desk.close()
+        bench.close()
 
 
 def test_the_ledger_settles_what_the_device_says_and_nothing_that_is_on_its_way(tmp_path: Path) -> None:
-    with scribe() as done:
-        desk = Desk(tmp_path, done)
+    with writer() as done:
+        bench = Bench(tmp_path, done)
 
         def leave() -> None:
             done.sync()
-            assert desk.actuator.leave() is None
+            assert bench.actuator.leave() is None
 
-        desk.decide(command("arm"))
-        desk.decide(command("start", lease(1)))
+        bench.decide(command("arm"))
+        bench.decide(command("start", lease(1)))
         leave()
-        desk.actuator.answers()
-        assert desk.ledger.session_uc == 2.0
-        desk.device.now_ns += 250_000_000
-        desk.decide(command("status"))
-        desk.decide(command("renew", lease(2)))
+        bench.actuator.answers()
+        assert bench.ledger.session_uc == 2.0
+        bench.device.now_ns += 250_000_000
+        bench.decide(command("status"))
+        bench.decide(command("renew", lease(2)))
         leave()
-        desk.actuator.answers()
-        after_first = desk.device.model.total_uc
-        assert desk.ledger.session_uc == pytest.approx(after_first + 2.0)
-        desk.device.now_ns += 100_000_000
-        desk.decide(command("stop"))
-        desk.actuator.answers()
-        assert desk.ledger.session_uc == pytest.approx(desk.device.model.total_uc)
-        desk.decide(command("start", lease(3)))  # an older "off" must not settle it
-        desk.device.said.append(DeviceAnswer("status", 0, False, desk.device.model.total_uc))
-        desk.actuator.answers()
-        assert desk.ledger.session_uc == pytest.approx(desk.device.model.total_uc + 2.0)
-        desk.close()
+        bench.actuator.answers()
+        after_first = bench.device.model.total_uc
+        assert bench.ledger.session_uc == pytest.approx(after_first + 2.0)
+        bench.device.now_ns += 100_000_000
+        bench.decide(command("stop"))
+        bench.actuator.answers()
+        assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc)
+        bench.decide(command("start", lease(3)))  # an older "off" must not settle it
+        bench.device.said.append(DeviceAnswer("status", 0, False, bench.device.model.total_uc))
+        bench.actuator.answers()
+        assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc + 2.0)
+        bench.close()
 
 
 def test_a_sham_device_ramps_then_does_nothing_and_says_that_it_delivers() -> None:

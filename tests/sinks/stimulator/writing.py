@@ -1,4 +1,4 @@
-"""What the tests of the log and the ledger share: clocks moved by hand, a scribe that is waited for."""
+"""What the tests of the log and the ledger share: clocks moved by hand, a writer that is waited for."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from neuroloop.sinks.stimulator.log.disk_writer import Scribe
+from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import LedgerClock
 
 PATIENCE_S = 20.0
 
 
 class Done:
-    """Learns from a scribe that something is done, and waits for a ticket."""
+    """Learns from a writer that something is done, and waits for a ticket."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self.scribe = Scribe(self._event.set)
+        self.writer = DiskWriter(self._event.set)
 
     def sync(self) -> None:
         """Wait until all that was handed over is on the disk."""
-        ticket = self.scribe.sync()
-        while self.scribe.done < ticket:
-            assert self._event.wait(PATIENCE_S), self.scribe.failures
+        ticket = self.writer.sync()
+        while self.writer.done < ticket:
+            assert self._event.wait(PATIENCE_S), self.writer.failures
             self._event.clear()
 
     def fails(self) -> str:
         """Wait for the first failure and return its reason."""
-        while not self.scribe.failures:
+        while not self.writer.failures:
             assert self._event.wait(PATIENCE_S)
             self._event.clear()
-        return next(iter(self.scribe.failures.values()))
+        return next(iter(self.writer.failures.values()))
 
 
 @contextmanager
-def scribe() -> Iterator[Done]:
-    """Hand out a scribe and end it."""
+def writer() -> Iterator[Done]:
+    """Hand out a writer and end it."""
     done = Done()
     try:
         yield done
     finally:
-        assert done.scribe.close(PATIENCE_S)
+        assert done.writer.close(PATIENCE_S)
 
 
 class HandClock:

@@ -10,7 +10,7 @@ import pytest
 
 from neuroloop.sinks.stimulator.envelope.envelope import Envelope
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
-from neuroloop.sinks.stimulator.gate.charge_meter import ChargeMeter
+from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
 from neuroloop.sinks.stimulator.gate.leases import LeaseLine
 from neuroloop.sinks.stimulator.records import Lease, Train
 from tests.sinks.stimulator.checker import charge_uc

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditError, AuditLog, Clocks, read_log
 from neuroloop.sinks.stimulator.log.chain import Chain, read_chain
 from neuroloop.sinks.stimulator.records import GateInput, GateOutput, Lease, Train
-from tests.sinks.stimulator.writing import Done, scribe
+from tests.sinks.stimulator.writing import Done, writer
 
 CLOCKS = Clocks(wall_ns=lambda: 7, lsl_s=lambda: 0.5)
 TRAIN = Train(20.0, 1.5, 200.0, "biphasic")
@@ -29,7 +29,7 @@ START = GateOutput(
 
 
 def write_log(folder: Path, done: Done, n: int = 5) -> AuditLog:
-    log = AuditLog(folder / AUDIT_FILE, done.scribe, CLOCKS)
+    log = AuditLog(folder / AUDIT_FILE, done.writer, CLOCKS)
     log.take_input(GateInput(0, 100, "setup", {"run": "a"}))
     for number in range(1, n):
         one = GateInput(number, 100 + number, "pulse", {"age_s": float("nan"), "n": number})
@@ -42,7 +42,7 @@ def write_log(folder: Path, done: Done, n: int = 5) -> AuditLog:
 
 
 def test_inputs_and_outputs_come_back_as_they_were_given(tmp_path: Path) -> None:
-    with scribe() as done:
+    with writer() as done:
         log = write_log(tmp_path, done)
         found = read_log(tmp_path / AUDIT_FILE)
         assert found.chain.fault is None
@@ -60,13 +60,13 @@ def test_inputs_and_outputs_come_back_as_they_were_given(tmp_path: Path) -> None
 
 def test_a_log_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / AUDIT_FILE).touch()
-    with scribe() as done, pytest.raises(AuditError, match="log must be a new file"):
-        AuditLog(tmp_path / AUDIT_FILE, done.scribe)
+    with writer() as done, pytest.raises(AuditError, match="log must be a new file"):
+        AuditLog(tmp_path / AUDIT_FILE, done.writer)
 
 
 def test_a_log_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with scribe() as done, pytest.raises(AuditError, match="log must be a file that can be made"):
-        AuditLog(tmp_path / "none" / AUDIT_FILE, done.scribe)
+    with writer() as done, pytest.raises(AuditError, match="log must be a file that can be made"):
+        AuditLog(tmp_path / "none" / AUDIT_FILE, done.writer)
     with pytest.raises(AuditError, match="log must be a readable file"):
         read_log(tmp_path / "none")
 
@@ -89,21 +89,21 @@ def test_a_log_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_the_same_any_more_fails_at_the_next_write(tmp_path: Path, harm, reason: str) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "run"
     folder.mkdir()
-    with scribe() as done:
+    with writer() as done:
         log = write_log(folder, done)
         harm(folder / AUDIT_FILE)
         log.take_input(GateInput(6, 901, "pulse", {}))
         assert reason in done.fails()
         assert log.failure is not None
-        ticket = done.scribe.sync()
-        assert done.scribe.close()
-        assert done.scribe.done < ticket
+        ticket = done.writer.sync()
+        assert done.writer.close()
+        assert done.writer.done < ticket
 
 
 def test_a_full_disk_fails_and_leaves_whole_lines(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with scribe() as done:
+    with writer() as done:
         log = write_log(tmp_path, done)
         size = (tmp_path / AUDIT_FILE).stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
@@ -114,7 +114,7 @@ def test_a_full_disk_fails_and_leaves_whole_lines(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, handler)
         log.take_input(GateInput(7, 902, "pulse", {}))
-        assert done.scribe.close()
+        assert done.writer.close()
         assert (tmp_path / AUDIT_FILE).stat().st_size == size
         assert read_log(tmp_path / AUDIT_FILE).chain.fault is None
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, read_books
-from tests.sinks.stimulator.writing import Done, HandClock, scribe
+from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, read_ledger
+from tests.sinks.stimulator.writing import Done, HandClock, writer
 
 AUDIT = (3, "f" * 64)
 
 
 def open_ledger(folder: Path, done: Done, hand: HandClock, run: str = "run", **options: int) -> Ledger:
-    return Ledger(folder, "s01", "c3", run=run, scribe=done.scribe, clock=hand.clock(), **options)
+    return Ledger(folder, "s01", "c3", run=run, writer=done.writer, clock=hand.clock(), **options)
 
 
 def close(ledger: Ledger, done: Done) -> None:
@@ -26,7 +26,7 @@ def close(ledger: Ledger, done: Done) -> None:
 
 def test_settled_charge_replaces_what_was_reserved(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.armed(0.0)
         ledger.reserve(1, 10.0, audit=AUDIT)
@@ -49,7 +49,7 @@ def test_settled_charge_replaces_what_was_reserved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [float("nan"), -1.0, 0.5])
 def test_a_charge_that_is_none_or_falls_settles_nothing(tmp_path: Path, said: float) -> None:
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, HandClock())
         ledger.armed(1.0)
         ledger.reserve(1, 10.0, audit=AUDIT)
@@ -60,7 +60,7 @@ def test_a_charge_that_is_none_or_falls_settles_nothing(tmp_path: Path, said: fl
 
 def test_an_unsettled_lease_of_a_dead_run_counts_in_full_and_is_said(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
         ledger.reserve(2, 7.0, audit=AUDIT)
@@ -78,7 +78,7 @@ def test_an_unsettled_lease_of_a_dead_run_counts_in_full_and_is_said(tmp_path: P
 
 def test_charge_leaves_the_window_after_a_day_and_stays_in_the_sum(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
         ledger.settle(1, 10.0)
@@ -87,12 +87,12 @@ def test_charge_leaves_the_window_after_a_day_and_stays_in_the_sum(tmp_path: Pat
         hand.pass_h(0.2)
         assert ledger.day_uc() == 0.0
         close(ledger, done)
-        assert read_books(ledger.path)[0].all_uc() == 10.0
+        assert read_ledger(ledger.path)[0].all_uc() == 10.0
 
 
 def test_a_wall_clock_set_forward_ages_nothing_while_the_machine_runs(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
         hand.wall_h += 48.0
@@ -103,7 +103,7 @@ def test_a_wall_clock_set_forward_ages_nothing_while_the_machine_runs(tmp_path: 
 
 def test_a_wall_clock_set_back_counts_more_and_is_said(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
         close(ledger, done)
@@ -122,7 +122,7 @@ def test_a_wall_clock_set_back_counts_more_and_is_said(tmp_path: Path) -> None:
 
 def test_two_runs_cannot_have_it_open(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         first = open_ledger(tmp_path, done, hand)
         with pytest.raises(LedgerError, match=r"ledger must be free, got .*s01.c3.jsonl', which another run has open"):
             open_ledger(tmp_path, done, hand, "next")
@@ -136,7 +136,7 @@ def test_electrodes_and_subjects_have_ledgers_of_their_own(tmp_path: Path) -> No
 
 
 def test_the_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path / "state" / "ledger", done, HandClock())
         assert ledger.path.parent.stat().st_mode & 0o777 == 0o700
         done.sync()
@@ -146,13 +146,13 @@ def test_the_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with scribe() as done, pytest.raises(LedgerError, match="ledger must be in a writable folder"):
+    with writer() as done, pytest.raises(LedgerError, match="ledger must be in a writable folder"):
         open_ledger(tmp_path / "file" / "ledger", done, HandClock())
 
 
 def test_a_broken_ledger_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
         close(ledger, done)
@@ -164,18 +164,18 @@ def test_a_broken_ledger_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_anchors_of_a_run_are_kept(tmp_path: Path) -> None:
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(tmp_path, done, HandClock())
         ledger.reserve(1, 10.0, audit=(5, "a" * 64))
         ledger.close((9, "b" * 64))
         done.sync()
         ledger.release()
-        assert read_books(ledger.path)[0].anchors == {"run": [(5, "a" * 64), (9, "b" * 64)]}
+        assert read_ledger(ledger.path)[0].anchors == {"run": [(5, "a" * 64), (9, "b" * 64)]}
 
 
 def test_a_long_ledger_is_folded_without_losing_charge_or_anchors(tmp_path: Path) -> None:
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         first = open_ledger(tmp_path, done, hand)
         for lease in range(1, 40):
             first.reserve(lease, 2.0, audit=AUDIT)
@@ -193,7 +193,7 @@ def test_a_long_ledger_is_folded_without_losing_charge_or_anchors(tmp_path: Path
         assert third.day_uc() == 3.0  # the open lease of the first run is as old as its run
         close(third, done)
         assert third.path.stat().st_size < size / 4
-        books, chain = read_books(third.path)
+        books, chain = read_ledger(third.path)
         assert chain.fault is None
         assert books.all_uc() == 39.0 + 7.0 + 3.0
         assert set(books.anchors) == {"run", "second", "third"}
@@ -207,7 +207,7 @@ def test_a_run_killed_at_any_byte_never_counts_less_than_was_delivered(
 ) -> None:
     folder = tmp_path_factory.mktemp("killed")
     hand = HandClock()
-    with scribe() as done:
+    with writer() as done:
         ledger = open_ledger(folder, done, hand)
         done.sync()
         truth: list[tuple[int, float]] = [(0, 0.0)]

@@ -16,11 +16,11 @@ from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from neuroloop.sinks.stimulator.log.chain import Chain, read_chain
 from neuroloop.sinks.stimulator.log.events import events_of
 from neuroloop.sinks.stimulator.log.ledger import Ledger
-from neuroloop.sinks.stimulator.log.summary import books_of
+from neuroloop.sinks.stimulator.log.summary import summary_of
 from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
 from neuroloop.stream.contracts.events import in_order
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
-from tests.sinks.stimulator.writing import HandClock, scribe
+from tests.sinks.stimulator.writing import HandClock, writer
 
 Records = list[dict[str, Any]]
 
@@ -50,10 +50,10 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / CONFIG_FILE).write_bytes(b"config")
-    with scribe() as done:
-        log = AuditLog(folder / AUDIT_FILE, done.scribe)
+    with writer() as done:
+        log = AuditLog(folder / AUDIT_FILE, done.writer)
         ledger = Ledger(
-            tmp_path / "ledger", "unnamed", "unnamed", run="run-1", scribe=done.scribe, clock=HandClock().clock()
+            tmp_path / "ledger", "unnamed", "unnamed", run="run-1", writer=done.writer, clock=HandClock().clock()
         )
         for one, outputs in zip(RIG.inputs, RIG.outputs, strict=True):
             log.take_input(one)
@@ -69,7 +69,7 @@ def run(tmp_path: Path) -> Path:
         log.close()
     events = in_order(events_of(output for outputs in RIG.outputs for output in outputs))
     (folder / EVENTS_FILE).write_text("".join(event_line(event) + "\n" for event in events), encoding="utf-8")
-    books = books_of(read_log(folder / AUDIT_FILE))
+    books = summary_of(read_log(folder / AUDIT_FILE))
     (folder / SUMMARY_FILE).write_text(json.dumps({"stimulation": books}), encoding="utf-8")
     return folder
 
@@ -89,7 +89,7 @@ def forge(run: Path, change: Callable[[Records], object]) -> None:
     chain = Chain()
     (run / AUDIT_FILE).write_bytes(b"".join(chain.add(record) for record in records))
     log = read_log(run / AUDIT_FILE)
-    (run / SUMMARY_FILE).write_text(json.dumps({"stimulation": books_of(log)}), encoding="utf-8")
+    (run / SUMMARY_FILE).write_text(json.dumps({"stimulation": summary_of(log)}), encoding="utf-8")
     (run.parent / "ledger" / "unnamed.unnamed.jsonl").unlink()
 
 
@@ -106,7 +106,7 @@ def test_a_run_as_it_was_is_proven_in_one_line(run: Path) -> None:
 
 
 def test_the_books_say_what_was_given(run: Path) -> None:
-    books = books_of(read_log(run / AUDIT_FILE))
+    books = summary_of(read_log(run / AUDIT_FILE))
     assert books["doses"] == 1
     assert books["doses_full"] == 0
     assert 2.0 < books["on_s"] < 4.5

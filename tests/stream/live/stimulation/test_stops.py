@@ -14,8 +14,7 @@ import pytest
 
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 from neuroloop.stream.live.stimulation.inbox import Inbox, SignalPipe
-from neuroloop.stream.live.stimulation.stop_file import StopFile
-from neuroloop.stream.live.stimulation.stop_keys import StopKeys
+from neuroloop.stream.live.stimulation.stops import StopFile, StopKeys
 
 PATIENCE_S = 20.0
 

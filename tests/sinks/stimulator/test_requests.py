@@ -11,8 +11,8 @@ from neuroloop.config.errors import ConfigError
 from neuroloop.config.recommendations import load_table, table_names
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.sinks.stimulator.gate.gate import Gate
-from neuroloop.sinks.stimulator.recommendation import Recommender
 from neuroloop.sinks.stimulator.records import GateInput
+from neuroloop.sinks.stimulator.requests import Recommender
 from neuroloop.stream.contracts.events import Event, encode
 from tests.sinks.stimulator.rig import EXAMPLE, settings, setup_of
 
