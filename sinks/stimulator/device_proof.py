@@ -65,6 +65,8 @@ def prove_device(record: Path, settings: StimulationSettings, limits: ProfileLim
     on_s = charge_uc = 0.0
     n_intervals = 0
     is_on = False
+    step_ma = settings.device.step_ma
+    before: dict[str, Any] | None = None
     for one in lines:
         if one.get("what") == "edge":
             is_on = bool(one["is_on"])
@@ -74,13 +76,29 @@ def prove_device(record: Path, settings: StimulationSettings, limits: ProfileLim
         seconds = (one["off_ns"] - one["on_ns"]) * 1e-9
         on_s += seconds
         charge_uc += one["charge_uc"]
-        findings += [f"lease {one['lease']['number']}: {fault}" for fault in _faults(one, seconds, settings, limits)]
+        faults = [*_faults(one, seconds, settings, limits), *_rise_faults(one, before, step_ma, limits)]
+        findings += [f"lease {one['lease']['number']}: {fault}" for fault in faults]
+        before = one
     if is_on:
         findings.append("the output must be off at the end, got on")
     most_mc = limits.max_session_charge_mc
     if charge_uc * 1e-3 > most_mc * (1 + _EXACT):
         findings.append(f"session_charge_mc must be at most {most_mc:g}, got {charge_uc * 1e-3:g}")
     return DeviceProof(tuple(findings), n_intervals, on_s, charge_uc * 1e-3)
+
+
+def _rise_faults(
+    one: dict[str, Any], before: dict[str, Any] | None, step_ma: float, limits: ProfileLimits
+) -> Iterator[str]:
+    """Check how the amplitude came to be what it was: no faster than allowed, no step larger than the device's own."""
+    goes_on = before is not None and before["ended_by"] == "renewed" and before["off_ns"] == one["on_ns"]
+    step = one["from_ma"] - (before["to_ma"] if goes_on and before is not None else 0.0)
+    if step > step_ma * (1 + _EXACT):
+        yield f"a step must be at most {step_ma:g} mA, one of the device's, got {step:g}"
+    rise, seconds = one["to_ma"] - one["from_ma"], (one["reached_ns"] - one["on_ns"]) * 1e-9
+    most = limits.max_slew_ma_s
+    if rise > most * seconds * (1 + _EXACT) + step_ma * _EXACT:
+        yield f"slew_ma_s must be at most {most:g}, got {rise / seconds if seconds else math.inf:g}"
 
 
 def _faults(one: dict[str, Any], seconds: float, settings: StimulationSettings, limits: ProfileLimits) -> Iterator[str]:

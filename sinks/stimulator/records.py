@@ -44,9 +44,10 @@ class Lease:
     number : int
         1, 2, 3, ... within a run.
     train : Train
-        With the amplitude at the end of the lease.
-    start_ma : float
-        Amplitude at its beginning; the device goes linearly to that of the train.
+        With the amplitude to go to.
+    slew_ma_s : float
+        How fast at most. The device goes linearly from where it is when it takes the lease (0 at a start), and stays
+        when it is there: no lease, however late, can ask for a step.
     duration_s : float
         Never longer than the watchdog time.
     charge_uc : float
@@ -55,7 +56,7 @@ class Lease:
 
     number: int
     train: Train
-    start_ma: float
+    slew_ma_s: float
     duration_s: float
     charge_uc: float
 

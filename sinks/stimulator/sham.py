@@ -33,6 +33,8 @@ class ShamDevice:
         self._clock_ns = clock_ns
         self._lease: Lease | None = None
         self._since_ns = 0
+        self._begun_ns = 0
+        """When the ramp of the dose began."""
         self._before_uc = 0.0
         self._own_answers: list[DeviceAnswer] = []
         self._first_own = 0
@@ -64,17 +66,21 @@ class ShamDevice:
         self._device.start(lease)
         self._end()
         self._lease, self._since_ns, self._first_own = lease, self._clock_ns(), 0
+        self._begun_ns = self._since_ns
 
     def renew(self, lease: Lease) -> None:
         """Go on with the ramp, turn it round at its top, or only say so."""
-        is_top = lease.start_ma == lease.train.amplitude_ma and lease.start_ma in self._tops
+        top_ma = lease.train.amplitude_ma
+        risen_s = (self._clock_ns() - self._begun_ns) * 1e-9
+        is_top = top_ma in self._tops and risen_s * lease.slew_ma_s >= top_ma
         if not self._first_own and not is_top:
             self._device.renew(lease)
         else:
             if not self._first_own:  # the top: one lease down, which ends by itself
                 step_ma = self._device.capabilities().step_ma
-                bottom = replace(lease.train, amplitude_ma=min(step_ma, lease.start_ma))
-                self._device.renew(replace(lease, train=bottom))
+                bottom = replace(lease.train, amplitude_ma=min(step_ma, top_ma))
+                slew = max(lease.slew_ma_s, top_ma / lease.duration_s)
+                self._device.renew(replace(lease, train=bottom, slew_ma_s=slew))
                 self._first_own = lease.number
             self._answer(lease)
         is_over = self._is_over()

@@ -14,6 +14,6 @@ def run_verify(options: argparse.Namespace) -> int:
     if verdict.is_clean:
         print(verdict.line())
         return 0
-    for line in (*verdict.findings, *(f"note: {note}" for note in verdict.notes)):
+    for line in (*verdict.findings, *verdict.unproven, *(f"note: {note}" for note in verdict.notes)):
         print(f"neuroloop verify: {line}", file=sys.stderr)
-    return 1
+    return 1 if verdict.findings else 2

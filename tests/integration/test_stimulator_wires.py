@@ -71,7 +71,7 @@ def saying(*lines: bytes) -> Callable[[socket.socket], None]:
         ([b"good morning\n"], r"must speak JSON lines: a line must be JSON, got b'good morning'"),
         ([b"x" * 70_000], r"must say what it can do, got a lost connection \(it must speak JSON lines: a line must"),
         ([b'{"answer":"ack"}\n'], r"device must answer hello with its capabilities, got \{'answer': 'ack'\}"),
-        ([HELLO.replace(b'"version":1', b'"version":9')], r"device must speak version 1 of the protocol, got 9"),
+        ([HELLO.replace(b'"version":2', b'"version":1')], r"version 2 of the protocol, got 1: a lease names slew_ma_s"),
         ([b'{"answer":"nack","reason":"not now"}\n'], r"the device at 127.0.0.1:\d+ must be free .*: not now"),
     ],
 )
@@ -203,8 +203,8 @@ def test_a_trigger_box_gets_one_byte_a_command_and_the_stop_code_first_and_last(
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"start_ma": 0.0}, r"lease\.start_ma must be that of the train, 2\.5, for a box that cannot ramp, got 0\.0"),
-        ({"train": Train(20.0, 0.0, 200.0, "biphasic"), "start_ma": 2.5}, r"lease\.start_ma must be .*, 0\.0, .* 2\.5"),
+        ({"slew_ma_s": 5.0}, r"lease\.train\.amplitude_ma must be above 0 and at most 0\.005, one step, .* got 2\.5"),
+        ({"train": Train(20.0, 0.0, 200.0, "biphasic")}, r"lease\.train\.amplitude_ma must be above 0 .* got 0\.0"),
         (
             {"train": Train(20.0, 1.0, 100.0, "biphasic")},
             r"lease\.train must be the first one .*2\.5.*, got Train.*1\.0",
@@ -327,7 +327,7 @@ def test_commands_on_the_stream_carry_their_lease_and_their_end(lsl_session: str
         assert found.source_id.startswith("neuroloop-stim-")
         wait_until(lambda: _armed(device), "a listener is there")
         before = pylsl.local_clock()
-        device.start(make_lease(1, start_ma=0.0))
+        device.start(make_lease(1, slew_ma_s=5.0))
         device.renew(make_lease(2))
         after = pylsl.local_clock()
         device.stop()
@@ -340,8 +340,8 @@ def test_commands_on_the_stream_carry_their_lease_and_their_end(lsl_session: str
     first = box.messages[1]
     assert before + 0.5 <= first.pop("end") <= after + 0.5
     assert first == {
-        "ev": "stim_start", "id": 1, "mA": 2.5, "from_mA": 0.0, "us": 200.0, "hz": 20.0, "waveform": "biphasic",
-        "uC": 0.5, "lease_s": 0.5,
+        "ev": "stim_start", "v": 2, "id": 1, "mA": 2.5, "slew_mA_s": 5.0, "us": 200.0, "hz": 20.0,
+        "waveform": "biphasic", "uC": 0.5, "lease_s": 0.5,
     }  # fmt: skip
     assert box.messages[3]["id"] == 2
 

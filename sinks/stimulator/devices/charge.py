@@ -54,10 +54,32 @@ def delivered_uc(
     return 1e3 / frequency_hz * (at_zero * (zero_1 - zero_0) + per_cycle * (first_1 - first_0))
 
 
-def lease_uc(lease: Lease) -> float:
-    """Return what a lease delivers if it runs to its end and begins with a pulse, in uC."""
-    slope = (lease.train.amplitude_ma - lease.start_ma) / lease.duration_s
-    return delivered_uc(lease.train, from_ma=lease.start_ma, slope_ma_s=slope, duration_s=lease.duration_s)
+def lease_uc(lease: Lease, from_ma: float = 0.0) -> float:
+    """Return what a lease delivers if it begins at an amplitude, with a pulse, and runs to its end; in uC."""
+    return travelled_uc(lease, from_ma=from_ma, duration_s=lease.duration_s)
+
+
+def travelled_uc(lease: Lease, *, from_ma: float, duration_s: float, first_cycle: float = 0.0) -> float:
+    """Return what a lease delivers in a time: on the way to its amplitude at its rate, and there.
+
+    Parameters
+    ----------
+    lease : Lease
+    from_ma : float
+        Where the output is when it takes the lease.
+    duration_s : float
+    first_cycle : float
+        As for `delivered_uc`.
+    """
+    train, way_ma = lease.train, lease.train.amplitude_ma - from_ma
+    slope = math.copysign(lease.slew_ma_s, way_ma)
+    way_s = min(duration_s, abs(way_ma) / lease.slew_ma_s)
+    charge = delivered_uc(train, from_ma=from_ma, slope_ma_s=slope, duration_s=way_s, first_cycle=first_cycle)
+    if way_s < duration_s:
+        cycle = (first_cycle + train.frequency_hz * way_s) % 1.0
+        rest_s = duration_s - way_s
+        charge += delivered_uc(train, from_ma=train.amplitude_ma, slope_ma_s=0.0, duration_s=rest_s, first_cycle=cycle)
+    return charge
 
 
 def _pulse_moments(cycle: float, duty: float) -> tuple[float, float]:

@@ -12,7 +12,9 @@ _STEP_ERROR = 1e-6
 _PULSED = ("biphasic", "monophasic")
 
 
-def why_not(lease: Lease, device: Capabilities, max_charge_per_phase_uc: float = math.inf) -> str | None:
+def why_not(
+    lease: Lease, device: Capabilities, max_charge_per_phase_uc: float = math.inf, *, from_ma: float = 0.0
+) -> str | None:
     """Return why a device with these limits would not deliver the lease; ``None`` where it would.
 
     Parameters
@@ -21,23 +23,27 @@ def why_not(lease: Lease, device: Capabilities, max_charge_per_phase_uc: float =
     device : Capabilities
     max_charge_per_phase_uc : float
         Of a pulse, where the device has such a limit.
+    from_ma : float
+        Where the output is.
     """
     train = lease.train
     for name, value in (
         ("train.frequency_hz", train.frequency_hz),
         ("train.amplitude_ma", train.amplitude_ma),
         ("train.pulse_width_us", train.pulse_width_us),
-        ("start_ma", lease.start_ma),
+        ("slew_ma_s", lease.slew_ma_s),
         ("duration_s", lease.duration_s),
         ("charge_uc", lease.charge_uc),
     ):
         if not (math.isfinite(value) and value >= 0):
             return f"lease.{name} must be a finite number of at least 0, got {value!r}"
+    if lease.slew_ma_s == 0:
+        return f"lease.slew_ma_s must be above 0, got {lease.slew_ma_s!r}"
     if lease.number < 1:
         return f"lease.number must be at least 1, got {lease.number!r}"
     if not 0 < lease.duration_s <= device.timeout_s:
         return f"lease.duration_s must be in (0, timeout_s={device.timeout_s!r}], got {lease.duration_s!r}"
-    return _train_fault(train, device) or _amount_fault(lease, device, max_charge_per_phase_uc)
+    return _train_fault(train, device) or _amount_fault(lease, max_charge_per_phase_uc, from_ma)
 
 
 def _train_fault(train: Train, device: Capabilities) -> str | None:
@@ -66,15 +72,13 @@ def _train_fault(train: Train, device: Capabilities) -> str | None:
     return None
 
 
-def _amount_fault(lease: Lease, device: Capabilities, max_charge_per_phase_uc: float) -> str | None:
-    """Look at how much: the first amplitude, the charge of a phase and that of the whole lease."""
-    if lease.start_ma > device.max_amplitude_ma:
-        return f"lease.start_ma must be at most {device.max_amplitude_ma!r}, got {lease.start_ma!r}"
-    phase_uc = charge_per_phase_uc(lease.train, max(lease.start_ma, lease.train.amplitude_ma))
+def _amount_fault(lease: Lease, max_charge_per_phase_uc: float, from_ma: float) -> str | None:
+    """Look at how much: the charge of a phase and that of the whole lease."""
+    phase_uc = charge_per_phase_uc(lease.train, max(from_ma, lease.train.amplitude_ma))
     if lease.train.waveform in _PULSED and phase_uc > max_charge_per_phase_uc:
         return f"lease charge per phase must be at most {max_charge_per_phase_uc!r} uC, got {phase_uc!r}"
     # whoever grants may count periods or pulses, and they differ by one pulse
-    least_uc = lease_uc(lease) - phase_uc
+    least_uc = lease_uc(lease, from_ma) - phase_uc
     if lease.charge_uc < least_uc * (1 - 1e-9):
         return f"lease.charge_uc must be at least the {least_uc!r} that the train delivers, got {lease.charge_uc!r}"
     return None

@@ -20,6 +20,7 @@ from neuroloop.config.lsl_settings import lsl_settings
 from neuroloop.sinks.stimulator.devices.charge import charge_per_phase_uc
 from neuroloop.sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
 from neuroloop.sinks.stimulator.devices.limits import why_not
+from neuroloop.sinks.stimulator.devices.messages import VERSION
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
 
 STREAM_TYPE = "Stimulation"
@@ -64,7 +65,7 @@ class LslDevice:
 
     def arm(self) -> None:
         """Say that leases will come. Raises `DeviceError` where nobody listens."""
-        self._push({"ev": "arm", "id": 0})
+        self._push({"ev": "arm", "v": VERSION, "id": 0})
         self._is_heard = True
         self._guard.arm()
 
@@ -120,16 +121,19 @@ class LslDevice:
         channel = info.desc().append_child("channels").append_child("channel")
         channel.append_child_value("label", "command")
         channel.append_child_value("type", STREAM_TYPE)
-        info.desc().append_child("neuroloop").append_child_value("purpose", "stimulation")
+        about = info.desc().append_child("neuroloop")
+        about.append_child_value("purpose", "stimulation")
+        about.append_child_value("version", str(VERSION))
         return info
 
     def _lease(self, event: str, lease: Lease) -> dict[str, Any]:
         train = lease.train
         return {
             "ev": event,
+            "v": VERSION,
             "id": lease.number,
             "mA": train.amplitude_ma,
-            "from_mA": lease.start_ma,
+            "slew_mA_s": lease.slew_ma_s,
             "us": train.pulse_width_us,
             "hz": train.frequency_hz,
             "waveform": train.waveform,

@@ -9,7 +9,10 @@ from typing import Any, cast
 
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
 
-VERSION = 1
+VERSION = 2
+"""Of the lines; in version 1 a lease named the amplitude at its beginning (`start_ma`) in place of a rate."""
+CURE = "a lease names slew_ma_s in place of start_ma, and the device goes from where it is (docs/devices.md)"
+"""What somebody has to change whose device speaks version 1."""
 MOST_LINE_BYTES = 65_536
 COMMANDS = ("hello", "arm", "disarm", "start", "renew", "stop", "status")
 _ANSWERS = ("ack", "nack", "status")
@@ -81,8 +84,8 @@ def lease_message(lease: Lease) -> dict[str, Any]:
         "waveform": train.waveform,
         "frequency_hz": train.frequency_hz,
         "pulse_width_us": train.pulse_width_us,
-        "start_ma": lease.start_ma,
         "end_ma": train.amplitude_ma,
+        "slew_ma_s": lease.slew_ma_s,
         "duration_s": lease.duration_s,
         "charge_uc": lease.charge_uc,
     }
@@ -111,7 +114,7 @@ def read_lease(values: Any) -> Lease:
         return value
 
     train = Train(real("frequency_hz"), real("end_ma"), real("pulse_width_us"), cast(Any, waveform))
-    return Lease(number, train, real("start_ma"), real("duration_s"), real("charge_uc"))
+    return Lease(number, train, real("slew_ma_s"), real("duration_s"), real("charge_uc"))
 
 
 def capabilities_message(device: Capabilities, max_charge_per_phase_uc: float) -> dict[str, Any]:
@@ -138,7 +141,8 @@ def read_capabilities(message: Mapping[str, Any]) -> tuple[Capabilities, float]:
     if message.get("answer") != "capabilities":
         raise DeviceError(f"device must answer hello with its capabilities, got {dict(message)!r}")
     if message.get("version") != VERSION:
-        raise DeviceError(f"device must speak version {VERSION} of the protocol, got {message.get('version')!r}")
+        got = message.get("version")
+        raise DeviceError(f"device must speak version {VERSION} of the protocol, got {got!r}: {CURE}")
     numbers: dict[str, float] = {}
     for name in _NUMBERS:
         value = _number(message.get(name))

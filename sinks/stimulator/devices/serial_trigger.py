@@ -20,6 +20,8 @@ try:
 except ImportError:  # no POSIX
     _GONE = (OSError,)
 
+_STEP_S = 1e-3
+"""A lease that takes no longer to its amplitude is a step."""
 _DRAIN_S = 0.2
 """How long closing waits for the stop code to leave; the system itself would wait for half a minute."""
 _DRAIN_STEP_S = 0.001
@@ -101,9 +103,9 @@ class SerialTrigger:
 
     def _why_no_code(self, lease: Lease) -> str | None:
         train = lease.train
-        if lease.start_ma != train.amplitude_ma:
-            rule = f"that of the train, {train.amplitude_ma!r}, for a box that cannot ramp"
-            return f"lease.start_ma must be {rule}, got {lease.start_ma!r}"
+        if not 0 < train.amplitude_ma <= lease.slew_ma_s * _STEP_S:
+            rule = f"above 0 and at most {lease.slew_ma_s * _STEP_S:g}, one step, for a box that cannot ramp"
+            return f"lease.train.amplitude_ma must be {rule}, got {train.amplitude_ma!r}"
         if self._train is not None and train != self._train:
             return f"lease.train must be the first one for a box that knows one, {self._train}, got {train}"
         return None

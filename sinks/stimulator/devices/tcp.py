@@ -17,6 +17,7 @@ from typing import Any
 
 from neuroloop.sinks.stimulator.devices.limits import why_not
 from neuroloop.sinks.stimulator.devices.messages import (
+    CURE,
     VERSION,
     LineSplitter,
     decode_line,
@@ -169,7 +170,9 @@ class JsonLinesDevice:
                 except ValueError as error:
                     raise DeviceError(f"{self._where} must speak JSON lines: {error}") from error
                 if message.get("answer") == "nack":
-                    raise DeviceError(f"{self._where} must be free to be opened: {message.get('reason', 'it refuses')}")
+                    why = str(message.get("reason", "it refuses"))
+                    cure = f"; version {VERSION} is spoken here: {CURE}" if "version" in why else ""
+                    raise DeviceError(f"{self._where} must be free to be opened: {why}{cure}")
                 return message
             if self._cut is not None:
                 raise DeviceError(f"{self._where} must say what it can do, got a lost connection ({self._cut})")

@@ -149,6 +149,32 @@ def quantities(train: Train, *, area_cm2: float, load_ohm: float) -> Quantities:
     )
 
 
+def ramp_charge_uc(train: Train, from_ma: float, slew_ma_s: float, seconds: float) -> float:
+    """Return the most charge of a train that goes to its amplitude at a rate and stays there.
+
+    Parameters
+    ----------
+    train : Train
+        With the amplitude to go to.
+    from_ma : float
+        Where it begins, at most.
+    slew_ma_s : float
+    seconds : float
+        Of all of it.
+
+    Notes
+    -----
+    More charge than from any lower begin. Going down the end is a bound only where nothing above ``from_ma`` came
+    before, which is what ``at most`` says.
+    """
+    to_ma = train.amplitude_ma
+    way_s = min(seconds, abs(to_ma - from_ma) / slew_ma_s)
+    turned_ma = min(to_ma, from_ma + slew_ma_s * way_s) if to_ma > from_ma else max(to_ma, from_ma - slew_ma_s * way_s)
+    mean_ma = ((from_ma + turned_ma) / 2 * way_s + turned_ma * (seconds - way_s)) / seconds
+    most_ma = max(from_ma, turned_ma)
+    return train_charge_uc(train, 2 * mean_ma - most_ma, most_ma, seconds) * (1 + 1e-12)
+
+
 def train_charge_uc(train: Train, start_ma: float, end_ma: float, seconds: float) -> float:
     """Return the most charge, over the phases of one sign, that a linear ramp of a train delivers in a time.
 

@@ -235,7 +235,9 @@ class Envelope:
         if ramp > 0:
             checks += _at_most("slew_ma_s", exact(train.amplitude_ma) / ramp, limits.max_slew_ma_s)
         checks.append(Check("ramp_s", float(ramp), limits.min_ramp_s, ramp >= exact(limits.min_ramp_s), "at least"))
-        checks += _at_most("ramps_s", 2 * (ramp + exact(self.settings.gate.heartbeat_s)), row.duration_s)
+        gate = self.settings.gate  # a lease may wait for the disk, and a ramp for the next heartbeat
+        late = 2 * exact(gate.heartbeat_s) + exact(gate.watchdog_s)
+        checks += _at_most("ramps_s", 2 * (ramp + late), row.duration_s)
         checks += _at_most("dose_s", duration, limits.max_dose_s)
         checks += _at_most("dose_session_s", duration, limits.max_session_s)
         checks += _at_most("dose_session_charge_mc", dose_mc, limits.max_session_charge_mc)

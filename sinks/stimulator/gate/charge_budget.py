@@ -19,12 +19,9 @@ class _Open:
     """A lease whose end is not known; its charge is counted from ``from_ns``."""
 
     lease: Lease
+    most_ma: float
     from_ns: int
     issued_ns: int
-
-    @property
-    def most_ma(self) -> float:
-        return max(self.lease.start_ma, self.lease.train.amplitude_ma)
 
 
 class ChargeMeter:
@@ -67,9 +64,9 @@ class ChargeMeter:
         """Begin `granted_uc` anew: the device has begun its own count."""
         self.granted_uc = 0.0
 
-    def issue(self, lease: Lease, now_ns: int) -> None:
-        """Count a lease in full."""
-        self._open.append(_Open(lease, now_ns, now_ns))
+    def issue(self, lease: Lease, now_ns: int, *, most_ma: float) -> None:
+        """Count a lease in full; ``most_ma`` is the highest amplitude that it may reach."""
+        self._open.append(_Open(lease, most_ma, now_ns, now_ns))
         self.granted_uc += lease.charge_uc
 
     def answer(self, number: int, now_ns: int) -> None:
@@ -129,9 +126,9 @@ class ChargeBudget:
         """Take what the ledger says now, every lease so far included."""
         self._ledger_uc, self._since_uc = day_uc, 0.0
 
-    def issue(self, lease: Lease, now_ns: int) -> None:
-        """Count a lease in full."""
-        self.meter.issue(lease, now_ns)
+    def issue(self, lease: Lease, now_ns: int, *, most_ma: float) -> None:
+        """Count a lease in full; ``most_ma`` is the highest amplitude that it may reach."""
+        self.meter.issue(lease, now_ns, most_ma=most_ma)
         self._since_uc += lease.charge_uc
 
     def close_dose(self) -> None:

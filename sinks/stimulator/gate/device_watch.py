@@ -116,7 +116,7 @@ class DeviceWatch:
             self._interlocks.trip("device_still_on" if is_stuck else "device_nack", f"{command}: {reason}")
         elif kind == "ack" and is_on and lease:
             self._answered = max(self._answered, lease)
-            self._line.answer(lease)
+            self._line.answer(lease, now_ns)
             self._meter.answer(lease, now_ns)
         if is_on:
             self._judge_on(now_ns)

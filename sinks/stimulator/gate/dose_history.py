@@ -110,6 +110,11 @@ class DoseHistory:
             "lockout_s": self._gate.lockout_s if dose.is_full else 0.0,
         }
 
+    @property
+    def _late_s(self) -> float:
+        """How late a ramp that is due may begin: two heartbeats, and as long as a lease may wait for the disk."""
+        return 2.0 * self._gate.heartbeat_s + self._gate.watchdog_s
+
     def wait_until_ns(self) -> int:
         """Return the moment before which nothing starts, 0 for none."""
         return max(self._free_ns or 0, self._lockout_ns or 0, self._off_ns or 0)
@@ -143,12 +148,12 @@ class DoseHistory:
         return checks
 
     def least_s(self, plan: Assessment) -> float:
-        """Return the shortest dose: both ramps, and a heartbeat or two to notice."""
-        return 2.0 * (plan.ramp_s + 2.0 * self._gate.heartbeat_s)
+        """Return the shortest dose: both ramps, each as late as the disk allows, and a heartbeat or two to notice."""
+        return 2.0 * (plan.ramp_s + self._late_s)
 
     def plan(self, row: RecommendationSettings, plan: Assessment, now_ns: int) -> Dose:
         """Return a dose that begins now and ends within its own time and the session's."""
         left_s = self._limits.max_session_s - self.on_s
         end_ns = now_ns + round(min(row.duration_s, left_s) * 1e9)
-        down_ns = end_ns - round((plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
+        down_ns = end_ns - round((plan.ramp_s + self._late_s) * 1e9)
         return Dose(row, plan, now_ns, down_ns, end_ns, left_s < row.duration_s)

@@ -41,7 +41,7 @@ class Dosing:
         self.line = LeaseLine(
             setup.capabilities,
             lease_ns=setup.lease_ns,
-            heartbeat_s=self._gate.heartbeat_s,
+            patience_ns=round(self._gate.watchdog_s * 1e9),
             max_slew_ma_s=setup.limits.max_slew_ma_s,
         )
         self.device = DeviceWatch(
@@ -116,7 +116,7 @@ class Dosing:
         current, dose = self.line.current, self.dose
         if current is None:
             return dose is None or dose.off_ns is None or self._now >= dose.off_ns
-        return current.is_final and self._now >= current.end_ns
+        return self.line.is_over(self._now)
 
     def _advance_down(self, dose: Dose) -> None:
         """Go on with a ramp down."""
@@ -142,6 +142,10 @@ class Dosing:
 
     def _advance_up(self, dose: Dose) -> None:
         """Go on with the ramp up or the plateau, or begin to go down."""
+        if dose.top_ns is None and self.line.is_at_top(dose.plan, self._now):
+            dose.top_ns = self._now
+            self._changed_ns = self._now
+            self._go("STIMULATING", "full amplitude")
         if self._now >= dose.down_ns:
             dose.is_full = not dose.is_cut_by_session
             self.begin_down("session time" if dose.is_cut_by_session else "dose given")
@@ -194,10 +198,9 @@ class Dosing:
             dose.off_ns = self._now + round(min(seconds, self._setup.lease_ns * 1e-9) * 1e9)
             self._go("SAFE_STOP", reason)
             return True
-        if dose.plan.ramp_s > 0:
-            slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
-            seconds = min(seconds, self.line.level_ma(self._now) / slope)
-        issued = self.line.soft(dose.plan, self._now, seconds)
+        slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
+        seconds = min(seconds, self.line.most_ma(self._now) / slope)
+        issued = self.line.soft(self._now, seconds, dose.plan)
         if issued is None or self.budget.exceeded(issued.lease.charge_uc, self._now) is not None:
             return False
         dose.off_ns = None
@@ -209,7 +212,7 @@ class Dosing:
         """Send a lease, counted in full before it leaves."""
         dose = self.dose
         self.line.commit(issued)
-        self.budget.issue(issued.lease, self._now)
+        self.budget.issue(issued.lease, self._now, most_ma=issued.most_ma)
         self.device.leased()
         self._outputs.command(
             "start" if action == "start" else "renew",
@@ -222,10 +225,6 @@ class Dosing:
             day_uc=self.day_uc,
             is_event=action == "start",
         )
-        if dose is not None and issued.is_top and dose.top_ns is None:
-            dose.top_ns = self._now
-            self._changed_ns = self._now
-            self._go("STIMULATING", "full amplitude")
 
     def off(self, reason: str, *, is_event: bool = True) -> None:
         """Switch the output off now."""
@@ -261,8 +260,8 @@ class Dosing:
     def _reserve_uc(self, plan: Assessment) -> float:
         """Return what a ramp down may need, one pulse more for each of its leases included."""
         top, lease_s = plan.train.amplitude_ma, self._setup.lease_ns * 1e-9
-        ramp = train_charge_uc(plan.train, top, 0.0, plan.ramp_s + 2.0 * lease_s)
-        n_leases = 2.0 + 4.0 * plan.ramp_s / lease_s
+        ramp = train_charge_uc(plan.train, top, 0.0, plan.ramp_s + 4.0 * lease_s)
+        n_leases = 4.0 + 4.0 * plan.ramp_s / lease_s
         return ramp + n_leases * (plan.numbers["charge_per_phase_uc"] or 0.0)
 
     def _go(self, to: MachineState, reason: str) -> None:

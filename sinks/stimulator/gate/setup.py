@@ -17,6 +17,9 @@ from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_c
 from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
+GATE_VERSION = 2
+"""Raised whenever the same inputs would give other outputs: a log of another version cannot be decided again."""
+
 
 def make_setup(
     settings: StimulationSettings,
@@ -64,6 +67,7 @@ def make_setup(
     """
     plain = settings.model_dump(mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger"})
     return {
+        "gate": GATE_VERSION,
         "settings": plain,
         "table": [row.model_dump(mode="json") for row in rows],
         "hard": hard.model_dump(mode="json"),
@@ -121,6 +125,9 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
     ConfigError
         If something is missing, wrong, looser than the hard limits, or nothing that a trigger box can do.
     """
+    version = values.get("gate", 1)
+    if version != GATE_VERSION:
+        raise ConfigError(f"setup.gate must be {GATE_VERSION}, the version of this program's gate, got {version!r}")
     try:
         settings = StimulationSettings.model_validate({**values["settings"], "table": values["table"]})
         hard = HardLimits.model_validate(values["hard"])

@@ -146,10 +146,18 @@ def output_of(record: Mapping[str, Any]) -> GateOutput:
     return GateOutput(
         record["kind"],
         record["values"],
-        None if lease is None else Lease(**{**lease, "train": Train(**lease["train"])}),
+        _lease_of(lease),
         record.get("is_event", False),
         record.get("event", {}),
     )
+
+
+def _lease_of(values: Any) -> Lease | None:
+    """Return a lease, None where there is none or another version of the gate has written it."""
+    try:
+        return Lease(**{**values, "train": Train(**values["train"])})
+    except (TypeError, KeyError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ What is checked, each by itself, so that one fault does not hide another:
 - the chain: every byte of every line, their numbers and order;
 - its end: torn lines, a missing end record, and a cut tail, by the anchors in the ledger and in ``summary.json``;
 - the gate: decides again on the logged inputs and must say the same, so that a log whose chain was forged is found;
+  the log of another version of the gate cannot be decided again, and is not proven;
 - the events: commands and refusals of ``events.jsonl`` are those of the log;
 - the sealed assignment of a blinded run, against the commitment of its first record.
 """
@@ -23,6 +24,7 @@ from neuroloop.config.errors import RecordingError
 from neuroloop.config.places import ledger_folder
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
 from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
+from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
 from neuroloop.sinks.stimulator.log.events import events_of, replayed
 from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_ledger
@@ -47,6 +49,8 @@ class Verdict:
         What could not be checked, and why.
     counts : dict
     head : str
+    unproven : tuple of str
+        What could not be checked and must be, for a run to count as proven.
     """
 
     findings: tuple[str, ...]
@@ -54,11 +58,12 @@ class Verdict:
     notes: tuple[str, ...]
     counts: dict[str, int]
     head: str
+    unproven: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings
+        """Whether nothing is wrong and everything was checked."""
+        return not self.findings and not self.unproven
 
     @property
     def is_whole_but_for_its_end(self) -> bool:
@@ -107,13 +112,18 @@ def verify_run(run: Path, ledgers: Path | None = None) -> Verdict:
             findings.append(fault)
             break
     findings += _summary_faults(log, run, notes, is_anchored=bool(anchors))
-    findings += _gate_faults(log)
+    unproven: list[str] = []
+    version = _setup(log).get("gate", 1)
+    if _setup(log) and version != GATE_VERSION:
+        unproven.append(f"decisions not replayed: the log is of gate {version!r}, this program has gate {GATE_VERSION}")
+    else:
+        findings += _gate_faults(log)
     findings += _event_faults(log, run, notes if open_end is not None else None)
     findings += _file_faults(log, run)
     counts = Counter("inputs" if "in" in one.record else "outputs" if "out" in one.record else "acts" for one in
                      log.records)  # fmt: skip
     names = {"records": len(log.records), **{name: counts[name] for name in ("inputs", "outputs", "acts")}}
-    return Verdict(tuple(findings), open_end, tuple(notes), names, log.chain.head)
+    return Verdict(tuple(findings), open_end, tuple(notes), names, log.chain.head, tuple(unproven))
 
 
 def _open_end(log: LogFile) -> str | None:

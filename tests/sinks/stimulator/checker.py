@@ -27,7 +27,7 @@ class Allowed:
     max_density_uc_cm2: float
     max_k: float
     max_slew_ma_s: float
-    max_jump_ma: float
+    max_step_ma: float
     max_lease_s: float
     max_dose_s: float
     min_off_s: float
@@ -69,24 +69,33 @@ def faults(intervals: Sequence[Interval], allowed: Allowed) -> list[str]:
         seconds = (one.off_ns - one.on_ns) * 1e-9
         if seconds > allowed.max_lease_s + 1e-6:
             found.append(f"lease of {seconds} s")
-        if seconds > 0 and one.to_ma - one.from_ma > allowed.max_slew_ma_s * seconds * (1 + 1e-6) + 1e-6:
-            found.append(f"rise of {one.to_ma - one.from_ma} mA in {seconds} s")
+        rising_s = (one.reached_ns - one.on_ns) * 1e-9
+        if one.to_ma - one.from_ma > allowed.max_slew_ma_s * rising_s * (1 + 1e-9) + 1e-9:
+            found.append(f"rise of {one.to_ma - one.from_ma} mA in {rising_s} s")
+    found += steps(intervals, allowed.max_step_ma)
     given = doses(intervals)
     for dose in given:
         on_s = (dose[-1].off_ns - dose[0].on_ns) * 1e-9
         if on_s > allowed.max_dose_s:
             found.append(f"dose of {on_s} s")
-        if dose[0].from_ma > 0:
-            found.append(f"start at {dose[0].from_ma} mA")
-        for before, after in pairwise(dose):
-            if after.from_ma - before.to_ma > allowed.max_jump_ma:
-                found.append(f"jump from {before.to_ma} to {after.from_ma} mA")
     for before_dose, after_dose in pairwise(given):
         off_s = (after_dose[0].on_ns - before_dose[-1].off_ns) * 1e-9
         on_s = (before_dose[-1].off_ns - before_dose[0].on_ns) * 1e-9
         is_full = on_s > allowed.full_s.get(before_dose[0].lease.train.frequency_hz, math.inf) - 0.35
         if off_s < (allowed.lockout_s if is_full else allowed.min_off_s):
             found.append(f"off for {off_s} s only")
+    return found
+
+
+def steps(intervals: Sequence[Interval], max_step_ma: float) -> list[str]:
+    """Return every sudden change of the amplitude but a switching off."""
+    found = []
+    for dose in doses(intervals):
+        if dose[0].from_ma > max_step_ma:
+            found.append(f"start at {dose[0].from_ma} mA")
+        for before, after in pairwise(dose):
+            if abs(after.from_ma - before.to_ma) > max_step_ma:
+                found.append(f"step from {before.to_ma} to {after.from_ma} mA")
     return found
 
 

@@ -79,6 +79,8 @@ class Link:
     """What goes wrong on the way to the device and back."""
 
     latency_ns: int = 2_000_000
+    disk_ns: int = 0
+    """How long the record of a lease takes to the disk before the lease may leave."""
     drops_commands: bool = False
     drops_answers: bool = False
     refuses: bool = False
@@ -139,10 +141,20 @@ class Rig:
             if one.kind == "command":
                 if one.lease is not None:
                     self.granted.append((self.now_ns, one.lease.charge_uc))
-                if not self.link.drops_commands:
-                    self._way.append((self.now_ns + self.link.latency_ns, one))
+                self._leave(one)
         self._deliver()
         return found
+
+    def _leave(self, one: GateOutput) -> None:
+        """Send a command: leases wait for the disk, a stop withdraws those that do."""
+        link, at = self.link, self.now_ns + self.link.latency_ns
+        if one.lease is not None:
+            at += link.disk_ns
+        elif one.values["action"] in ("stop", "disarm"):
+            left = [each for each in self._way if each[1].lease is None or each[0] - link.latency_ns <= self.now_ns]
+            self._way = deque(left)
+        if not link.drops_commands:
+            self._way.append((max(at, self._way[-1][0]) if self._way else at, one))
 
     def _deliver(self) -> None:
         """Let the device take what has reached it, at the time when it did."""

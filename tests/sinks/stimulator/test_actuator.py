@@ -81,8 +81,8 @@ class Recorded:
         self.stop()
 
 
-def lease(number: int, start_ma: float = 1.0, end_ma: float = 1.0) -> Lease:
-    return Lease(number, replace(TRAIN, amplitude_ma=end_ma), start_ma, 0.5, 2.0)
+def lease(number: int, end_ma: float = 1.0, slew_ma_s: float = 2.0) -> Lease:
+    return Lease(number, replace(TRAIN, amplitude_ma=end_ma), slew_ma_s, 0.5, 2.0)
 
 
 def command(action: str, one: Lease | None = None) -> GateOutput:
@@ -222,9 +222,9 @@ def test_a_sham_device_ramps_then_does_nothing_and_says_that_it_delivers() -> No
 
     sham.arm()
     after(0.1)
-    sham.start(lease(1, 0.0, 0.5))
+    sham.start(lease(1, 1.0, 1.01))
     after(0.499)
-    sham.renew(lease(2, 0.5, 1.0))
+    sham.renew(lease(2, 1.0, 1.01))
     after(0.499)
     for number in range(3, 9):
         sham.renew(lease(number))

@@ -20,7 +20,7 @@ LEASE = {"number": 3, "waveform": "biphasic", "frequency_hz": 20.0, "pulse_width
 
 def interval(**changed: Any) -> dict[str, Any]:
     values = {"what": "interval", "on_ns": 0, "off_ns": 400_000_000, "from_ma": 0.0, "to_ma": 2.5, "charge_uc": 4.0,
-              "is_granted": True}  # fmt: skip
+              "is_granted": True, "reached_ns": 400_000_000, "ended_by": "renewed"}  # fmt: skip
     lease = {key: changed.pop(key) for key in tuple(changed) if key in LEASE}
     return {**values, **changed, "lease": {**LEASE, **lease}}
 
@@ -38,7 +38,14 @@ def prove(folder: Path, *lines: dict[str, Any]) -> DeviceProof:
 
 
 def test_a_record_within_the_limits_is_proven_and_counted(tmp_path: Path) -> None:
-    proof = prove(tmp_path, {"what": "opened"}, edge(True), interval(), interval(from_ma=2.5), edge(False))
+    proof = prove(
+        tmp_path,
+        {"what": "opened"},
+        edge(True),
+        interval(),
+        interval(from_ma=2.5, on_ns=400_000_000, off_ns=800_000_000),
+        edge(False),
+    )
     assert proof.findings == ()
     assert proof.line() == "2 leases, on for 0.8 s, 0.008 mC, all within the limits"
 
@@ -51,11 +58,21 @@ def test_a_record_within_the_limits_is_proven_and_counted(tmp_path: Path) -> Non
         ({"to_ma": 11.0, "pulse_width_us": 10.0}, "amplitude_ma must be at most 10, got 11"),
         ({"frequency_hz": 300.0, "pulse_width_us": 10.0}, "frequency_hz must be at most 200, got 300"),
         ({"off_ns": 600_000_000}, "lease_s must be at most 0.5, got 0.6"),
+        ({"reached_ns": 200_000_000}, "slew_ma_s must be at most 10, got 12.5"),
+        ({"from_ma": 1.0}, "a step must be at most 0.01 mA, one of the device's, got 1"),
         ({"is_granted": False}, "the output must be off without a lease, got on"),
     ],
 )
 def test_what_is_beyond_a_limit_is_found_with_its_number(tmp_path: Path, changed: dict[str, Any], finding: str) -> None:
     assert f"lease 3: {finding}" in prove(tmp_path, interval(**changed)).findings
+
+
+def test_a_step_at_a_renewal_is_found(tmp_path: Path) -> None:
+    later = interval(on_ns=400_000_000, off_ns=800_000_000, reached_ns=400_000_000, from_ma=3.5, to_ma=3.5)
+    assert (
+        "lease 3: a step must be at most 0.01 mA, one of the device's, got 1"
+        in prove(tmp_path, interval(), later).findings
+    )
 
 
 def test_an_output_left_on_and_too_much_charge_are_found(tmp_path: Path) -> None:

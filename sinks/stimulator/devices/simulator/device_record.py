@@ -74,6 +74,7 @@ class DeviceRecord:
                     "off_ns": interval.off_ns,
                     "from_ma": interval.from_ma,
                     "to_ma": interval.to_ma,
+                    "reached_ns": interval.reached_ns,
                     "charge_uc": interval.charge_uc,
                     "total_uc": self._total_uc,
                     "ended_by": interval.ended_by,

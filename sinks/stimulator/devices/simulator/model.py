@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from neuroloop.sinks.stimulator.devices.charge import delivered_uc
+from neuroloop.sinks.stimulator.devices.charge import travelled_uc
 from neuroloop.sinks.stimulator.devices.limits import why_not
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, Lease
 
@@ -23,10 +24,13 @@ class ModelLimits:
     capabilities : Capabilities
     max_charge_per_phase_uc : float
         Of a pulse.
+    max_slew_ma_s : float
+        No lease may ask for a faster change of the amplitude.
     """
 
     capabilities: Capabilities
     max_charge_per_phase_uc: float
+    max_slew_ma_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Interval:
         The one in force, or the last that was.
     from_ma, to_ma : float
         Amplitude at its two ends.
+    reached_ns : int
+        From when on the amplitude stood still; ``off_ns`` where it did not come to that.
     charge_uc : float
         Delivered in it, over all phases of one sign.
     ended_by : str
@@ -55,6 +61,7 @@ class Interval:
     charge_uc: float
     ended_by: EndedBy
     is_granted: bool
+    reached_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +92,27 @@ class Edge:
 
 @dataclass(slots=True)
 class _Output:
-    """What comes out since ``on_ns``; amplitude goes linearly up to ``end_ns`` and stays there."""
+    """What comes out since ``on_ns``: from where the output was to where the lease goes, at its rate."""
 
     lease: Lease
     on_ns: int
     end_ns: int
     from_ma: float
-    slope_ma_s: float
     first_cycle: float
     is_granted: bool
 
+    def reached_ns(self) -> int:
+        """Return when the amplitude of the lease is reached, if nothing comes in between."""
+        way_ma = abs(self.lease.train.amplitude_ma - self.from_ma)
+        return self.on_ns + math.ceil(way_ma / self.lease.slew_ma_s * 1e9)
+
     def amplitude_ma(self, t_ns: int) -> float:
-        if t_ns >= self.end_ns:
-            return self.lease.train.amplitude_ma if self.is_granted else self.from_ma
-        return self.from_ma + self.slope_ma_s * (t_ns - self.on_ns) * 1e-9
+        target, most = self.lease.train.amplitude_ma, self.lease.slew_ma_s * (t_ns - self.on_ns) * 1e-9
+        return min(target, self.from_ma + most) if target > self.from_ma else max(target, self.from_ma - most)
 
     def charge_uc(self, t_ns: int) -> float:
         duration_s = (t_ns - self.on_ns) * 1e-9
-        return delivered_uc(
-            self.lease.train,
-            from_ma=self.from_ma,
-            slope_ma_s=self.slope_ma_s,
-            duration_s=duration_s,
-            first_cycle=self.first_cycle,
-        )
+        return travelled_uc(self.lease, from_ma=self.from_ma, duration_s=duration_s, first_cycle=self.first_cycle)
 
     def cycle(self, t_ns: int) -> float:
         return (self.first_cycle + self.lease.train.frequency_hz * (t_ns - self.on_ns) * 1e-9) % 1.0
@@ -124,7 +128,8 @@ class StimulatorModel:
     """Behave as a careful stimulator does.
 
     It is disarmed at first. A lease switches the output on, which goes off by itself when the lease is over, however
-    late the model is asked. A renewal replaces the lease in force at once: its ramp and its time begin when it comes.
+    late the model is asked. A renewal replaces the lease in force at once: its time begins when it comes, and the
+    amplitude goes on from where it is, at the rate of the new lease. It never jumps.
     The output is therefore never on for longer than one lease after the last command. A renewal that comes too late is
     refused, so that nothing but a start switches the output on. Pulses keep their rhythm over a renewal.
 
@@ -193,7 +198,7 @@ class StimulatorModel:
         if reason is not None:
             return self._answer("nack", "start", now, lease.number, reason)
         self._begin(lease, now, first_cycle=0.0)
-        self._kept.edges.append(Edge(now, True, lease.number, lease.start_ma, "", now))
+        self._kept.edges.append(Edge(now, True, lease.number, 0.0, "", now))
         return self._answer("ack", "start", now, lease.number)
 
     def renew(self, lease: Lease) -> DeviceAnswer:
@@ -208,7 +213,7 @@ class StimulatorModel:
         if output is None or reason is not None:
             return self._answer("nack", "renew", now, lease.number, reason or "")
         self._finish(output, now, "renewed")
-        self._begin(lease, now, first_cycle=output.cycle(now))
+        self._begin(lease, now, first_cycle=output.cycle(now), from_ma=output.amplitude_ma(now))
         return self._answer("ack", "renew", now, lease.number)
 
     def status(self, command: str = "status") -> DeviceAnswer:
@@ -243,12 +248,15 @@ class StimulatorModel:
             return "the device must be armed, got disarmed"
         if lease.number <= self._last_lease:
             return f"lease.number must be above the last one, {self._last_lease}, got {lease.number!r}"
-        return why_not(lease, self.limits.capabilities, self.limits.max_charge_per_phase_uc)
+        if lease.slew_ma_s > self.limits.max_slew_ma_s:
+            return f"lease.slew_ma_s must be at most {self.limits.max_slew_ma_s!r}, got {lease.slew_ma_s!r}"
+        output = self._output
+        from_ma = 0.0 if output is None else output.amplitude_ma(self._clock_ns())
+        return why_not(lease, self.limits.capabilities, self.limits.max_charge_per_phase_uc, from_ma=from_ma)
 
-    def _begin(self, lease: Lease, now: int, *, first_cycle: float) -> None:
+    def _begin(self, lease: Lease, now: int, *, first_cycle: float, from_ma: float = 0.0) -> None:
         end_ns = now + round(lease.duration_s * 1e9)
-        slope = (lease.train.amplitude_ma - lease.start_ma) / lease.duration_s
-        self._output = _Output(lease, now, end_ns, lease.start_ma, slope, first_cycle, is_granted=True)
+        self._output = _Output(lease, now, end_ns, from_ma, first_cycle, is_granted=True)
         self._last_lease = lease.number
 
     def _switch_off(self, command: str, why: EndedBy) -> DeviceAnswer:
@@ -267,7 +275,8 @@ class StimulatorModel:
         self._finish(output, t_ns, why)
         if self.is_stuck:
             level = output.amplitude_ma(t_ns)
-            self._output = _Output(output.lease, t_ns, t_ns, level, 0.0, output.cycle(t_ns), is_granted=False)
+            held = replace(output.lease, train=replace(output.lease.train, amplitude_ma=level))
+            self._output = _Output(held, t_ns, t_ns, level, output.cycle(t_ns), is_granted=False)
             return
         self._output = None
         self._kept.edges.append(Edge(t_ns, False, output.lease.number, 0.0, why, noticed_ns))
@@ -287,6 +296,7 @@ class StimulatorModel:
                 charge_uc,
                 why,
                 output.is_granted,
+                min(t_ns, output.reached_ns()),
             )
         )
 

@@ -13,10 +13,10 @@ PULSES = Train(20.0, 2.5, 200.0, "biphasic")
 
 
 def make_lease(number: int = 1, *, train: Train = PULSES, **changes: Any) -> Lease:
-    """Make a lease of half a second without a ramp, with a charge that fits."""
-    start_ma = changes.pop("start_ma", train.amplitude_ma)
-    lease = Lease(number, train, start_ma, changes.pop("duration_s", 0.5), 0.0)
-    return replace(lease, **{"charge_uc": 1.001 * lease_uc(lease) + 1e-6, **changes})
+    """Make a lease of half a second that goes to its amplitude at once, with a charge that fits one at it already."""
+    lease = Lease(number, train, changes.pop("slew_ma_s", 1e12), changes.pop("duration_s", 0.5), 0.0)
+    most_uc = lease_uc(lease, changes.pop("from_ma", train.amplitude_ma))
+    return replace(lease, **{"charge_uc": 1.001 * most_uc + 1e-6, **changes})
 
 
 def slow_charge_uc(train: Train, from_ma: float, to_ma: float, duration_s: float, first_cycle: float = 0.0) -> float:

@@ -70,7 +70,7 @@ def test_ten_pulses_deliver_ten_times_the_charge_of_one() -> None:
 def test_a_ramp_from_nothing_delivers_by_the_pulses_that_fall_into_it() -> None:
     # pulses at 0, 50, ..., 250 ms of 300 ms: 200 us times the amplitudes 0, 1/6, ..., 5/6, each rising within the pulse
     within = 6 * 0.5 * 200e-6 * 2.5 / 0.3 * 200 / 1e3
-    assert lease_uc(make_lease(start_ma=0.0, duration_s=0.3)) == pytest.approx(200 / 1e3 * 2.5 * 2.5 + within)
+    assert lease_uc(make_lease(slew_ma_s=2.5 / 0.3, duration_s=0.3)) == pytest.approx(200 / 1e3 * 2.5 * 2.5 + within)
 
 
 def test_direct_current_delivers_current_times_time() -> None:

@@ -27,7 +27,7 @@ HELLO = capabilities_message(LIMITS.capabilities, LIMITS.max_charge_per_phase_uc
 
 
 def test_a_lease_comes_through_to_the_bit() -> None:
-    lease = make_lease(7, start_ma=0.1 + 0.2, duration_s=1 / 3)
+    lease = make_lease(7, slew_ma_s=0.1 + 0.2, duration_s=1 / 3)
     assert read_lease(decode_line(encode_line(lease_message(lease)))) == lease
 
 
@@ -46,7 +46,10 @@ def test_an_answer_comes_through_and_an_unmeasured_charge_as_nan() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, r"device must speak version 1 of the protocol, got 2"),
+        (
+            {"version": 1},
+            r"device must speak version 2 of the protocol, got 1: a lease names slew_ma_s",
+        ),
         ({"answer": "ack"}, r"device must answer hello with its capabilities, got \{"),
         ({"timeout_s": None}, r"device capabilities\.timeout_s must be a number above 0, got None"),
         ({"timeout_s": 0}, r"device capabilities\.timeout_s must be a number above 0, got 0"),

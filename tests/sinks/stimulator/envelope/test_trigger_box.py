@@ -114,4 +114,4 @@ def test_every_code_of_a_whole_dose_stands_for_the_whole_train() -> None:
     assert "STIMULATING" not in rig.at()
     sent = leases_of(rig)
     assert len(sent) > 10
-    assert {(one.lease.start_ma, one.lease.train.amplitude_ma) for one in sent if one.lease} == {(0.19, 0.19)}
+    assert {(one.lease.slew_ma_s, one.lease.train.amplitude_ma) for one in sent if one.lease} == {(200.0, 0.19)}

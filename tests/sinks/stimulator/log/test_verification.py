@@ -105,6 +105,20 @@ def test_a_run_as_it_was_is_proven_in_one_line(run: Path) -> None:
     assert {"arm", "start", "renew", "stop", "disarm", "status"} <= set(actions)
 
 
+def test_a_log_of_another_version_of_the_gate_is_checked_but_not_proven(run: Path) -> None:
+    def older(records: Records) -> None:
+        del records[0]["values"]["gate"]
+        for record in records:
+            if isinstance(record.get("lease"), dict):
+                record["lease"]["start_ma"] = record["lease"].pop("slew_ma_s")
+
+    forge(run, older)
+    verdict = check(run)
+    assert verdict.unproven == ("decisions not replayed: the log is of gate 1, this program has gate 2",)
+    assert verdict.findings == ()
+    assert not verdict.is_clean
+
+
 def test_the_books_say_what_was_given(run: Path) -> None:
     books = summary_of(read_log(run / AUDIT_FILE))
     assert books["doses"] == 1

@@ -42,7 +42,7 @@ def took(number: int, kind: str, t_ns: int, **values: Any) -> dict[str, Any]:
 
 def started(number: int, lease: int) -> dict[str, Any]:
     train = {"frequency_hz": 20.0, "amplitude_ma": 1.0, "pulse_width_us": 100.0, "waveform": "biphasic"}
-    held = {"number": lease, "train": train, "start_ma": 1.0, "duration_s": 0.5, "charge_uc": 1.0}
+    held = {"number": lease, "train": train, "slew_ma_s": 1.0, "duration_s": 0.5, "charge_uc": 1.0}
     return {"out": number, "kind": "command", "values": {"action": "start"}, "lease": held, "event": {}}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -16,7 +17,7 @@ from neuroloop.sinks.stimulator.records import DeviceAnswer, Lease, Train
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease, slow_charge_uc
 
 MS = 1_000_000
-LIMITS = simulated_limits(0.01)
+LIMITS = replace(simulated_limits(0.01), max_slew_ma_s=math.inf)
 
 
 class Bench:
@@ -112,13 +113,34 @@ def test_pulses_keep_their_rhythm_over_renewals() -> None:
 
 def test_a_ramp_goes_linearly_to_the_amplitude_of_the_train() -> None:
     bench = Bench()
-    bench.model.start(make_lease(start_ma=0.0, duration_s=0.5))
+    bench.model.start(make_lease(slew_ma_s=5.0, duration_s=0.5))
     bench.wait(200)
     bench.model.stop()
     (interval,) = bench.model.take_intervals()
     assert interval.from_ma == 0.0
     assert interval.to_ma == pytest.approx(1.0)
     assert interval.charge_uc == pytest.approx(slow_charge_uc(PULSES, 0.0, 1.0, 0.2))
+
+
+def test_a_renewal_goes_on_from_where_the_output_is_however_late_it_comes() -> None:
+    bench = Bench()
+    bench.model.start(make_lease(1, slew_ma_s=5.0))
+    for number, ms in ((2, 50), (3, 320)):
+        bench.wait(ms)
+        bench.model.renew(make_lease(number, slew_ma_s=5.0))
+    bench.wait(200)
+    bench.model.stop()
+    found = bench.model.take_intervals()
+    assert [one.to_ma for one in found] == pytest.approx([0.25, 1.85, 2.5])
+    assert [one.from_ma for one in found] == pytest.approx([0.0, 0.25, 1.85])
+    assert found[-1].reached_ns - found[-1].on_ns == pytest.approx(130 * MS, abs=2)
+
+
+def test_a_lease_that_is_faster_than_the_device_allows_is_refused() -> None:
+    now = 1_000 * MS
+    model = StimulatorModel(replace(LIMITS, max_slew_ma_s=200.0), lambda: now)
+    model.arm()
+    assert model.start(make_lease(slew_ma_s=201.0)).reason == "lease.slew_ma_s must be at most 200.0, got 201.0"
 
 
 def test_a_stop_switches_off_in_any_state_and_twice() -> None:
@@ -204,10 +226,11 @@ def test_arming_again_while_armed_keeps_the_count_of_charge_and_arming_anew_begi
         ({}, {"waveform": "square"}, r"lease\.train\.waveform must be one of \['biphasic'"),
         ({}, {"amplitude_ma": math.nan}, r"lease\.train\.amplitude_ma must be a finite number of at least 0, got nan"),
         ({}, {"amplitude_ma": -1.0}, r"lease\.train\.amplitude_ma must be a finite number of at least 0, got -1\.0"),
-        ({"start_ma": 101.0}, {}, r"lease\.start_ma must be at most 100\.0, got 101\.0"),
+        ({"slew_ma_s": 0.0}, {}, r"lease\.slew_ma_s must be above 0, got 0\.0"),
+        ({"slew_ma_s": math.inf}, {}, r"lease\.slew_ma_s must be a finite number of at least 0, got inf"),
         ({"duration_s": 2.01}, {}, r"lease\.duration_s must be in \(0, timeout_s=2\.0\], got 2\.01"),
         ({"duration_s": 0.0}, {}, r"lease\.duration_s must be in \(0, timeout_s=2\.0\], got 0\.0"),
-        ({"charge_uc": 4.0}, {}, r"lease\.charge_uc must be at least the 4\.5\d* that the train delivers, got 4\.0"),
+        ({"charge_uc": 4.0}, {}, r"lease\.charge_uc must be at least the 4\.\d* that the train delivers, got 4\.0"),
         ({"number": 0}, {}, r"lease\.number must be above the last one, 0, got 0"),
     ],
 )  # fmt: skip
@@ -272,7 +295,7 @@ COMMANDS = st.lists(
         st.sampled_from(["start", "start", "renew", "renew", "renew", "stop", "disarm", "arm", "status", "disconnect"]),
         st.one_of(st.floats(0, 30), st.floats(0, 3000)),
         st.integers(1, 200).map(lambda ticks: ticks / 100),
-        st.integers(0, 300).map(lambda steps: steps / 100),
+        st.sampled_from([0.3, 4.0, 60.0, 1e12]),
         st.integers(0, 300).map(lambda steps: steps / 100),
         st.sampled_from([PULSES, Train(33.3, 1.0, 450.0, "monophasic"), Train(7.0, 1.0, 0.0, "sine"),
                          Train(0.0, 1.0, 0.0, "direct")]),
@@ -288,15 +311,19 @@ def test_it_is_never_on_beyond_a_lease_and_counts_all_charge_once(commands: list
     model = bench.model
     edges, intervals = [], []
     accounted_uc = 0.0
-    for number, (command, wait_ms, duration_s, start_ma, end_ma, train) in enumerate(commands, 1):
+    for number, (command, wait_ms, duration_s, slew_ma_s, end_ma, train) in enumerate(commands, 1):
         bench.wait(wait_ms)
         if command in ("start", "renew"):
             lease = make_lease(
-                number, train=replace(train, amplitude_ma=end_ma), start_ma=start_ma, duration_s=duration_s
+                number,
+                train=replace(train, amplitude_ma=end_ma),
+                slew_ma_s=slew_ma_s,
+                duration_s=duration_s,
+                from_ma=3.0,
             )
             if getattr(model, command)(lease).kind == "ack":
                 twin.grant(number, bench.now, lease)
-                accounted_uc += train_charge_uc(lease.train, start_ma, end_ma, duration_s)
+                accounted_uc += train_charge_uc(lease.train, 3.0, 3.0, duration_s)
         elif command == "disconnect":
             model.disconnect()
             twin.ending.append((number, bench.now))
@@ -319,11 +346,17 @@ def test_it_is_never_on_beyond_a_lease_and_counts_all_charge_once(commands: list
         if index == 0 or intervals[index - 1].ended_by != "renewed":
             cycle = 0.0
         duration_s = (one.off_ns - one.on_ns) / 1e9
-        slow = slow_charge_uc(one.lease.train, one.from_ma, one.to_ma, duration_s, cycle) if duration_s else 0.0
+        way_s = min(duration_s, abs(one.lease.train.amplitude_ma - one.from_ma) / one.lease.slew_ma_s)
+        slow = slow_charge_uc(one.lease.train, one.from_ma, one.to_ma, way_s, cycle) if way_s else 0.0
+        if duration_s > way_s:
+            knee = (cycle + one.lease.train.frequency_hz * way_s) % 1.0
+            slow += slow_charge_uc(one.lease.train, one.to_ma, one.to_ma, duration_s - way_s, knee)
         assert one.charge_uc == pytest.approx(slow, rel=1e-6, abs=1e-5)
         cycle = (cycle + one.lease.train.frequency_hz * duration_s) % 1.0
     assert model.total_uc == pytest.approx(sum(one.charge_uc for one in intervals))
     assert model.total_uc <= accounted_uc * (1 + 1e-9) + 1e-9
+    for before, after in itertools.pairwise(intervals):
+        assert after.from_ma == (before.to_ma if before.ended_by == "renewed" else 0.0)
     # edges: strictly alternating, and exactly where runs of intervals begin and end
     assert [edge.is_on for edge in edges] == [index % 2 == 0 for index in range(len(edges))]
     begins = [one.on_ns for i, one in enumerate(intervals) if i == 0 or intervals[i - 1].ended_by != "renewed"]
