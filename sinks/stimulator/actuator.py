@@ -173,17 +173,22 @@ class Actuator:
         self._log.take_act(action, number, t_ns, **numbers, **({"fault": fault} if fault else {}))
 
     def answers(self) -> list[DeviceAnswer]:
-        """Return what the device has said, faults of handing over included; the ledger is told."""
+        """Return what the device has said, faults of handing over included; each is to be settled."""
         found, self._problems = [*self._problems, *self._device.answers()], []
-        for one in found:
-            self._settle(one)
         return found
 
-    def _settle(self, one: DeviceAnswer) -> None:
-        """Tell the ledger which leases are over and what they delivered.
+    def settle(self, one: DeviceAnswer, bound_up_to_uc: Callable[[int], float]) -> None:
+        """Tell the ledger which leases are over and what they delivered, by the device or by the bound if that is more.
 
         Only what the device has answered to is known to have reached it: an answer that says ``off`` may be older than
         a lease that is still on its way.
+
+        Parameters
+        ----------
+        one : DeviceAnswer
+            The gate must have been told of it.
+        bound_up_to_uc : callable
+            The most that this run's leases up to a number can have delivered.
         """
         if one.kind == "lost":
             return
@@ -192,4 +197,5 @@ class Actuator:
             return
         if one.command in _LEASES:
             self._answered_lease = max(self._answered_lease, one.lease)
-        self._ledger.settle(self._answered_lease - one.is_on, one.delivered_uc)
+        over = self._answered_lease - one.is_on
+        self._ledger.settle(over, one.delivered_uc, bound_uc=bound_up_to_uc(over))

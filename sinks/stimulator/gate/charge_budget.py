@@ -37,13 +37,32 @@ class ChargeMeter:
         self._open: list[_Open] = []
         self._minutes: deque[tuple[int, float]] = deque()
         self._settled_uc = 0.0
-        self.granted_uc = 0.0
-        """In full, of all leases since `reset_granted`."""
+        self._armed_uc = 0.0
+        self.said_uc = 0.0
+        """What the device says it has delivered since the begin, over all times that it was armed."""
+
+    @property
+    def bound_uc(self) -> float:
+        """The most that can have been delivered of what was granted since the begin, what is open in full."""
+        return self._settled_uc + self._open_uc()
 
     @property
     def total_uc(self) -> float:
-        """The most that can have been delivered since the begin, what is open in full."""
-        return self._settled_uc + self._open_uc()
+        """What counts since the begin: the larger of the bound and of what the device says."""
+        return max(self.bound_uc, self.said_uc)
+
+    @property
+    def bound_since_armed_uc(self) -> float:
+        """The bound since the device began to count, what is open in full."""
+        return self.bound_uc - self._armed_uc
+
+    def bound_up_to_uc(self, number: int) -> float:
+        """Return the bound without the open leases behind one."""
+        total = self._settled_uc
+        for one in self._open:
+            if one.lease.number <= number:
+                total += one.lease.charge_uc
+        return total
 
     def day_uc(self, now_ns: int) -> float:
         """Return the same for the last 24 hours, to the minute, never too little."""
@@ -60,14 +79,13 @@ class ChargeMeter:
             total += one.lease.charge_uc
         return total
 
-    def reset_granted(self) -> None:
-        """Begin `granted_uc` anew: the device has begun its own count."""
-        self.granted_uc = 0.0
+    def armed(self) -> None:
+        """Begin `bound_since_armed_uc` anew: the device has begun its own count."""
+        self._armed_uc = self._settled_uc
 
     def issue(self, lease: Lease, now_ns: int, *, most_ma: float) -> None:
         """Count a lease in full; ``most_ma`` is the highest amplitude that it may reach."""
         self._open.append(_Open(lease, most_ma, now_ns, now_ns))
-        self.granted_uc += lease.charge_uc
 
     def answer(self, number: int, now_ns: int) -> None:
         """Take the device's word that a lease is in force: those before it are over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
@@ -14,7 +15,22 @@ from neuroloop.sinks.stimulator.records import Capabilities
 STATUS_S = 1.0
 """A device that is not stimulating is asked so often how it is."""
 _FRESH_S = 3.0
-_EXCESS = 1e-6
+_EXCESS = 0.05
+"""A meter may be so much, relatively, above the bound of what was granted; what it says counts all the same."""
+_EXCESS_UC = 1e-6
+_LEAST_SHARE = 0.5
+"""Of what is due at full amplitude; less means an open electrode, a device at its voltage limit, or a wrong meter."""
+_WINDOW_NS = 2 * 10**9
+
+
+@dataclass
+class _Plateau:
+    """Full amplitude: charge that is due per second, of one pulse, and where the device's count stood when."""
+
+    rate_uc_s: float
+    pulse_uc: float
+    since_ns: int | None = None
+    since_uc: float = 0.0
 
 
 class DeviceWatch:
@@ -53,6 +69,9 @@ class DeviceWatch:
         self._was_leased = False
         self._answered = 0
         self._base_uc: float | None = None
+        self._before_uc = 0.0
+        self._spent_uc = 0.0
+        self._plateau: _Plateau | None = None
 
     @property
     def is_confirmed_off(self) -> bool:
@@ -88,7 +107,8 @@ class DeviceWatch:
     def armed(self) -> None:
         """Note that the device was made ready and counts its charge anew."""
         self._base_uc = None
-        self._meter.reset_granted()
+        self._before_uc, self._spent_uc = self._before_uc + self._spent_uc, 0.0
+        self._meter.armed()
 
     def leased(self) -> None:
         """Note that a lease is on its way."""
@@ -123,7 +143,15 @@ class DeviceWatch:
         else:
             self._judge_off(command, now_ns)
         if delivered is not None:
-            self._judge_charge(delivered)
+            self._judge_charge(delivered, now_ns)
+
+    def at_top(self, rate_uc_s: float, pulse_uc: float) -> None:
+        """Note that the device delivers at full amplitude from now on."""
+        self._plateau = _Plateau(rate_uc_s, pulse_uc)
+
+    def leave_top(self) -> None:
+        """Note that it does so no more."""
+        self._plateau = None
 
     def _judge_on(self, now_ns: int) -> None:
         """Judge an output that is on: something must be in force, or the stop be on its way."""
@@ -146,13 +174,31 @@ class DeviceWatch:
         if is_settled:
             self._meter.off(now_ns)
 
-    def _judge_charge(self, delivered: float) -> None:
-        """Judge what it has delivered since it was armed against what it was granted."""
+    def _judge_charge(self, delivered: float, now_ns: int) -> None:
+        """Judge what it says it has delivered since it was armed: no more than was granted, and not much too little."""
         if self._base_uc is None or delivered < self._base_uc:
             self._base_uc = delivered
-        spent, granted = delivered - self._base_uc, self._meter.granted_uc
-        if spent > granted * (1 + _EXCESS) + _EXCESS:
-            self._interlocks.trip("device_excess", spent, granted)
+        spent, most = delivered - self._base_uc, self._meter.bound_since_armed_uc
+        self._spent_uc = max(self._spent_uc, spent)
+        self._meter.said_uc = self._before_uc + self._spent_uc
+        if spent > most * (1 + _EXCESS) + _EXCESS_UC:
+            self._interlocks.trip("device_excess", spent, most)
+        self._judge_deficit(delivered, now_ns)
+
+    def _judge_deficit(self, delivered: float, now_ns: int) -> None:
+        """Judge the newest seconds at full amplitude; two pulses are in doubt, one at each end."""
+        one = self._plateau
+        if one is None or not self._is_on:
+            return
+        if one.since_ns is None:
+            one.since_ns, one.since_uc = now_ns, delivered
+            return
+        due_uc = one.rate_uc_s * ((now_ns - one.since_ns) * 1e-9) - 2.0 * one.pulse_uc
+        if now_ns - one.since_ns < _WINDOW_NS or due_uc < 2.0 * one.pulse_uc:
+            return
+        if delivered - one.since_uc < _LEAST_SHARE * due_uc:
+            self._interlocks.trip("device_deficit", delivered - one.since_uc, _LEAST_SHARE * due_uc)
+        one.since_ns, one.since_uc = now_ns, delivered
 
     def judge_silence(self, now_ns: int) -> None:
         """Judge answers that are missing."""

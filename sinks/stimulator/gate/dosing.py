@@ -145,6 +145,8 @@ class Dosing:
         if dose.top_ns is None and self.line.is_at_top(dose.plan, self._now):
             dose.top_ns = self._now
             self._changed_ns = self._now
+            if not self._setup.is_sham:
+                self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
             self._go("STIMULATING", "full amplitude")
         if self._now >= dose.down_ns:
             dose.is_full = not dose.is_cut_by_session
@@ -211,6 +213,8 @@ class Dosing:
     def _send(self, action: str, issued: Issued, reason: str) -> None:
         """Send a lease, counted in full before it leaves."""
         dose = self.dose
+        if issued.lease.train.amplitude_ma < issued.from_ma:
+            self.device.leave_top()
         self.line.commit(issued)
         self.budget.issue(issued.lease, self._now, most_ma=issued.most_ma)
         self.device.leased()
@@ -230,6 +234,7 @@ class Dosing:
         """Switch the output off now."""
         dose = self.dose
         self.line.end()
+        self.device.leave_top()
         self.device.stopped(self._now)
         self._outputs.command(
             "stop",

@@ -123,6 +123,10 @@ class Gate:
         """Upper bound of the charge of the last 24 hours, all runs together."""
         return self._dosing.day_uc
 
+    def bound_up_to_uc(self, lease: int) -> float:
+        """Return the most that this run's leases up to one can have delivered; for the ledger."""
+        return self._dosing.budget.meter.bound_up_to_uc(lease)
+
     def step(self, entry: GateInput) -> list[GateOutput]:
         """Take the next input and return what follows from it, in order."""
         if self._is_ended:

@@ -70,6 +70,7 @@ EFFECTS: dict[str, Effect] = {
     "device_still_on": Effect.FAULT,
     "device_unleased": Effect.FAULT,
     "device_excess": Effect.FAULT,
+    "device_deficit": Effect.FAULT,
     "input": Effect.FAULT,
     "internal": Effect.FAULT,
 }

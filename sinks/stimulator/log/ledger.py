@@ -1,8 +1,9 @@
 """The charge ledger: what an electrode of a subject has received, over all runs, and where their logs stood.
 
 One file per subject and electrode, chained lines that only grow. Charge is reserved before the lease that may deliver
-it leaves, and settled with what the device says it has delivered, too little included. What was never settled counts as
-delivered in full: a process that dies, a power cut or a lost answer can make the ledger say too much, never too little.
+it leaves, and settled with the larger of two: what the device says it has delivered, and the gate's own bound of what
+it can have delivered. What was never settled counts as delivered in full: a process that dies, a power cut or a lost
+answer can make the ledger say too much, never too little.
 
 Entries carry the wall clock, which never goes back in the file, and the time since the machine's start. A wall clock
 behind the newest entry makes more entries count, not fewer.
@@ -258,7 +259,7 @@ class Ledger:
                 )
             self._chain = Chain(len(chain.links), chain.head)
             self._file = self._open(chain, fold_bytes, now)
-            self._settled_uc = 0.0
+            self._settled_uc = self._said_uc = 0.0
             self._write("open")
         except OSError as error:
             os.close(self._lock)
@@ -349,7 +350,7 @@ class Ledger:
         """
         self._write("reserve", lease=lease, uc=charge_uc, audit_seq=audit[0], audit_hash=audit[1])
 
-    def settle(self, up_to: int, delivered_uc: float) -> None:
+    def settle(self, up_to: int, delivered_uc: float, *, bound_uc: float) -> None:
         """Write down what the leases up to this number have delivered.
 
         Parameters
@@ -358,14 +359,21 @@ class Ledger:
             They are over.
         delivered_uc : float
             Since `armed`, as the device says; a number that is none, or falls, settles nothing.
+        bound_uc : float
+            The most that all leases of this run up to that number can have delivered. A device that names less has a
+            meter that is wrong, or is not believed.
         """
         spent_uc = delivered_uc - self._base_uc
         is_any = any(run == self._run and lease <= up_to for run, lease in self._entries.open)
         if not spent_uc >= 0 or not (spent_uc > 0 or is_any):
             return
         self._base_uc = delivered_uc
-        self._settled_uc += spent_uc
-        self._write("settle", lease=up_to, uc=spent_uc)
+        self._said_uc += spent_uc
+        more_uc = max(0.0, max(self._said_uc, bound_uc) - self._settled_uc)
+        if not (more_uc > 0 or is_any):
+            return
+        self._settled_uc += more_uc
+        self._write("settle", lease=up_to, uc=more_uc)
 
     def _write(self, kind: str, **values: Any) -> None:
         now, newest = self._clock.now(), self._entries.newest

@@ -224,6 +224,7 @@ class Controller:
             values = asdict(one)
             values["delivered_uc"] = one.delivered_uc if math.isfinite(one.delivered_uc) else None
             self.tell("device", values, time.monotonic_ns())
+            self._actuator.settle(one, self._gate.bound_up_to_uc)
         return answers
 
     def pulse(self, values: Mapping[str, Any], now_ns: int) -> None:

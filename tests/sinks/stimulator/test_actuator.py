@@ -106,6 +106,12 @@ class Bench:
         self._number += 1
         self.actuator.carry_out(one, outputs)
 
+    def hear(self) -> list[DeviceAnswer]:
+        found = self.actuator.answers()
+        for one in found:
+            self.actuator.settle(one, lambda _: 0.0)
+        return found
+
     def close(self) -> None:
         self.ledger.release()
         self.log.close()
@@ -175,7 +181,7 @@ def test_a_device_that_cannot_be_told_is_a_lost_one(tmp_path: Path) -> None:
         bench = Bench(tmp_path, done)
         bench.device.is_gone = True
         bench.decide(command("arm"))
-        answer = bench.actuator.answers()[0]
+        answer = bench.hear()[0]
         assert (answer.kind, answer.reason) == ("lost", "device must be connected to arm, got none")
         bench.close()
 
@@ -191,22 +197,22 @@ def test_the_ledger_settles_what_the_device_says_and_nothing_that_is_on_its_way(
         bench.decide(command("arm"))
         bench.decide(command("start", lease(1)))
         leave()
-        bench.actuator.answers()
+        bench.hear()
         assert bench.ledger.session_uc == 2.0
         bench.device.now_ns += 250_000_000
         bench.decide(command("status"))
         bench.decide(command("renew", lease(2)))
         leave()
-        bench.actuator.answers()
+        bench.hear()
         after_first = bench.device.model.total_uc
         assert bench.ledger.session_uc == pytest.approx(after_first + 2.0)
         bench.device.now_ns += 100_000_000
         bench.decide(command("stop"))
-        bench.actuator.answers()
+        bench.hear()
         assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc)
         bench.decide(command("start", lease(3)))  # an older "off" must not settle it
         bench.device.said.append(DeviceAnswer("status", 0, False, bench.device.model.total_uc))
-        bench.actuator.answers()
+        bench.hear()
         assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc + 2.0)
         bench.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,13 +84,63 @@ def test_an_output_that_is_on_without_a_lease_is_a_fault() -> None:
     assert rig.all("transition")[-1].values["reason"] == "device_unleased"
 
 
-def test_a_device_that_gave_more_than_it_was_granted_is_a_fault() -> None:
+def test_a_device_that_gave_more_than_it_can_have_been_granted_is_a_fault() -> None:
     rig = started()
-    granted = sum(charge for _, charge in rig.granted)
-    device(rig, is_on=True, delivered_uc=granted)
+    bound = rig.gate.bound_up_to_uc(10_000)
+    device(rig, is_on=True, delivered_uc=bound * 1.04)
     assert rig.at() == "STIMULATING"
-    device(rig, is_on=True, delivered_uc=granted + 0.01)
+    assert rig.gate.session_uc >= bound * 1.04 * (1 - 1e-12)
+    device(rig, is_on=True, delivered_uc=bound * 1.06)
     assert rig.at() == "FAULT"
+    assert rig.all("transition")[-1].values["reason"] == "device_excess"
+
+
+def scaled(rig: Rig, factor: float, seconds: float) -> None:
+    """Let the device say that much of what it delivers, for as long as the gate goes on."""
+    answer = rig.answer
+    rig.answer = lambda one: answer(replace(one, delivered_uc=factor * one.delivered_uc))  # type: ignore[method-assign]
+    rig.arm()
+    rig.stay("alpha", seconds)
+
+
+def scaled_rig(*, is_sham: bool = False, **row_values: Any) -> Rig:
+    one = settings((row("alpha", **row_values),), gate=QUICK, mode="sham" if is_sham else "simulate")
+    return Rig(setup_of(one, is_sham=is_sham))
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-3, 0.4])
+def test_a_device_that_says_too_little_at_full_amplitude_is_a_fault(factor: float) -> None:
+    rig = scaled_rig()
+    scaled(rig, factor, 8)
+    assert rig.at() == "FAULT"
+    assert "device_deficit" in rig.all("transition")[-1].values["reason"]
+    assert rig.gate.session_uc >= charge_uc(rig.intervals)
+    assert sum(one.off_ns - one.on_ns for one in rig.intervals) * 1e-9 < 4.5
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.1])
+def test_a_device_that_delivers_more_and_says_so_is_a_fault_within_seconds(factor: float) -> None:
+    rig = scaled_rig()
+    scaled(rig, factor, 8)
+    assert rig.at() == "FAULT"
+    assert "device_excess" in rig.all("transition")[-1].values["reason"]
+
+
+@pytest.mark.parametrize("latency_ms", [0, 40, 100])
+@pytest.mark.parametrize("frequency_hz", [1.0, 7.0, 50.0])
+@pytest.mark.parametrize("factor", [0.7, 1.0])
+def test_an_honest_device_is_never_in_doubt(latency_ms: int, frequency_hz: float, factor: float) -> None:
+    rig = scaled_rig(frequency_hz=frequency_hz)
+    rig.link.latency_ns = latency_ms * 1_000_000
+    scaled(rig, factor, 12)
+    assert rig.at() == "STIMULATING"
+    assert rig.gate.session_uc >= charge_uc(rig.intervals)
+
+
+def test_a_sham_dose_is_no_deficit() -> None:
+    rig = scaled_rig(is_sham=True)
+    scaled(rig, 1.0, 8)
+    assert rig.at() == "STIMULATING"
 
 
 def test_a_device_that_went_off_by_itself_ends_the_dose() -> None:

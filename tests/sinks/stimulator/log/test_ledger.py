@@ -33,11 +33,11 @@ def test_settled_charge_replaces_what_was_reserved(tmp_path: Path) -> None:
         assert ledger.day_uc() == ledger.session_uc == 10.0
         ledger.reserve(2, 10.0, audit=AUDIT)
         assert ledger.day_uc() == 20.0
-        ledger.settle(1, 4.0)
+        ledger.settle(1, 4.0, bound_uc=0.0)
         assert ledger.day_uc() == ledger.session_uc == 14.0
-        ledger.settle(2, 9.0)
+        ledger.settle(2, 9.0, bound_uc=0.0)
         assert ledger.day_uc() == ledger.session_uc == 9.0
-        ledger.settle(2, 9.5)  # a device that is stuck on delivers without a lease
+        ledger.settle(2, 9.5, bound_uc=0.0)  # a device that is stuck on delivers without a lease
         assert ledger.day_uc() == 9.5
         close(ledger, done)
         again = open_ledger(tmp_path, done, hand, "next")
@@ -47,13 +47,30 @@ def test_settled_charge_replaces_what_was_reserved(tmp_path: Path) -> None:
         again.release()
 
 
+def test_a_device_that_names_too_little_counts_with_what_it_can_have_delivered(tmp_path: Path) -> None:
+    hand = HandClock()
+    with writer() as done:
+        ledger = open_ledger(tmp_path, done, hand)
+        ledger.armed(0.0)
+        for lease in (1, 2, 3):
+            ledger.reserve(lease, 10.0, audit=AUDIT)
+            ledger.settle(lease, 0.0, bound_uc=8.0 * lease)
+        assert ledger.day_uc() == ledger.session_uc == 24.0
+        ledger.settle(3, 30.0, bound_uc=24.0)
+        assert ledger.day_uc() == ledger.session_uc == 30.0
+        close(ledger, done)
+        again = open_ledger(tmp_path, done, hand, "next")
+        assert again.day_uc() == 30.0
+        again.release()
+
+
 @pytest.mark.parametrize("said", [float("nan"), -1.0, 0.5])
 def test_a_charge_that_is_none_or_falls_settles_nothing(tmp_path: Path, said: float) -> None:
     with writer() as done:
         ledger = open_ledger(tmp_path, done, HandClock())
         ledger.armed(1.0)
         ledger.reserve(1, 10.0, audit=AUDIT)
-        ledger.settle(1, said)
+        ledger.settle(1, said, bound_uc=0.0)
         assert ledger.day_uc() == 10.0
         ledger.release()
 
@@ -71,7 +88,7 @@ def test_an_unsettled_lease_of_a_dead_run_counts_in_full_and_is_said(tmp_path: P
         assert again.notes == ["ledger: 2 leases were never settled and count as delivered in full"]
         again.armed(0.0)
         again.reserve(1, 1.0, audit=AUDIT)
-        again.settle(1, 0.5)  # settles its own lease 1, not the dead run's
+        again.settle(1, 0.5, bound_uc=0.0)  # settles its own lease 1, not the dead run's
         assert again.day_uc() == 17.5
         again.release()
 
@@ -81,7 +98,7 @@ def test_charge_leaves_the_window_after_a_day_and_stays_in_the_sum(tmp_path: Pat
     with writer() as done:
         ledger = open_ledger(tmp_path, done, hand)
         ledger.reserve(1, 10.0, audit=AUDIT)
-        ledger.settle(1, 10.0)
+        ledger.settle(1, 10.0, bound_uc=0.0)
         hand.pass_h(23.9)
         assert ledger.day_uc() == 10.0
         hand.pass_h(0.2)
@@ -179,13 +196,13 @@ def test_a_long_ledger_is_folded_without_losing_charge_or_anchors(tmp_path: Path
         first = open_ledger(tmp_path, done, hand)
         for lease in range(1, 40):
             first.reserve(lease, 2.0, audit=AUDIT)
-            first.settle(lease, float(lease))
+            first.settle(lease, float(lease), bound_uc=0.0)
         first.reserve(40, 7.0, audit=AUDIT)
         close(first, done)
         hand.pass_h(12.0)
         second = open_ledger(tmp_path, done, hand, "second")
         second.reserve(1, 3.0, audit=AUDIT)
-        second.settle(1, 3.0)
+        second.settle(1, 3.0, bound_uc=0.0)
         close(second, done)
         hand.pass_h(13.0)
         size = second.path.stat().st_size
@@ -218,7 +235,7 @@ def test_a_run_killed_at_any_byte_never_counts_less_than_was_delivered(
             delivered += data.draw(st.sampled_from([0.0, 2.0, 8.0]), label="delivered")
             truth.append((ledger.path.stat().st_size, delivered))
             if data.draw(st.booleans(), label="answers"):
-                ledger.settle(lease, delivered)
+                ledger.settle(lease, delivered, bound_uc=0.0)
         done.sync()
         ledger.release()
         whole = ledger.path.read_bytes()

@@ -12,6 +12,7 @@ import pytest
 
 from neuroloop.config.errors import RecordingError
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, event_line
+from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from neuroloop.sinks.stimulator.log.chain import Chain, read_chain
 from neuroloop.sinks.stimulator.log.events import events_of
@@ -114,7 +115,7 @@ def test_a_log_of_another_version_of_the_gate_is_checked_but_not_proven(run: Pat
 
     forge(run, older)
     verdict = check(run)
-    assert verdict.unproven == ("decisions not replayed: the log is of gate 1, this program has gate 2",)
+    assert verdict.unproven == (f"decisions not replayed: the log is of gate 1, this program has gate {GATE_VERSION}",)
     assert verdict.findings == ()
     assert not verdict.is_clean
 
