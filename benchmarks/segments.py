@@ -180,7 +180,7 @@ class ProbedLoop(HotLoop):
         super().__init__(plan, shared, bundle)
         self._words = shared.events.header.words
         self._stop = shared.numbers("stop")
-        engine = ProbedEngine(plan.config.source, self._engine.pipeline, self._keep)
+        engine = ProbedEngine(plan.config.source, self._engine.pipeline, self._take_numbered)
         engine.source = source
         self._engine = engine
 

@@ -28,9 +28,9 @@ from neuroloop.stream.live.cold_process import ColdPlan
 from neuroloop.stream.live.hot_process import HotPlan
 from neuroloop.stream.live.live_source import SourcePlan, find_source
 from neuroloop.stream.live.placement import plan_placement
-from neuroloop.stream.live.recorder_process import RecordPlan
+from neuroloop.stream.live.recorder_process import RecorderPlan
 from neuroloop.stream.live.recorder_process import run_recorder as record
-from neuroloop.stream.live.recorder_rings import KeepRings
+from neuroloop.stream.live.recorder_rings import RecorderRings
 from neuroloop.stream.live.shared_state import READER, Shared
 from neuroloop.stream.ring.samples import SampleRing
 
@@ -205,10 +205,10 @@ def _start_recording(
 ) -> Shared:
     """Make the rings of a run that records, and start its recorder."""
     built = build(config, source.info, bundle=None)
-    kept = KeepRings.make(source.info, {}, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
-    stack.callback(kept.close)
+    rings = RecorderRings.make(source.info, {}, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
+    stack.callback(rings.close)
     names = [stage.name for stage in built.pipeline.stages]
-    shared = Shared.make(source.info, stages=names, classes=(), ring_s=config.process.ring_s, kept=kept)
+    shared = Shared.make(source.info, stages=names, classes=(), ring_s=config.process.ring_s, recorder=rings)
     stack.callback(shared.close)
     run = RecordedRun(
         pipeline=config.name,
@@ -221,7 +221,7 @@ def _start_recording(
     )
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    plan = RecordPlan(config.recorder, run, source, folder, cores)
+    plan = RecorderPlan(config.recorder, run, source, folder, cores)
     recorder = context.Process(target=record, args=(plan, shared, theirs), daemon=True)
     recorder.start()
     stack.callback(_end, recorder)

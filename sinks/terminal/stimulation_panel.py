@@ -80,11 +80,11 @@ class StimulationPanel:
                 self._command = Text(f"{event.time:.3f} s  {describe_command(event.values)}")
             elif event.type == "refusal":
                 self._n_refusals += 1
-                said = f"{event.time:.3f} s  {describe_refusal(event.values)}"
+                line = f"{event.time:.3f} s  {describe_refusal(event.values)}"
                 if any(one["rule"] in ENVELOPE_RULES for one in event.values["rules"]):
-                    self._refusal = Text(said, style="bold red")
+                    self._refusal = Text(line, style="bold red")
                 else:
-                    self._wait = Text(said, style="yellow")
+                    self._wait = Text(line, style="yellow")
         if status is not None:
             self._status = status
 

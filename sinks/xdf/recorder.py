@@ -262,8 +262,8 @@ class Recorder:
             self._text_stream("arrivals", "neuroloop-arrivals", "int64", ("sequence", "stream", "n_before"))
         )
         if self._run.stimulates:
-            said = self._text_stream("stimulation", "Markers", "string", ("stimulation",))
-            self._ids["stimulation"] = writer.add_stream(said)
+            stream = self._text_stream("stimulation", "Markers", "string", ("stimulation",))
+            self._ids["stimulation"] = writer.add_stream(stream)
         self._write_offset(writer)
 
     def _next_path(self) -> Path:

@@ -91,7 +91,7 @@ class XdfStream:
 
 
 @dataclass
-class StreamBooks:
+class StreamCounts:
     """What a footer tells about a stream; kept while it is written."""
 
     n_samples: int = 0

@@ -24,7 +24,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroloop.sinks.xdf.stream_header import StreamBooks, XdfStream, file_header
+from neuroloop.sinks.xdf.stream_header import StreamCounts, XdfStream, file_header
 from neuroloop.stream.contracts.chunks import FloatArray
 
 FILE_HEADER, STREAM_HEADER, SAMPLES, CLOCK_OFFSET, BOUNDARY, STREAM_FOOTER = range(1, 7)
@@ -58,7 +58,7 @@ class XdfWriter:
         self.path = path
         self._fsync_s = fsync_s
         self._clock = clock
-        self._streams: list[tuple[XdfStream, StreamBooks, np.dtype[np.void] | None]] = []
+        self._streams: list[tuple[XdfStream, StreamCounts, np.dtype[np.void] | None]] = []
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o644)
         self._n_bytes = 0
         self._last_boundary = self._last_fsync = clock()
@@ -84,7 +84,7 @@ class XdfWriter:
         if stream.channel_format != "string":
             value = (_VALUE_TYPES[stream.channel_format], (stream.n_channels,))
             row = np.dtype([("flag", "u1"), ("stamp", "<f8"), ("value", *value)])
-        self._streams.append((stream, StreamBooks(), row))
+        self._streams.append((stream, StreamCounts(), row))
         return number
 
     def write_samples(self, stream_id: int, data: NDArray[np.float64 | np.int64], timestamps: FloatArray) -> None:
@@ -104,7 +104,7 @@ class XdfWriter:
         ValueError
             If the shape is wrong or the stream is one of texts.
         """
-        stream, books, row = self._streams[stream_id - 1]
+        stream, counts, row = self._streams[stream_id - 1]
         n_samples = len(timestamps)
         if row is None:
             raise ValueError(f"stream must be one of numbers, got {stream.name!r} of {stream.channel_format}")
@@ -118,7 +118,7 @@ class XdfWriter:
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold becomes infinite
             rows["value"] = data
         self._put(_chunk(SAMPLES, struct.pack("<IBI", stream_id, 4, n_samples) + rows.tobytes()))
-        books.count(float(timestamps[0]), float(timestamps[-1]), n_samples)
+        counts.count(float(timestamps[0]), float(timestamps[-1]), n_samples)
 
     def write_texts(self, stream_id: int, texts: Sequence[str], timestamps: Sequence[float]) -> None:
         """Write a chunk of one-channel texts, a stamp for each.
@@ -128,7 +128,7 @@ class XdfWriter:
         ValueError
             If the lengths differ or the stream is not one of texts with one channel.
         """
-        stream, books, row = self._streams[stream_id - 1]
+        stream, counts, row = self._streams[stream_id - 1]
         if row is not None or stream.n_channels != 1:
             raise ValueError(
                 f"stream must be one of texts with one channel, got {stream.name!r} of {stream.channel_format}"
@@ -142,7 +142,7 @@ class XdfWriter:
             encoded = text.encode("utf-8", "replace")
             parts.append(struct.pack("<Bd", _STAMPED, stamp) + _length(len(encoded)) + encoded)
         self._put(_chunk(SAMPLES, b"".join(parts)))
-        books.count(timestamps[0], timestamps[-1], len(texts))
+        counts.count(timestamps[0], timestamps[-1], len(texts))
 
     def write_clock_offset(self, stream_id: int, when: float, offset_s: float) -> None:
         """Write one measurement of the sender's clock.
@@ -173,8 +173,8 @@ class XdfWriter:
         if self._fd < 0:
             return
         try:
-            for number, (_, books, _) in enumerate(self._streams, start=1):
-                self._put(_chunk(STREAM_FOOTER, struct.pack("<I", number) + books.footer()))
+            for number, (_, counts, _) in enumerate(self._streams, start=1):
+                self._put(_chunk(STREAM_FOOTER, struct.pack("<I", number) + counts.footer()))
             os.fsync(self._fd)
         finally:
             os.close(self._fd)

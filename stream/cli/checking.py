@@ -21,7 +21,7 @@ from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.assembly.stage_checks import build_stages
 from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.contracts.chunks import StreamInfo
-from neuroloop.stream.live.publish_plan import plan_publication, publication_lines
+from neuroloop.stream.live.publish_plan import publish_plan, publish_plan_lines
 from neuroloop.stream.sources.simulator import Simulator
 from neuroloop.stream.worker.snapshot_size import plan_snapshot
 
@@ -78,7 +78,7 @@ def run_check(options: argparse.Namespace) -> int:
             if config.worker is not None:
                 snapshot = plan_snapshot(config, built.pipeline)
             if config.kafka is not None and config.kafka.publish:
-                publication = plan_publication(config.kafka, info, stream=config.source.stream_id)
+                publication = publish_plan(config.kafka, info, stream=config.source.stream_id)
     except NeuroloopError as error:
         faults = [places.locate(fault) if places is not None else fault for fault in str(error).splitlines()]
     if config is not None and places is not None and config.stimulation is not None:
@@ -115,7 +115,7 @@ def run_check(options: argparse.Namespace) -> int:
                 f"worker: a snapshot of at most {snapshot['bytes'] / 1000:.0f} kB, "
                 f"{snapshot['refill_s']:.2f} s of signal read again to resume"
             )
-        for line in publication_lines(publication) if publication is not None else ():
+        for line in publish_plan_lines(publication) if publication is not None else ():
             print(line)
         for _, name, verdict in proofs:
             print(f"proof of {name!r}: {verdict}")

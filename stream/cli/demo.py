@@ -19,7 +19,7 @@ from neuroloop.stream.cli.demo_stimulation import PRESET, SECONDS, StimulationDe
 from neuroloop.stream.cli.shared_options import live_config
 from neuroloop.stream.live.process_logs import set_up_logs
 from neuroloop.stream.live.supervisor import RunOptions, Supervisor
-from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.live.virtual_amplifier import VirtualAmplifier
 from neuroloop.stream.sources.lsl.library import quiet_library
 
 _log = logging.getLogger("neuroloop.demo")
@@ -71,7 +71,7 @@ def run_demo(options: argparse.Namespace) -> int:
             picture=options.picture,
             recorded=config,
         )
-        with Amplifier(config) as amplifier:
+        with VirtualAmplifier(config) as amplifier:
             try:
                 Supervisor(amplifier.config, run).run(
                     on_ready=None if stimulation is None else lambda: stimulation.begin(out)

@@ -15,7 +15,7 @@ from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.cli.shared_options import live_config, read_speed
 from neuroloop.stream.live.process_logs import set_up_logs
 from neuroloop.stream.live.supervisor import RunOptions, Supervisor
-from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.live.virtual_amplifier import VirtualAmplifier
 from neuroloop.stream.playback.faults.faulty_feed import FaultyFeed
 from neuroloop.stream.playback.faults.spec import parse_faults
 from neuroloop.stream.playback.faults.truth import FaultLog
@@ -46,7 +46,7 @@ def run_run(options: argparse.Namespace) -> int:
         with_host=options.host,
         recorded=config,
     )
-    with Amplifier(config) as amplifier:
+    with VirtualAmplifier(config) as amplifier:
         Supervisor(amplifier.config, run).run()
     if options.out is not None:
         print(options.out)

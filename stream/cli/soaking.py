@@ -20,7 +20,7 @@ from neuroloop.stream.cli.shared_options import live_config
 from neuroloop.stream.live.process_logs import set_up_logs
 from neuroloop.stream.live.process_usage import use_of_run
 from neuroloop.stream.live.supervisor import RunOptions, Supervisor
-from neuroloop.stream.live.virtual_amplifier import Amplifier
+from neuroloop.stream.live.virtual_amplifier import VirtualAmplifier
 from neuroloop.stream.sources.lsl.library import quiet_library
 from neuroloop.stream.tools.soak import Check, MemoryLog, check_books, check_memory
 
@@ -54,7 +54,10 @@ def run_soak(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="neuroloop-soak-") as scratch:
         out = options.out or Path(scratch) / "run"
         run = RunOptions(out=out, seconds=options.seconds, show=False, title="neuroloop soak", recorded=config)
-        with Amplifier(config) as amplifier, _Sampler(log, min(5.0, max(0.5, options.seconds / 120.0))) as sampler:
+        with (
+            VirtualAmplifier(config) as amplifier,
+            _Sampler(log, min(5.0, max(0.5, options.seconds / 120.0))) as sampler,
+        ):
             Supervisor(amplifier.config, run).run(on_ready=sampler.begin)
         summary, latency = (
             json.loads((out / name).read_text(encoding="utf-8")) for name in (SUMMARY_FILE, LATENCY_FILE)

@@ -32,7 +32,7 @@ from neuroloop.stream.contracts.events import Event
 from neuroloop.stream.engine.tally import Tally
 from neuroloop.stream.live.child_process import tell
 from neuroloop.stream.live.clock_watch import ClockWatch
-from neuroloop.stream.live.event_journal import Journal
+from neuroloop.stream.live.event_journal import EventJournal
 from neuroloop.stream.live.health import RunHealth
 from neuroloop.stream.live.live_kafka import source_families
 from neuroloop.stream.live.live_source import SourcePlan
@@ -67,7 +67,7 @@ class _Places(NamedTuple):
     """Where reading stands in the two rings of events."""
 
     events: Place
-    said: Place | None
+    stimulator: Place | None
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ class Cold:
         self._info = plan.source.info
         self._events = shared.events.reader(READER)
         link, stimulation = shared.stimulation, plan.config.stimulation
-        self._said = link.said.reader(READER) if link is not None else None
+        self._stimulator = link.said.reader(READER) if link is not None else None
         self._alive_ns = link.numbers("cold_ns") if link is not None else None
         self._wait_s = _WAIT_S if stimulation is None else min(_WAIT_S, stimulation.gate.watchdog_s / 4)
         self._samples = shared.samples.reader(READER)
-        self._journal: Journal | None = None
+        self._journal: EventJournal | None = None
         if plan.out is not None:
             self._journal = _open_journal(plan.out, 2 * shared.events.capacity_bytes)
             stack.callback(self._journal.close)
@@ -198,7 +198,9 @@ class Cold:
         while not self._is_over():
             if self._alive_ns is not None:
                 self._alive_ns[0] = time.monotonic_ns()
-            (self._said if self._said is not None and self._events.is_ended else self._events).wait(self._wait_s)
+            (self._stimulator if self._stimulator is not None and self._events.is_ended else self._events).wait(
+                self._wait_s
+            )
             self._drain()
             if self._newest < 0 and is_orphan():  # a hot process that had not begun leaves the rings open
                 break
@@ -207,25 +209,25 @@ class Cold:
 
     def _is_over(self) -> bool:
         """Whether everybody who writes into the rings is gone and all is read."""
-        is_said = self._said is None or self._said.is_ended
-        return self._events.is_ended and self._samples.is_ended and is_said
+        is_stimulator_over = self._stimulator is None or self._stimulator.is_ended
+        return self._events.is_ended and self._samples.is_ended and is_stimulator_over
 
     def _read_events(self) -> tuple[list[bytes], _Places]:
         """Take records of the hot process and of the stimulator's, and say up to where."""
         batch = self._events.read(_BATCH)
         n_lost, records = batch.n_lost, list(batch.records)
-        if self._said is not None:
-            said = self._said.read(_BATCH)
-            n_lost, records = n_lost + said.n_lost, records + list(said.records)
+        if self._stimulator is not None:
+            batch_of_stimulator = self._stimulator.read(_BATCH)
+            n_lost, records = n_lost + batch_of_stimulator.n_lost, records + list(batch_of_stimulator.records)
         if n_lost:
             _log.warning("%d events were overwritten before they were written", n_lost)
-        return records, _Places(self._events.place, self._said.place if self._said is not None else None)
+        return records, _Places(self._events.place, self._stimulator.place if self._stimulator is not None else None)
 
     def _commit(self, places: _Places) -> None:
         """Say that everything before is dealt with."""
         self._events.commit(places.events)
-        if self._said is not None:
-            self._said.commit(places.said)
+        if self._stimulator is not None:
+            self._stimulator.commit(places.stimulator)
 
     def _drain(self) -> None:
         """Take what the rings hold, write what is due, show it."""
@@ -280,7 +282,7 @@ class Cold:
                     self._alarms.discard(alarm)
         self._collector.is_drift_alarm = bool(self._alarms)
 
-    def _count_unwritten(self, journal: Journal) -> None:
+    def _count_unwritten(self, journal: EventJournal) -> None:
         """Keep the count where it outlives this process."""
         self._shared.numbers("events_unwritten")[0] = self._unwritten_before + journal.n_unwritten
 
@@ -345,7 +347,7 @@ class Cold:
         if self._journal is None or plan.out is None:
             return
         self._journal.close()
-        self._commit(_Places(self._events.place, self._said.place if self._said is not None else None))
+        self._commit(_Places(self._events.place, self._stimulator.place if self._stimulator is not None else None))
         self._count_unwritten(self._journal)
         if self._accuracy is not None:
             self._accuracy.finish()
@@ -395,7 +397,7 @@ class Cold:
             "quality": {**{name: numbers[name] for name in QUALITY}, **self._quality.report()},
             "rings": {
                 "samples_lost": self._samples.n_lost,
-                "events_lost": self._events.n_lost + (self._said.n_lost if self._said is not None else 0),
+                "events_lost": self._events.n_lost + (self._stimulator.n_lost if self._stimulator is not None else 0),
             },
             "events_unwritten": int(self._shared.numbers("events_unwritten")[0]),
             "outlet_errors": int(self._shared.numbers("outlet_errors")[0]),
@@ -410,10 +412,10 @@ class Cold:
         }
 
 
-def _open_journal(out: Path, tail_bytes: int) -> Journal:
+def _open_journal(out: Path, tail_bytes: int) -> EventJournal:
     """Open ``events.jsonl``; what the ring still holds must be found again in the tail of an existing one."""
     try:
-        return Journal(out / EVENTS_FILE, hold_s=_HOLD_S, tail_bytes=tail_bytes + (1 << 20))
+        return EventJournal(out / EVENTS_FILE, hold_s=_HOLD_S, tail_bytes=tail_bytes + (1 << 20))
     except OSError as error:
         raise RunFolderError(f"out must be a writable folder, got {str(out)!r}: {error.strerror}") from error
 

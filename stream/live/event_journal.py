@@ -38,7 +38,7 @@ class _Held(NamedTuple):
     line: bytes
 
 
-class Journal:
+class EventJournal:
     """Write the events of a live run in order.
 
     What says where a reader stands, in one ring or in several, is whatever it likes: the journal only gives it back.

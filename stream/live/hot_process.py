@@ -25,7 +25,7 @@ from neuroloop.stream.live.latency_table import DurationLog
 from neuroloop.stream.live.live_source import LiveMarkers, LiveSource, SourcePlan
 from neuroloop.stream.live.placement import Placement, follow_parent, quiet_memory, settle
 from neuroloop.stream.live.process_logs import set_up_logs
-from neuroloop.stream.live.recorder_rings import Keeper
+from neuroloop.stream.live.recorder_rings import RecorderFeed
 from neuroloop.stream.live.shared_state import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
 from neuroloop.stream.live.warm_up import warm_up
 from neuroloop.stream.sources.lsl.library import quiet_library
@@ -113,10 +113,12 @@ class HotLoop:
         self._row_in_to_out = shared.rows.index(IN_TO_OUT)
         self._stage_log = DurationLog(self._latency, first_row=shared.rows.index(LOOP) - _WHOLE_LOOP)
         self._outlets: LslOutlets | None = None
-        self._keeper = Keeper(shared.kept) if shared.kept is not None else None
+        self._recorder = RecorderFeed(shared.recorder) if shared.recorder is not None else None
         built = build(plan.config, info, bundle=bundle, taps=self._receivers(offered), timer=self._stage_log)
         self._outlets = _make_outlets(plan.config, info, built, offered)
-        self._engine = Engine(plan.config.source, built.pipeline, self._keep, first_sample=plan.source.first_sample)
+        self._engine = Engine(
+            plan.config.source, built.pipeline, self._take_numbered, first_sample=plan.source.first_sample
+        )
         self._samples = shared.samples.writer()
         self._events = shared.events.writer()
         link, stimulation = shared.stimulation, plan.config.stimulation
@@ -130,7 +132,7 @@ class HotLoop:
         self._newest_stamp = shared.numbers("newest_stamp")
         self._arrival_ns = 0
         self._numbered: list[Chunk] = []
-        self._told = (-1, 0)
+        self._last_notice = (-1, 0)
         self._staleness = Staleness(plan.config.source, info.sfreq)
         shared.numbers("drift_score")[0] = built.pipeline.drift_score
         shared.numbers("decision_rate")[0] = built.pipeline.stages[-1].info_out.sfreq if built.classes else 0.0
@@ -138,10 +140,10 @@ class HotLoop:
     def _receivers(self, offered: Sequence[str]) -> dict[str, Callable[[Chunk], None]]:
         """Return who receives the rows of each tap: the network, the recorder, or both."""
         receivers: dict[str, Callable[[Chunk], None]] = {name: self._offer(name) for name in offered}
-        for name in self._shared.kept.taps if self._shared.kept is not None else ():
-            if self._keeper is not None:
-                keep = self._keeper.tap(name)
-                receivers[name] = _both(receivers[name], keep) if name in receivers else keep
+        for name in self._shared.recorder.taps if self._shared.recorder is not None else ():
+            if self._recorder is not None:
+                record = self._recorder.tap(name)
+                receivers[name] = _both(receivers[name], record) if name in receivers else record
         return receivers
 
     def _offer(self, name: str) -> Callable[[Chunk], None]:
@@ -153,7 +155,7 @@ class HotLoop:
 
         return receive
 
-    def _keep(self, chunk: Chunk) -> None:
+    def _take_numbered(self, chunk: Chunk) -> None:
         """Note a numbered chunk; it goes into the ring when its events are out, for nobody waits for it there."""
         self._numbered.append(chunk)
 
@@ -165,7 +167,7 @@ class HotLoop:
         n_expected = plan.source.n_samples
         stage_log, loop_seconds = self._stage_log, self._loop_seconds
         is_started = bool(started[0])
-        keeper, staleness = self._keeper, self._staleness
+        recorder, staleness = self._recorder, self._staleness
         backlog_rows = max(2, round(_BACKLOG_S * plan.source.info.sfreq))
         newest_stamp, now = self._newest_stamp, time.perf_counter_ns
         heartbeat = shared.numbers("heartbeat_ns")
@@ -205,8 +207,8 @@ class HotLoop:
                 end_ns = begin + round(plan.seconds * 1e9) if plan.seconds is not None else 0
                 shared.numbers("first_offset")[0] = begin * 1e-9 - float(block.timestamps[-1])
             self._arrival_ns = begin
-            if keeper is not None:
-                keeper.rows(block, begin)
+            if recorder is not None:
+                recorder.rows(block, begin)
             n_rows = len(block.timestamps)
             if n_rows > backlog_rows:
                 self._catch_up(markers)
@@ -241,8 +243,8 @@ class HotLoop:
         if not markers:
             return
         self._engine.add_markers(markers)
-        if self._keeper is not None:
-            self._keeper.markers(markers)
+        if self._recorder is not None:
+            self._recorder.markers(markers)
 
     def _catch_up(self, markers: LiveMarkers | None) -> None:
         """Take the markers of samples that waited somewhere before they came."""
@@ -269,11 +271,11 @@ class HotLoop:
                 self._decision_seconds.observe((emitted - arrival) * 1e-9)
 
     def _count(self) -> None:
-        """Put the books into shared memory, where they outlive this process."""
-        books, numbers = self._engine.books(), self._shared.numbers
-        numbers("processed")[0] = books.processed
+        """Put the counts into shared memory, where they outlive this process."""
+        balance, numbers = self._engine.books(), self._shared.numbers
+        numbers("processed")[0] = balance.processed
         numbers("newest_arrival_ns")[0] = self._arrival_ns
-        for reason, count in (*books.missing.items(), *books.counted.items(), *books.quality.items()):
+        for reason, count in (*balance.missing.items(), *balance.counted.items(), *balance.quality.items()):
             numbers(reason)[0] = count
         numbers("effective_sfreq")[0] = self._engine.sequencer.effective_sfreq
         numbers("drift_score")[0] = self._engine.pipeline.drift_score
@@ -307,14 +309,14 @@ class HotLoop:
         """Say ``lost`` or ``found`` at the last sample that came."""
         sample = max(0, self._engine.sequencer.next_sample - 1)
         time_s = float(self._newest_stamp[0])
-        k = self._told[1] + 1 if self._told[0] == sample else 1  # 0 is the start of the stream
-        self._told = (sample, k)
+        k = self._last_notice[1] + 1 if self._last_notice[0] == sample else 1  # 0 is the start of the stream
+        self._last_notice = (sample, k)
         name = self._plan.source.info.name
         self._emit([Event("stream", name, sample, k, time_s, 0.0, {"what": what}, Position.TOLD)])
         self._samples.notify()
 
     def _finish(self, markers: LiveMarkers | None) -> None:
-        """Take the last markers, close the books."""
+        """Take the last markers, close the balance."""
         if markers is not None and markers.senders:
             end = time.perf_counter() + _LAST_MARKERS_S
             while time.perf_counter() < end:
@@ -326,7 +328,7 @@ class HotLoop:
         self._shared.numbers("stream_up")[0] = 0
 
     def close(self) -> None:
-        """Take the outlets off the network, close the books and end the rings."""
+        """Take the outlets off the network, write the last counts and end the rings."""
         try:
             self._count()
             if self._outlets is not None:
@@ -336,8 +338,8 @@ class HotLoop:
             self._events.close()
             if self._requests is not None:
                 self._requests.close()
-            if self._keeper is not None:
-                self._keeper.close()
+            if self._recorder is not None:
+                self._recorder.close()
             self._shared.bell.notify()
 
 

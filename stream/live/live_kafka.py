@@ -23,16 +23,16 @@ from neuroloop.stream.sources.units import assume_unit
 from neuroloop.stream.wire.messages import StreamDescription
 
 _log = logging.getLogger("neuroloop.source")
-_AWAY_S = 1.0
+_SILENT_S = 1.0
 """How long the brokers may give no answer before the stream counts as lost."""
 _AGAIN_S = 300.0
 _RESOLVE_S = 5.0
 _TOPIC_S = 1.0
-_TELL_S = 0.2
+_REPORT_S = 0.2
 
 
 class LiveKafka:
-    """A `KafkaSource` that says when its brokers are away, and goes on when they are back.
+    """A `KafkaSource` that says when its brokers do not answer, and goes on when they are back.
 
     The client finds the brokers again by itself, at the row after the last one. A producer that is silent is not a
     lost stream: brokers that answer are.
@@ -47,8 +47,8 @@ class LiveKafka:
     def __init__(self, source: KafkaSource, link: SourceLink) -> None:
         self._source = source
         self._link = link
-        self._kept: RawBlock | None = None
-        self._told_at = 0.0
+        self._next: RawBlock | None = None
+        self._reported_at = 0.0
         self._is_closed = False
         link.begin()
 
@@ -59,12 +59,12 @@ class LiveKafka:
 
     def read(self, timeout_s: float) -> RawBlock | None:
         """Return the next rows; as `KafkaSource.read`."""
-        kept, self._kept = self._kept, None
+        waiting, self._next = self._next, None
         now = time.monotonic()
-        if now - self._told_at >= _TELL_S:
-            self._told_at = now
+        if now - self._reported_at >= _REPORT_S:
+            self._reported_at = now
             self._link.tell(self._source)
-        return self._source.read(timeout_s) if kept is None else kept
+        return self._source.read(timeout_s) if waiting is None else waiting
 
     def reopen(self, timeout_s: float) -> None:
         """Wait, at most so long, for the brokers.
@@ -72,20 +72,20 @@ class LiveKafka:
         Raises
         ------
         StreamLost
-            If they are still away.
+            If they are still silent.
         """
-        self._kept = self._source.read(timeout_s)
+        self._next = self._source.read(timeout_s)
 
     def close(self) -> None:
-        """End the connection and say what was left out; may be called twice."""
+        """End the connection and say what was not used; may be called twice."""
         if self._is_closed:
             return
         self._is_closed = True
-        left_out = Counter(self._source.counts) + Counter(
+        unused = Counter(self._source.counts) + Counter(
             {f"unreadable ({reason})": n for reason, n in self._source.unreadable.items()}
         )
-        if left_out:
-            _log.info("source: %s", ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())))
+        if unused:
+            _log.info("source: %s", ", ".join(f"{count} {reason}" for reason, count in sorted(unused.items())))
         self._link.tell(self._source)
         self._link.end()
         self._source.close()
@@ -149,7 +149,7 @@ class KafkaOpener:
             self.description.stream,
             start=self.start,
             resolve_s=_RESOLVE_S,
-            reconnect_s=_AWAY_S,
+            reconnect_s=_SILENT_S,
             on_dead_letter=self.link.bury,
         )
         return LiveKafka(source, self.link)

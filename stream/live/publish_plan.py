@@ -18,7 +18,7 @@ _SLACK_BYTES = 16 * 1024
 """What clients and topics take above ``max_message_bytes``, for everything that is no frame."""
 
 
-def plan_publication(settings: KafkaSettings, info: StreamInfo, *, stream: str | None = None) -> dict[str, Any]:
+def publish_plan(settings: KafkaSettings, info: StreamInfo, *, stream: str | None = None) -> dict[str, Any]:
     """Return what a run on this stream would send, as JSON values.
 
     Parameters
@@ -74,7 +74,7 @@ def plan_publication(settings: KafkaSettings, info: StreamInfo, *, stream: str |
     return plan
 
 
-def publication_lines(plan: dict[str, Any]) -> list[str]:
+def publish_plan_lines(plan: dict[str, Any]) -> list[str]:
     """Return a plan in words."""
     lines = [
         f"publishes to Kafka at {', '.join(plan['bootstrap'])} as {plan['stream']!r}: {', '.join(plan['topics'])}; "

@@ -1,4 +1,4 @@
-"""The books of the publisher process: counted where they outlive it, served as metrics, closed with the run."""
+"""The counts of the publisher process: counted where they outlive it, served as metrics, closed with the run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class MarkNumbers:
 
 
 class PublisherCounts:
-    """Puts the books where they outlive this process, and goes on from those of an earlier one.
+    """Puts the counts where they outlive this process, and goes on from those of an earlier one.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def kafka_families(shared: Shared, settings: KafkaSettings, pipeline: str, strea
     )
 
 
-def publisher_books(shared: Shared, *, is_given_up: bool = False, is_spooled: bool = False) -> dict[str, Any]:
+def publisher_summary(shared: Shared, *, is_given_up: bool = False, is_spooled: bool = False) -> dict[str, Any]:
     """Return what became of everything that was to be published, for ``summary.json``.
 
     Call it when the publisher process is over.

@@ -1,4 +1,4 @@
-"""The supervisor's end of the publisher process: starts it, starts it again, lets it finish, reads its books."""
+"""The supervisor's end of the publisher process: starts it, starts it again, lets it finish, reads its counts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from neuroloop.sinks.run_folder.folder import add_to_summary
 from neuroloop.stream.live.child_process import Child, RunFailed
 from neuroloop.stream.live.live_kafka import link_of
 from neuroloop.stream.live.live_source import SourcePlan
-from neuroloop.stream.live.publisher_counts import MARK_SPECS, publisher_books
-from neuroloop.stream.live.publisher_process import PublishPlan, run_publisher
+from neuroloop.stream.live.publisher_counts import MARK_SPECS, publisher_summary
+from neuroloop.stream.live.publisher_process import PublisherPlan, run_publisher
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.ring.counters import CounterBlock
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("neuroloop.run")
 _QUICK_S = 60.0
 _MAX_QUICK_DEATHS = 20
 _GRACE_S = 5.0
-_CARRY_S = 8.0
+_DEAD_LETTERS_S = 8.0
 """How long dead letters may take beside the rest where nobody answers."""
 
 
@@ -33,7 +33,7 @@ def is_publishing(config: Config) -> bool:
     return config.kafka is not None and (bool(config.kafka.publish) or config.source.kind == "kafka")
 
 
-class Publisher:
+class PublisherGuard:
     """One publisher process after the other, for one run.
 
     Parameters
@@ -53,9 +53,9 @@ class Publisher:
         settings = kafka.model_copy(update={"stream_id": self.stream})
         marks = CounterBlock.shared(MARK_SPECS, name="marks")
         weakref.finalize(self, marks.close)
-        plan = PublishPlan(settings, source, round(time.time() * 1e3), cores, marks, config.process.log)
+        plan = PublisherPlan(settings, source, round(time.time() * 1e3), cores, marks, config.process.log)
         self._shared = shared
-        self._close_s = kafka.close_s + kafka.connect_s + (_CARRY_S if link_of(source) is not None else 0.0)
+        self._close_s = kafka.close_s + kafka.connect_s + (_DEAD_LETTERS_S if link_of(source) is not None else 0.0)
         self._arguments = (plan, shared)
         self._n_deaths = self._n_quick_deaths = 0
         self._given_up: str | None = None
@@ -103,23 +103,23 @@ class Publisher:
         self._child.end(self._close_s + _GRACE_S)
         self._is_ended = True
 
-    def put_books(self, out: Path) -> None:
-        """Put the books into the run's summary."""
-        add_to_summary(out, "kafka", self.books())
+    def add_summary(self, out: Path) -> None:
+        """Put what became of it into the run's summary."""
+        add_to_summary(out, "kafka", self.summary())
 
-    def books(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return what became of everything that was to be published, and of what the source could not read."""
         plan = self._arguments[0]
-        books: dict[str, Any] = {}
+        summary: dict[str, Any] = {}
         if plan.settings.publish:
             is_spooled = plan.settings.overflow == "spool"
-            books = publisher_books(self._shared, is_given_up=self._given_up is not None, is_spooled=is_spooled)
+            summary = publisher_summary(self._shared, is_given_up=self._given_up is not None, is_spooled=is_spooled)
         link = link_of(plan.source)
         if link is not None:
-            books["source"] = link.books()
+            summary["source"] = link.books()
         if self._n_deaths:
-            books["publisher"] = {"deaths": self._n_deaths, "given_up": self._given_up}
-        return books
+            summary["publisher"] = {"deaths": self._n_deaths, "given_up": self._given_up}
+        return summary
 
     def _start(self) -> None:
         self._started = time.perf_counter()

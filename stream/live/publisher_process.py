@@ -48,7 +48,7 @@ _log = logging.getLogger("neuroloop.publisher")
 
 
 @dataclass(frozen=True)
-class PublishPlan:
+class PublisherPlan:
     """What the publisher process is told at its start.
 
     Parameters
@@ -78,7 +78,7 @@ def used_topics(settings: KafkaSettings) -> tuple[TopicKind, ...]:
     return (*kinds, "markers") if "samples" in kinds else kinds
 
 
-def run_publisher(plan: PublishPlan, shared: Shared, ready: Connection) -> None:
+def run_publisher(plan: PublisherPlan, shared: Shared, ready: Connection) -> None:
     """Be the publisher process until the hot one has closed its rings and everything is sent."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     follow_parent()
@@ -89,23 +89,23 @@ def run_publisher(plan: PublishPlan, shared: Shared, ready: Connection) -> None:
         try:
             link = link_of(plan.source)
             carrier = LetterCarrier(link, plan.settings) if link is not None else None
-            publishing = Publishing(plan, shared, stack, carrier) if plan.settings.publish else None
+            loop = PublisherLoop(plan, shared, stack, carrier) if plan.settings.publish else None
         except (NeuroloopError, ValueError) as error:
             tell(ready, "error", str(error))
             raise SystemExit(1) from None
         tell(ready, "ready", {})
-        if publishing is not None:
-            publishing.run()
+        if loop is not None:
+            loop.run()
         elif carrier is not None:
             carrier.run()
 
 
-class Publishing:
+class PublisherLoop:
     """Rings in, messages out.
 
     Parameters
     ----------
-    plan : PublishPlan
+    plan : PublisherPlan
     shared : Shared
     stack : ExitStack
         Closes what this opens.
@@ -114,7 +114,7 @@ class Publishing:
     """
 
     def __init__(
-        self, plan: PublishPlan, shared: Shared, stack: ExitStack, carrier: LetterCarrier | None = None
+        self, plan: PublisherPlan, shared: Shared, stack: ExitStack, carrier: LetterCarrier | None = None
     ) -> None:
         settings = plan.settings
         self._plan = plan

@@ -43,7 +43,7 @@ _log = logging.getLogger("neuroloop.recorder")
 
 
 @dataclass(frozen=True)
-class RecordPlan:
+class RecorderPlan:
     """What the recorder process is told at its start."""
 
     settings: RecorderSettings
@@ -56,7 +56,7 @@ class RecordPlan:
     """Of a run that stimulates."""
 
 
-def run_recorder(plan: RecordPlan, shared: Shared, ready: Connection) -> None:
+def run_recorder(plan: RecorderPlan, shared: Shared, ready: Connection) -> None:
     """Be the recorder process until the hot one has closed its rings and everything is written."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
     follow_parent()
@@ -65,29 +65,29 @@ def run_recorder(plan: RecordPlan, shared: Shared, ready: Connection) -> None:
     settle(plan.cores, realtime=False)
     with ExitStack() as stack:
         try:
-            recording = Recording(plan, shared, stack)
+            loop = RecorderLoop(plan, shared, stack)
         except NeuroloopError as error:
             tell(ready, "error", str(error))
             raise SystemExit(1) from None
         tell(ready, "ready", {})
-        recording.run()
+        loop.run()
 
 
-class Recording:
+class RecorderLoop:
     """Rings in, files out.
 
     Parameters
     ----------
-    plan : RecordPlan
+    plan : RecorderPlan
     shared : Shared
     stack : ExitStack
         Closes what this opens.
     """
 
-    def __init__(self, plan: RecordPlan, shared: Shared, stack: ExitStack) -> None:
-        if shared.kept is None:
-            raise ValueError("kept must be given for a recorder, got None")
-        rings = shared.kept
+    def __init__(self, plan: RecorderPlan, shared: Shared, stack: ExitStack) -> None:
+        if shared.recorder is None:
+            raise ValueError("recorder must be given for a recorder, got None")
+        rings = shared.recorder
         self._raw = rings.raw.reader(RECORDER)
         self._markers = rings.markers.reader(RECORDER)
         self._taps = {name: ring.reader(RECORDER) for name, ring in rings.taps.items()}
@@ -97,9 +97,9 @@ class Recording:
         ]  # fmt: skip
         link = shared.stimulation
         self._electrode = plan.electrode
-        self._said = link.said.reader(RECORDER) if link is not None else None
-        if self._said is not None:
-            self._readers.append(self._said)
+        self._stimulator = link.said.reader(RECORDER) if link is not None else None
+        if self._stimulator is not None:
+            self._readers.append(self._stimulator)
         next_row = self._raw.n_delivered + self._raw.n_lost
         self._recorder = Recorder(plan.out, plan.run, plan.settings, next_row=next_row)
         stack.callback(self._recorder.close)
@@ -139,8 +139,8 @@ class Recording:
             self._drain_tap(name, reader)
         self._drain_markers()
         self._drain_events()
-        if self._said is not None:
-            self._drain_said(self._said)
+        if self._stimulator is not None:
+            self._drain_stimulator(self._stimulator)
         recorder.tick()
         self._count()
 
@@ -172,7 +172,7 @@ class Recording:
             self._recorder.add_events([one.line for one in records], [one.stamp for one in records])
             self._events.commit()
 
-    def _drain_said(self, reader: EventRingReader) -> None:
+    def _drain_stimulator(self, reader: EventRingReader) -> None:
         """Take what the stimulator process has said."""
         while True:
             batch = reader.read(_AT_ONCE_RECORDS)
@@ -205,15 +205,15 @@ def _received(records: Sequence[bytes], first_sequence: int) -> list[ReceivedMar
     return received
 
 
-def recorder_books(shared: Shared) -> dict[str, Any]:
+def recorder_summary(shared: Shared) -> dict[str, Any]:
     """Return what became of the run's rows, for ``summary.json``: in the files, or lost, and why.
 
     Call it when the recorder process is over: what it has not taken by then is lost.
     """
-    if shared.kept is None:
-        raise ValueError("kept must be given where something was recorded, got None")
-    n_rows = shared.kept.raw.header.words[HEAD]
-    behind = shared.kept.raw.status()[RECORDER].n_behind
+    if shared.recorder is None:
+        raise ValueError("recorder must be given where something was recorded, got None")
+    n_rows = shared.recorder.raw.header.words[HEAD]
+    behind = shared.recorder.raw.status()[RECORDER].n_behind
     lost = {name: int(shared.numbers(f"unrecorded_{name}")[0]) for name in _LOSSES}
     n_lost = lost.pop("samples") + behind
     code = int(shared.numbers("recorder_error")[0])

@@ -25,7 +25,7 @@ _MARKER_HEAD = struct.Struct("<qd")
 
 
 @dataclass(frozen=True)
-class KeepRings:
+class RecorderRings:
     """The rings between the hot process and the recorder.
 
     Parameters
@@ -46,7 +46,9 @@ class KeepRings:
     has_numbers: bool
 
     @classmethod
-    def make(cls, info: StreamInfo, taps: Mapping[str, StreamInfo], *, has_numbers: bool, ring_s: float) -> KeepRings:
+    def make(
+        cls, info: StreamInfo, taps: Mapping[str, StreamInfo], *, has_numbers: bool, ring_s: float
+    ) -> RecorderRings:
         """Make the rings.
 
         Raises
@@ -86,15 +88,15 @@ def _with_counter(info: StreamInfo) -> StreamInfo:
     )
 
 
-class Keeper:
+class RecorderFeed:
     """The hot process's end of the rings; never waits, never raises because of the recorder.
 
     Parameters
     ----------
-    rings : KeepRings
+    rings : RecorderRings
     """
 
-    def __init__(self, rings: KeepRings) -> None:
+    def __init__(self, rings: RecorderRings) -> None:
         self._rings = rings
         self._raw = rings.raw.writer()
         self._markers = rings.markers.writer()

@@ -16,7 +16,7 @@ from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.events import Event, encode
 from neuroloop.stream.contracts.shared_memory import LATENCY_BOUNDS_S, CounterSpec
 from neuroloop.stream.live.latency_table import N_BUCKETS, LatencyTable
-from neuroloop.stream.live.recorder_rings import RECORDER, KeepRings
+from neuroloop.stream.live.recorder_rings import RECORDER, RecorderRings
 from neuroloop.stream.live.stimulation.stimulation_state import StimulationLink
 from neuroloop.stream.ring.bell import Bell
 from neuroloop.stream.ring.counters import CounterBlock
@@ -81,7 +81,7 @@ class Shared:
     counters: CounterBlock
     rows: tuple[str, ...]
     classes: tuple[str, ...]
-    kept: KeepRings | None = None
+    recorder: RecorderRings | None = None
     """What is left for a recorder, if there is one."""
     stimulation: StimulationLink | None = None
     """The stimulator process's ends, if there is one."""
@@ -94,7 +94,7 @@ class Shared:
         stages: Sequence[str],
         classes: Sequence[str],
         ring_s: float,
-        kept: KeepRings | None = None,
+        recorder: RecorderRings | None = None,
         stimulates: bool = False,
         published: Sequence[str] = (),
     ) -> Shared:
@@ -108,7 +108,7 @@ class Shared:
         rows = (LOOP, *stages, IN_TO_OUT)
         bell = Bell()
         capacity = max(1024, round(ring_s * info.sfreq))
-        readers = (READER,) if kept is None else (READER, RECORDER)
+        readers = (READER,) if recorder is None else (READER, RECORDER)
         readers = (*readers, PUBLISHER) if published else readers
         row_readers = (READER, PUBLISHER) if "samples" in published else (READER,)
         return cls(
@@ -118,7 +118,7 @@ class Shared:
             counters=CounterBlock.shared(_specs(rows, classes)),
             rows=rows,
             classes=tuple(classes),
-            kept=kept,
+            recorder=recorder,
             stimulation=StimulationLink.make(bell, readers) if stimulates else None,
         )
 
@@ -138,8 +138,8 @@ class Shared:
         self.events.close()
         self.counters.close()
         self.bell.close()
-        if self.kept is not None:
-            self.kept.close()
+        if self.recorder is not None:
+            self.recorder.close()
         if self.stimulation is not None:
             self.stimulation.close()
 

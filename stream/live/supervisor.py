@@ -34,10 +34,10 @@ from neuroloop.stream.live.cold_process import ColdPlan, run_cold
 from neuroloop.stream.live.hot_process import HotPlan, run_hot
 from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source
 from neuroloop.stream.live.placement import plan_placement, settle
-from neuroloop.stream.live.publish_plan import plan_publication
-from neuroloop.stream.live.publisher_guard import Publisher, is_publishing
-from neuroloop.stream.live.recorder_process import RecordPlan, recorder_books, run_recorder
-from neuroloop.stream.live.recorder_rings import KeepRings
+from neuroloop.stream.live.publish_plan import publish_plan
+from neuroloop.stream.live.publisher_guard import PublisherGuard, is_publishing
+from neuroloop.stream.live.recorder_process import RecorderPlan, recorder_summary, run_recorder
+from neuroloop.stream.live.recorder_rings import RecorderRings
 from neuroloop.stream.live.shared_state import Shared, request_stop
 from neuroloop.stream.live.stimulation.guard import GuardOptions, StimulatorGuard, check_stimulation
 from neuroloop.stream.sources.recordings.run_parts import SIGNALS_FILE
@@ -104,7 +104,7 @@ class Supervisor:
         self._stop_requested = False
         self._shared: Shared | None = None
         self._cold: Child
-        self._publisher: Publisher | None = None
+        self._publisher: PublisherGuard | None = None
         self._recorder: Child | None = None
         self._recorder_arguments: tuple[Any, ...] = ()
         self._n_recorder_deaths = 0
@@ -135,13 +135,13 @@ class Supervisor:
             built = build(self._config, source.info, bundle=bundle, taps=dict.fromkeys(recorded, _ignore))
             infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {INPUT_TAP: source.info}
             if self._config.kafka is not None:
-                plan_publication(self._config.kafka, source.info, stream=source.stream_id)  # refuses what cannot work
+                publish_plan(self._config.kafka, source.info, stream=source.stream_id)  # refuses what cannot work
             shared = Shared.make(
                 source.info,
                 stages=[stage.name for stage in built.pipeline.stages],
                 classes=built.classes,
                 ring_s=self._config.process.ring_s,
-                kept=self._make_kept(source, {name: infos[name] for name in recorded}),
+                recorder=self._make_recorder_rings(source, {name: infos[name] for name in recorded}),
                 stimulates=self._config.stimulation is not None,
                 published=self._config.kafka.publish if self._config.kafka is not None else (),
             )
@@ -178,7 +178,7 @@ class Supervisor:
             stack.callback(self._end_recorder)
             self._start_recorder(source, {name: infos[name] for name in recorded}, shared)
             if is_publishing(self._config):
-                self._publisher = Publisher(self._config, source, shared, self._placement.others)
+                self._publisher = PublisherGuard(self._config, source, shared, self._placement.others)
                 stack.callback(self._end_publisher)
                 self._publisher.wait_until_ready(lambda: self._stop_requested)
             if self._guard is not None:
@@ -199,10 +199,10 @@ class Supervisor:
                 self._guard.add_books()
             self._end_publisher()
             if self._publisher is not None and self._options.out is not None:
-                self._publisher.put_books(self._options.out)
+                self._publisher.add_summary(self._options.out)
             self._end_recorder()
-            if shared.kept is not None and self._options.out is not None:
-                add_to_summary(self._options.out, "recorder", recorder_books(shared))
+            if shared.recorder is not None and self._options.out is not None:
+                add_to_summary(self._options.out, "recorder", recorder_summary(shared))
             self._check_outcome(hot, shared)
 
     def stop(self) -> None:
@@ -275,12 +275,13 @@ class Supervisor:
         n_events, n_files = (int(shared.numbers(name)[0]) for name in ("events_unwritten", "files_unwritten"))
         if n_events or n_files:
             raise RunFailed(f"out must be writable to the end, got {n_events} events and {n_files} files not written")
-        if shared.kept is not None:
-            books = recorder_books(shared)
-            if books["reason"] is not None:
+        if shared.recorder is not None:
+            recorded = recorder_summary(shared)
+            if recorded["reason"] is not None:
+                n_lost, n_written = recorded["lost"], recorded["written"]
                 raise RunFailed(
-                    f"the recording must be whole, got {books['lost']} samples of {books['lost'] + books['written']} "
-                    f"not recorded ({books['reason']})"
+                    f"the recording must be whole, got {n_lost} samples of {n_lost + n_written} not recorded "
+                    f"({recorded['reason']})"
                 )
 
     def _start_guard(self, source: SourcePlan, plan: Plan, shared: Shared, stack: ExitStack) -> StimulatorGuard | None:
@@ -292,16 +293,16 @@ class Supervisor:
         stack.callback(guard.close)
         return guard
 
-    def _make_kept(self, source: SourcePlan, taps: Mapping[str, StreamInfo]) -> KeepRings | None:
+    def _make_recorder_rings(self, source: SourcePlan, taps: Mapping[str, StreamInfo]) -> RecorderRings | None:
         """Make the rings for the recorder, if there shall be one."""
         config = self._config
         if not config.recorder.enabled:
             return None
-        return KeepRings.make(source.info, taps, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
+        return RecorderRings.make(source.info, taps, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
 
     def _start_recorder(self, source: SourcePlan, taps: Mapping[str, StreamInfo], shared: Shared) -> None:
         """Start the recorder process, if there shall be one."""
-        if shared.kept is None or self._options.out is None:
+        if shared.recorder is None or self._options.out is None:
             return
         run = RecordedRun(
             pipeline=self._config.name,
@@ -315,7 +316,7 @@ class Supervisor:
         )
         out, cores = self._options.out, self._placement.others
         electrode = self._config.stimulation.electrode if self._config.stimulation is not None else ""
-        plan = RecordPlan(self._config.recorder, run, source, out, cores, self._config.process.log, electrode)
+        plan = RecorderPlan(self._config.recorder, run, source, out, cores, self._config.process.log, electrode)
         self._recorder_arguments = (plan, shared)
         self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
         self._recorder.wait_until_ready(lambda: self._stop_requested)

@@ -1,4 +1,4 @@
-"""An amplifier that is not there: simulator or recording, sent over LSL by a process of its own."""
+"""A virtual amplifier: simulator or recording, sent over LSL by a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GONE_S = 1.0
 """An amplifier that died does not come back."""
 
 
-class Amplifier:
+class VirtualAmplifier:
     """Give a configuration whose source is live, whatever kind it asked for.
 
     A source of kind ``lsl`` or ``kafka`` is left alone. For ``simulator`` and ``recording`` a process is started that
@@ -89,7 +89,7 @@ class Amplifier:
                 self._process.kill()
                 self._process.join()
 
-    def __enter__(self) -> Amplifier:
+    def __enter__(self) -> VirtualAmplifier:
         """Return the running amplifier."""
         return self
 

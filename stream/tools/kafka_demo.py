@@ -186,8 +186,8 @@ class Workers:
         for name, (process, port) in self._running.items():
             line = self._view.workers[name]
             if process.poll() is not None:
-                said = (self._folder / f"{name}.log").read_text(encoding="utf-8").splitlines()
-                raise DemoFailed(f"{name} must work to the end, got its end: {said[-1] if said else 'no word'}")
+                lines = (self._folder / f"{name}.log").read_text(encoding="utf-8").splitlines()
+                raise DemoFailed(f"{name} must work to the end, got its end: {lines[-1] if lines else 'no word'}")
             numbers = _scrape(port)
             if numbers:
                 line.n_streams = int(numbers.get("neuroloop_worker_streams", 0))

@@ -96,7 +96,7 @@ class LslMarkers:
         self._look_every_s = look_every_s
         self._senders: tuple[MarkerSender, ...] = ()
         self._lock = threading.Lock()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._failure: BaseException | None = None
         self._settled = threading.Event()
         self._stopped = threading.Event()
@@ -178,8 +178,8 @@ class LslMarkers:
             sender = MarkerSender(found)
         except (LostError, LslTimeout):
             # Mostly one that has just gone and is still listed; it is tried again as long as it is.
-            if found.uid not in self._told:
-                self._told.add(found.uid)
+            if found.uid not in self._reported:
+                self._reported.add(found.uid)
                 logger.info("marker stream %s: does not answer", found)
             return
         with self._lock:
@@ -191,7 +191,7 @@ class LslMarkers:
             self._senders = tuple(sender for sender in self._senders if sender is not lost)
         n_unread = lost.n_unread()
         unread = f", {n_unread} received markers could not be read" if n_unread else ""
-        self._told.add(lost.found.uid)
+        self._reported.add(lost.found.uid)
         logger.warning("marker stream %s: gone%s", lost.found, unread)
 
 

@@ -270,18 +270,18 @@ class LslSource:
         self._one_row = RawBlock(self._data[:1], self._timestamps[:1])  # the usual block, made once
         if self._counter is not None:
             self._kept_columns = np.flatnonzero(np.arange(n_columns) != self._counter)
-            self._kept: FloatArray = np.empty((n_rows, n_columns - 1))
+            self._without_counter: FloatArray = np.empty((n_rows, n_columns - 1))
         if self._counter is not None or self._counts_by_stamps:
             self._numbers: NDArray[np.int64] = np.empty(n_rows, np.int64)
 
     def _split_counter(self, data: FloatArray, timestamps: FloatArray, counter: int) -> RawBlock:
         """Take the counter out of the data; a count that is not a number becomes the smallest integer."""
         n = len(data)
-        kept, numbers = self._kept[:n], self._numbers[:n]
-        np.take(data, self._kept_columns, axis=1, out=kept, mode="clip")
+        rest, numbers = self._without_counter[:n], self._numbers[:n]
+        np.take(data, self._kept_columns, axis=1, out=rest, mode="clip")
         with np.errstate(invalid="ignore"):
             numbers[:] = data[:, counter]
-        return RawBlock(kept, timestamps, numbers)
+        return RawBlock(rest, timestamps, numbers)
 
     def _counted_by_stamps(self, timestamps: FloatArray) -> NDArray[np.int64]:
         """Get a played recording's sample numbers back from stamps that are number / rate."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from neuroloop.stream.live.event_journal import Journal
+from neuroloop.stream.live.event_journal import EventJournal
 from neuroloop.stream.live.shared_state import EventRecord
 from neuroloop.stream.ring.header import Place
 
@@ -22,7 +22,7 @@ def record(sample: int, emitted_s: float, *, position: int = 10, k: int = 0) -> 
     return EventRecord(sample, position, k, 0, round(emitted_s * SECOND), 0.0, line)
 
 
-def add(journal: Journal, *records: EventRecord, at: int = 0) -> None:
+def add(journal: EventJournal, *records: EventRecord, at: int = 0) -> None:
     journal.add(records, [{"age_s": None}] * len(records), Place(at, at, 0))
 
 
@@ -31,7 +31,7 @@ def samples(path: Path) -> list[int]:
 
 
 def test_a_late_marker_gets_before_what_is_held(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "e", hold_s=1.0)
+    journal = EventJournal(tmp_path / "e", hold_s=1.0)
     add(journal, record(100, 1.0), record(200, 1.1), at=2)
     assert journal.write_due(round(1.9 * SECOND)) is None
     add(journal, record(150, 1.8, position=1), at=3)
@@ -43,7 +43,7 @@ def test_a_late_marker_gets_before_what_is_held(tmp_path: Path) -> None:
 
 
 def test_the_place_lags_behind_what_is_held(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "e", hold_s=1.0)
+    journal = EventJournal(tmp_path / "e", hold_s=1.0)
     add(journal, record(100, 1.0), at=1)
     add(journal, record(200, 2.0), at=2)
     assert journal.write_due(round(2.5 * SECOND)) == Place(1, 1, 0)
@@ -53,13 +53,13 @@ def test_the_place_lags_behind_what_is_held(tmp_path: Path) -> None:
 
 
 def test_a_resumed_journal_cuts_a_torn_line_and_writes_nothing_twice(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "e", hold_s=1.0)
+    first = EventJournal(tmp_path / "e", hold_s=1.0)
     assert not first.is_resumed
     add(first, record(100, 1.0), record(200, 1.0))
     first.write_due(5 * SECOND)
     with (tmp_path / "e").open("a") as file:
         file.write('{"id":"s/x/300/0","samp')
-    second = Journal(tmp_path / "e", hold_s=1.0)
+    second = EventJournal(tmp_path / "e", hold_s=1.0)
     assert second.is_resumed
     add(second, record(200, 1.0), record(300, 1.0), record(400, 1.0))
     second.close()
@@ -68,7 +68,7 @@ def test_a_resumed_journal_cuts_a_torn_line_and_writes_nothing_twice(tmp_path: P
 
 
 def test_delivery_follows_the_identity_on_the_same_line(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "e", hold_s=0.0)
+    journal = EventJournal(tmp_path / "e", hold_s=0.0)
     journal.add([record(1, 0.0)], [{"age_s": 0.5, "host": "ü"}], Place())
     journal.close()
     expected = '{"id":"s/x/1/0","sample":1,"age_s":0.5,"host":"ü"}\n'
@@ -95,7 +95,7 @@ def test_a_full_disk_is_said_once_tried_again_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 0
-    journal = Journal(tmp_path / "e", hold_s=0.0, clock_ns=lambda: now)
+    journal = EventJournal(tmp_path / "e", hold_s=0.0, clock_ns=lambda: now)
     disk = Disk(monkeypatch)
     disk.room = 20
     with caplog.at_level(logging.WARNING, logger="neuroloop.cold"):
@@ -116,7 +116,7 @@ def test_a_full_disk_is_said_once_tried_again_and_nothing_is_lost(
 
 
 def test_what_a_full_disk_never_took_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "e", hold_s=0.0, most_held_bytes=100)
+    journal = EventJournal(tmp_path / "e", hold_s=0.0, most_held_bytes=100)
     Disk(monkeypatch)
     add(journal, *(record(sample, 0.0) for sample in range(10)), at=10)
     journal.write_due(SECOND)

@@ -13,7 +13,7 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.loading import load_config
 from neuroloop.stream.cli.main import main
 from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
-from neuroloop.stream.live.publish_plan import plan_publication, publication_lines
+from neuroloop.stream.live.publish_plan import publish_plan, publish_plan_lines
 from neuroloop.stream.wire.frames import encode_frame, frames_of_chunk
 
 
@@ -28,7 +28,7 @@ def settings(**options: Any) -> KafkaSettings:
 
 def test_frames_are_never_larger_than_said() -> None:
     info = info_of(64)
-    plan = plan_publication(settings(), info)["samples"]
+    plan = publish_plan(settings(), info)["samples"]
     rng = np.random.default_rng(1)
     chunk = make_chunk(rng.standard_normal((100, 64)), np.sort(rng.random(100)), 2**40, rng.random(100) > 0.5, info)
     (frame,) = frames_of_chunk(chunk, stream="amp-1", session=2**41)
@@ -37,26 +37,26 @@ def test_frames_are_never_larger_than_said() -> None:
 
 
 def test_the_plan_names_brokers_stream_and_topics() -> None:
-    plan = plan_publication(settings(prefix="lab", overflow="drop_newest"), info_of(2))
-    assert publication_lines(plan)[0] == (
+    plan = publish_plan(settings(prefix="lab", overflow="drop_newest"), info_of(2))
+    assert publish_plan_lines(plan)[0] == (
         "publishes to Kafka at h1:9092, h2:9093 as 'amp-1': lab.samples, lab.states, lab.streams; overflow: drop_newest"
     )
-    assert publication_lines(plan)[1].startswith("  samples: 100 rows a frame, at most ")
-    assert plan_publication(settings(stream_id="x"), info_of(2), stream="y")["stream"] == "x"
-    assert plan_publication(settings(), info_of(2), stream="y")["stream"] == "y"
-    alone = plan_publication(KafkaSettings(bootstrap="h:1"), info_of(2))
+    assert publish_plan_lines(plan)[1].startswith("  samples: 100 rows a frame, at most ")
+    assert publish_plan(settings(stream_id="x"), info_of(2), stream="y")["stream"] == "x"
+    assert publish_plan(settings(), info_of(2), stream="y")["stream"] == "y"
+    alone = publish_plan(KafkaSettings(bootstrap="h:1"), info_of(2))
     assert "samples" not in alone
-    assert len(publication_lines(alone)) == 1
+    assert len(publish_plan_lines(alone)) == 1
 
 
 def test_a_frame_that_is_too_long_is_cut_and_a_row_that_is_too_long_refused() -> None:
-    plan = plan_publication(settings(max_message_bytes=20_000), info_of(64))["samples"]
+    plan = publish_plan(settings(max_message_bytes=20_000), info_of(64))["samples"]
     assert plan["rows_per_frame"] < 100
     assert plan["frame_bytes"] <= 20_000
     with pytest.raises(ConfigError, match="max_message_bytes must be room for one row of 300 channels, got 2000"):
-        plan_publication(settings(max_message_bytes=2000), info_of(300))
+        publish_plan(settings(max_message_bytes=2000), info_of(300))
     with pytest.raises(ConfigError, match=r"max_message_bytes must be room for the description of 1024 channels"):
-        plan_publication(settings(max_message_bytes=2000), info_of(1024, 10.0))
+        publish_plan(settings(max_message_bytes=2000), info_of(1024, 10.0))
 
 
 def test_check_says_what_will_be_published(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuroloop.sinks.kafka.producer import SendBalance as SendBooks
 from neuroloop.stream.contracts.chunks import StreamInfo
-from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_books
+from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_summary
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.ring.header import Place
 from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
@@ -57,7 +57,7 @@ def test_what_a_dead_publisher_held_in_memory_is_offered_again(shared: Shared) -
     producer, counts = begin(shared)
     producer.set(offered=8, arrived=8)
     counts.update(2)
-    books = publisher_books(shared)
+    books = publisher_summary(shared)
     assert books["messages"] == {
         "in": 18, "found_in_spool": 0, "sent": 14, "waiting_in_spool": 0, "offered_again": 3,
         "dropped": {"buffer full": 1}, "balanced": True,
@@ -72,7 +72,7 @@ def test_what_a_dead_publisher_held_in_its_spool_is_found_there(shared: Shared) 
     producer, counts = begin(shared, found=8)
     producer.set(offered=5, arrived=10)
     counts.update(0)
-    assert publisher_books(shared)["messages"] == {
+    assert publisher_summary(shared)["messages"] == {
         "in": 15, "found_in_spool": 4, "sent": 16, "waiting_in_spool": 3, "offered_again": 0, "dropped": {},
         "balanced": True,
     }  # fmt: skip
@@ -85,7 +85,7 @@ def test_what_was_counted_last_may_be_behind_the_spool(shared: Shared) -> None:
     producer, counts = begin(shared, found=2)  # put there after the last count
     producer.set(offered=0, arrived=2)
     counts.update(0)
-    books = publisher_books(shared)["messages"]
+    books = publisher_summary(shared)["messages"]
     assert (books["found_in_spool"], books["sent"], books["balanced"]) == (2, 12, True)
 
 
@@ -95,7 +95,7 @@ def test_losses_of_the_rings_are_counted_over_all_publishers(shared: Shared) -> 
         counts.lost_rows(5)
         counts.lost_events(1)
         counts.lost_events(0)
-    assert publisher_books(shared)["rings"] == {"samples_lost": 10, "events_lost": 2}
+    assert publisher_summary(shared)["rings"] == {"samples_lost": 10, "events_lost": 2}
 
 
 def test_lag_counts_from_the_last_moment_when_all_had_arrived(shared: Shared) -> None:
@@ -118,11 +118,11 @@ def test_what_waited_in_a_publisher_that_is_not_started_again_is_lost(shared: Sh
     producer.set(offered=10, arrived=6)
     counts.update(0)
     shared.events.writer().append(b"x")
-    books = publisher_books(shared, is_given_up=True)
+    books = publisher_summary(shared, is_given_up=True)
     assert books["messages"]["dropped"] == {"publisher died": 4}
     assert (books["messages"]["waiting_in_spool"], books["messages"]["balanced"]) == (0, True)
     assert (books["rings"]["events_left"], books["rings"]["samples_left"]) == (1, 0)
-    kept = publisher_books(shared, is_given_up=True, is_spooled=True)["messages"]
+    kept = publisher_summary(shared, is_given_up=True, is_spooled=True)["messages"]
     assert (kept["dropped"], kept["waiting_in_spool"], kept["balanced"]) == ({}, 4, True)
 
 

@@ -17,7 +17,7 @@ from neuroloop.stream.live import publisher_guard as module
 from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.live_kafka import KafkaOpener
 from neuroloop.stream.live.live_source import SourcePlan
-from neuroloop.stream.live.publisher_guard import Publisher, is_publishing
+from neuroloop.stream.live.publisher_guard import PublisherGuard, is_publishing
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.sources.kafka.kafka_state import SourceLink
 from neuroloop.stream.wire.messages import StreamDescription
@@ -87,9 +87,9 @@ def config_of(*changes: str) -> Config:
     return load_config("demo", ["kafka.bootstrap=127.0.0.1:9", *changes])
 
 
-def make_publisher(shared: Shared, *changes: str, opener: Any = None) -> Publisher:
+def make_publisher(shared: Shared, *changes: str, opener: Any = None) -> PublisherGuard:
     source = SourcePlan(INFO, "here", True, None, 1.0, opener)
-    made = Publisher(config_of(*changes), source, shared, frozenset())
+    made = PublisherGuard(config_of(*changes), source, shared, frozenset())
     made.wait_until_ready(lambda: False)
     return made
 
@@ -109,9 +109,9 @@ def test_a_publisher_that_dies_again_and_again_is_given_up_in_one_line_and_in_th
         "the publisher process must stay alive, got 21 deaths in a row (kafka.spool_dir must be a folder to write in, "
         "got 'x'); nothing more is published"
     ]
-    books = one.books()
-    assert books["publisher"] == {"deaths": 21, "given_up": "kafka.spool_dir must be a folder to write in, got 'x'"}
-    assert "events_left" in books["rings"]
+    summary = one.summary()
+    assert summary["publisher"] == {"deaths": 21, "given_up": "kafka.spool_dir must be a folder to write in, got 'x'"}
+    assert "events_left" in summary["rings"]
     assert shared.numbers("kafka_up")[0] == 0
 
 
@@ -122,7 +122,7 @@ def test_only_quick_deaths_in_a_row_count(clock: Clock, shared: Shared, caplog: 
         FakeChild.made[-1].die()
         one.watch()
     assert len(FakeChild.made) == 61
-    assert one.books()["publisher"] == {"deaths": 60, "given_up": None}
+    assert one.summary()["publisher"] == {"deaths": 60, "given_up": None}
     assert not [record for record in caplog.records if record.levelno == logging.ERROR]
 
 
@@ -148,7 +148,7 @@ def test_one_that_had_to_be_killed_at_the_end_is_not_started_again(clock: Clock,
     FakeChild.made[-1].process.exitcode = -9
     one.end(has_begun=True)
     assert (len(FakeChild.made), FakeChild.made[0].n_ended) == (1, 1)
-    assert "publisher" not in one.books()
+    assert "publisher" not in one.summary()
 
 
 def test_a_run_that_reads_from_kafka_has_one_for_what_it_cannot_read_even_if_it_publishes_nothing(
@@ -164,7 +164,7 @@ def test_a_run_that_reads_from_kafka_has_one_for_what_it_cannot_read_even_if_it_
     assert "publishing" not in caplog.text
     link.numbers("unreadable")[0] = 5
     link.numbers("sent")[0] = 3
-    assert one.books() == {
+    assert one.summary() == {
         "source": {
             "rows": {},
             "unreadable": {"no frame": 5},
