@@ -30,7 +30,7 @@ _STAND_IN_FOR_MINUS_ONE = float(np.nextafter(-1.0, 0.0))
 
 
 class LslOutlets:
-    """Offer events and tapped signals on the network; implements `neuroloop.stream.contracts.protocols.Sink`.
+    """Offer events and tapped signals on the network; implements `EventSink` and `Tap`.
 
     Writing costs a copy into liblsl's queues, of bounded length, whose oldest entries go when a consumer does not keep
     up; without consumers it costs a look. Nothing is raised: what could not be sent is counted in ``n_errors``.

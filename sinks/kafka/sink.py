@@ -1,4 +1,4 @@
-"""Publishes what a run says and, if asked, its numbered samples; a `neuroloop.stream.contracts.protocols.Sink`."""
+"""Publishes what a run says and, if asked, its numbered samples; an `EventSink` and a `Tap`."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
-from neuroloop.stream.contracts.chunks import Chunk
 from neuroloop.stream.contracts.events import DELIVERY_FIELDS, Event, encode
 
 CONFIG_FILE = "config.yaml"
@@ -30,7 +30,10 @@ def event_line(event: Event, delivery: Mapping[str, Any] = _NO_DELIVERY) -> str:
 
 
 class RunFolder:
-    """Write the files of a run; implements `neuroloop.stream.contracts.protocols.Sink`.
+    """Write the files of a run; implements `neuroloop.stream.contracts.protocols.EventSink`.
+
+    A disk that takes nothing more ends ``events.jsonl`` behind its last whole line: that event and all later ones are
+    counted in ``n_unwritten``, and `check` says it.
 
     Parameters
     ----------
@@ -55,38 +58,60 @@ class RunFolder:
             if held is not None:
                 raise RunFolderError(f"out must be a new or empty folder, got {str(path)!r}, which holds {held.name!r}")
             (path / CONFIG_FILE).write_text(config_yaml, encoding="utf-8")
-            self._events: TextIO = (path / EVENTS_FILE).open("w", encoding="utf-8", newline="\n")
+            self._events = (path / EVENTS_FILE).open("wb", buffering=0)
         except OSError as error:
             raise RunFolderError(f"out must be a writable folder, got {str(path)!r}: {error.strerror}") from error
+        self._size = 0
+        self._error: OSError | None = None
+        self.n_unwritten = 0
+        """Events that are not in the file."""
         self.write_json(PROVENANCE_FILE, provenance)
 
     def write(self, events: Sequence[Event]) -> None:
-        """Append one line per event."""
-        try:
-            self._events.writelines(event_line(event) + "\n" for event in events)
-        except OSError as error:
-            raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
+        """Append one line per event; raises nothing, see `check`."""
+        if self._error is not None or self._events.closed:
+            self.n_unwritten += len(events)
+        elif events:
+            self._append(events)
 
-    def write_chunk(self, tap: str, chunk: Chunk) -> None:
-        """Ignore signals; they are kept by the recorder or by ``--dump``."""
+    def _append(self, events: Sequence[Event]) -> None:
+        """Write whole lines: those of all events or, where the disk does not take them, of none."""
+        rest = memoryview("".join(f"{event_line(event)}\n" for event in events).encode())
+        size = self._size + len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._events.fileno(), rest) :]
+        except OSError as error:
+            self._error = error
+            self.n_unwritten += len(events)
+            with suppress(OSError):
+                os.ftruncate(self._events.fileno(), self._size)
+            return
+        self._size = size
+
+    def check(self) -> None:
+        """Say what could not be written.
+
+        Raises
+        ------
+        RunFolderError
+            If an event is not in the file.
+        """
+        if self._error is not None or self.n_unwritten:
+            why = self._error.strerror if self._error is not None else "it is closed"
+            rule = f"out must be a writable folder, got {str(self.path)!r}"
+            raise RunFolderError(f"{rule}: {why}; {self.n_unwritten} events are not written")
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> None:
         """Write one JSON file of the folder; as `put_json`."""
         put_json(self.path / name, record)
 
-    def flush(self) -> None:
-        """Let others read what was written."""
-        try:
-            self._events.flush()
-        except OSError as error:
-            raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
-
     def close(self) -> None:
-        """Finish ``events.jsonl``; may be called twice."""
+        """Finish ``events.jsonl``; may be called twice, raises nothing, see `check`."""
         try:
             self._events.close()
         except OSError as error:
-            raise RunFolderError(f"out must be a writable folder, got {str(self.path)!r}: {error.strerror}") from error
+            self._error = self._error or error
 
 
 def put_json(target: Path, record: Mapping[str, Any]) -> None:

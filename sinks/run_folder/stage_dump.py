@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class StageDump:
         self._chunks: list[Chunk] = []
 
     def add(self, chunk: Chunk) -> None:
-        """Take the rows of one chunk."""
+        """Take the rows of one chunk, which is kept as it is: the engine gives each away."""
         if len(chunk):
             self._chunks.append(chunk)
 
@@ -78,3 +79,34 @@ class StageDump:
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise DumpError(f"dump must be a writable file, got {str(self._path)!r}: {error.strerror}") from error
+
+
+class StageDumps:
+    """The dumps of one run; implements `neuroloop.stream.contracts.protocols.Tap`.
+
+    Parameters
+    ----------
+    paths : mapping of str to Path
+        Files by stage name; see `StageDump`.
+    run_folder : Path, optional
+        As `StageDump` has it.
+
+    Raises
+    ------
+    DumpError
+        If a file's name or folder will not do.
+    """
+
+    def __init__(self, paths: Mapping[str, Path], *, run_folder: Path | None = None) -> None:
+        self._dumps = {stage: StageDump(path, run_folder=run_folder) for stage, path in paths.items()}
+
+    def write_chunk(self, stage: str, chunk: Chunk) -> None:
+        """Take the rows of one stage; of one that is not dumped they are ignored."""
+        dump = self._dumps.get(stage)
+        if dump is not None:
+            dump.add(chunk)
+
+    def save(self, infos: Mapping[str, StreamInfo]) -> None:
+        """Write all files; as `StageDump.save`."""
+        for stage, dump in self._dumps.items():
+            dump.save(infos[stage])

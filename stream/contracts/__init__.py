@@ -11,6 +11,7 @@ seam             contract                                       who implements i
 `Monitor`        ``observe(chunk) -> Sequence[Finding]``        ``processors/drift``
 `Reporter`       ``take_findings() -> Sequence[Finding]``       processors that have something to say
 `Policy`         ``decide(probabilities) -> list[Event]``       ``models``
-`Sink`           ``write(events)``, ``write_chunk(tap, chunk)`` ``sinks``
+`EventSink`      ``write(events)``                              ``sinks``, the cold process's consumers
+`Tap`            ``write_chunk(stage, chunk)``                  ``sinks`` that keep or send rows
 ===============  =============================================  ==========================================
 """

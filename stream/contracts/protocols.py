@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -206,17 +207,32 @@ class Policy(Protocol):
 
 
 @runtime_checkable
-class Sink(Protocol):
-    """Where events and tapped chunks go; bounded time, never raises into the loop."""
+class EventSink(Protocol):
+    """Where events go.
 
-    def write(self, events: Sequence[Event]) -> None:
-        """Take the events; overflow is a named policy and counted."""
-        ...
+    A failing sink never stops acquisition: ``write`` takes bounded time and raises nothing into the loop. What it could
+    not take it counts, by a policy that its class names (which events go first, or that all later ones do); whoever
+    made the sink asks for that count, and says it, at the end.
+    """
 
-    def write_chunk(self, tap: str, chunk: Chunk) -> None:
-        """Take the rows of one tap."""
+    def write(self, events: Sequence[Event], /) -> None:
+        """Take events in their order; there may be none."""
         ...
 
     def close(self) -> None:
-        """Finish what is open."""
+        """Finish what is open; may be called twice, raises nothing."""
         ...
+
+
+@runtime_checkable
+class Tap(Protocol):
+    """Where the rows of stages go; the same rules as for an `EventSink`."""
+
+    def write_chunk(self, stage: str, chunk: Chunk, /) -> None:
+        """Take rows that a stage gave out, or ``input`` the numbered samples; they stay the stage's, keep a copy."""
+        ...
+
+
+def taps_of(tap: Tap, stages: Iterable[str]) -> dict[str, Callable[[Chunk], None]]:
+    """Return what takes the rows of each of these stages for one tap, as a pipeline is given it."""
+    return {stage: partial(tap.write_chunk, stage) for stage in stages}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -131,6 +132,11 @@ class Shared:
     def numbers(self, name: str) -> NDArray[Any]:
         """Return a shared counter by name."""
         return self.counters.numbers(name)
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the first sample; 0 before it."""
+        started_ns = int(self.numbers("started_ns")[0])
+        return (time.perf_counter_ns() - started_ns) * 1e-9 if started_ns else 0.0
 
     def close(self) -> None:
         """Give everything back."""

@@ -88,6 +88,7 @@ def replay_gate_alone(run: Path, config: Config, out: Path) -> dict[str, Any]:
             "notes": ["the run kept no signals: the gate alone was replayed"],
         }
         folder.write_json(SUMMARY_FILE, summary)
+        folder.check()
     finally:
         folder.close()
     return summary

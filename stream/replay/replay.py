@@ -14,13 +14,14 @@ from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
 from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
 from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
-from neuroloop.sinks.run_folder.stage_dump import StageDump
+from neuroloop.sinks.run_folder.stage_dump import StageDumps
 from neuroloop.sinks.stimulator.requests import write_requests
 from neuroloop.stream.assembly.build import Built, build
 from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.assembly.machine import machine_settings
 from neuroloop.stream.assembly.provenance import provenance
 from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.contracts.protocols import Source, taps_of
 from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.engine.pipeline import INPUT_TAP
 from neuroloop.stream.live.latency_table import LatencyTable
@@ -95,8 +96,8 @@ class Replay:
             raise StreamMismatch(
                 f"source.channels must be the stream's number of channels ({n_channels}), got {wanted}"
             )
-        self._dumps = {name: StageDump(path, run_folder=self.out) for name, path in self.dumps.items()}
-        taps = {name: dump.add for name, dump in self._dumps.items()}
+        self._dumps = StageDumps(self.dumps, run_folder=self.out)
+        taps = taps_of(self._dumps, self.dumps)
         timer = _StageRows()
         bundle = load_classifier(self.config)
         self.built: Built = build(self.config, self.stream.info, bundle=bundle, taps=taps, timer=timer)
@@ -104,7 +105,7 @@ class Replay:
         timer.table = self._latency
         accuracy = self.config.accuracy
         self._accuracy = OnlineAccuracy(accuracy, self.built.classes) if accuracy is not None else None
-        self._source = RecordingSource(self.stream, chunking=self.chunking)
+        self._source: Source = RecordingSource(self.stream, chunking=self.chunking)
 
     def run(self) -> dict[str, Any]:
         """Replay the whole stream, write the run folder and return the summary."""
@@ -118,14 +119,12 @@ class Replay:
                 engine.add_markers(self.markers)
             begin = time.perf_counter()
             self._loop(engine, folder, begin)
-            folder.flush()
             if self.config.stimulation is not None:
                 write_requests(self.out, self.config.stimulation)
             elapsed_s = time.perf_counter() - begin
             infos = {stage.name: stage.info_out for stage in self.built.pipeline.stages}
             infos[INPUT_TAP] = self.stream.info
-            for name, dump in self._dumps.items():
-                dump.save(infos[name])
+            self._dumps.save(infos)
             summary = summarise_run(
                 engine,
                 self.built,
@@ -158,6 +157,8 @@ class Replay:
                 block = self._source.read(0.0)
             except StreamEnded:
                 break
+            if block is None:
+                continue
             n_done += len(block.timestamps)
             if self.speed is not None:
                 wait_s = n_done / sfreq / self.speed - (time.perf_counter() - begin)
@@ -168,11 +169,13 @@ class Replay:
             self._latency.add(0, time.perf_counter_ns() - start)
             events = merge.with_earlier(events)
             folder.write(events)
+            folder.check()  # nobody waits for a replay: it ends with the first event that it cannot write
             if drift_log is not None:
                 drift_log.add(engine.sequencer.next_sample - 1, engine.pipeline.drift_score)
             self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
         events = [*merge.with_earlier(finish()), *merge.rest()]
         folder.write(events)
+        folder.check()
         self._tell(events, Progress(n_done, n_total, time.perf_counter() - begin, sfreq))
 
     def _tell(self, events: Sequence[Event], progress: Progress) -> None:

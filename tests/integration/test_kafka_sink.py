@@ -22,7 +22,7 @@ from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.sink import KafkaSink
 from neuroloop.stream.contracts.chunks import Chunk, RawBlock, StreamInfo, make_chunk
 from neuroloop.stream.contracts.events import Event, canonical
-from neuroloop.stream.contracts.protocols import Sink
+from neuroloop.stream.contracts.protocols import EventSink, Tap
 from neuroloop.stream.sources.kafka.source import KafkaSource
 from neuroloop.stream.wire.messages import Message
 from neuroloop.stream.wire.topic_admin import ensure_topics
@@ -79,7 +79,8 @@ def numbered(prefix: str, number: int, n_bytes: int = 100) -> Message:
 def test_events_are_their_canonical_lines_on_their_topics(broker: Broker, topic_prefix: str) -> None:
     settings = KafkaSettings(bootstrap=broker.bootstrap, prefix=topic_prefix)
     sink = KafkaSink(settings, INFO, epoch_offset_s=1_700_000_000.0)
-    assert isinstance(sink, Sink)
+    assert isinstance(sink, EventSink)
+    assert isinstance(sink, Tap)
     states = [event(k) for k in range(50)]
     others = [event(1, "prediction"), event(2, "refusal"), event(3, "gap")]
     sink.write(states[:20])

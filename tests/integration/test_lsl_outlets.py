@@ -15,7 +15,7 @@ from neuroloop.sinks.lsl import LslOutlets
 from neuroloop.sinks.run_folder.folder import event_line
 from neuroloop.stream.contracts.chunks import StreamInfo, make_chunk
 from neuroloop.stream.contracts.events import Event
-from neuroloop.stream.contracts.protocols import Sink
+from neuroloop.stream.contracts.protocols import EventSink, Tap
 from neuroloop.stream.sources.lsl.description import describe
 from tests.integration.lsl import DEADLINE_S, find, wait_until
 
@@ -74,7 +74,8 @@ def pull(inlet: pylsl.StreamInlet, n: int) -> tuple[list[Any], list[float]]:
 def test_states_are_json_lines_stamped_with_their_own_time() -> None:
     events = [make_event(0), make_event(500), make_event(501, kind="prediction", label="rest"), make_event(750)]
     with offering("told") as outlets:
-        assert isinstance(outlets, Sink)
+        assert isinstance(outlets, EventSink)
+        assert isinstance(outlets, Tap)
         inlet = listen("told-states")
         subscribed(outlets, "states")
         outlets.write(events)
