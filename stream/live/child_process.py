@@ -1,16 +1,26 @@
-"""One process of a live run: started with the signals held back, asked whether it is ready, ended for good."""
+"""One process of a live run, from both sides.
+
+`Child` is the side that starts it: with the signals held back, asked whether it is ready, ended for good. `begin` and
+`starting` are what every process of a run does first: take its signals, follow its parent, log, go to its cores, and
+say whether it is ready or why it cannot run.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
+from neuroloop.stream.live.placement import follow_parent, settle
+from neuroloop.stream.live.process_logs import LogKind, set_up_logs
+from neuroloop.stream.sources.lsl.library import quiet_library
 
 _START_S = 180.0
 _POLL_S = 0.2
@@ -42,6 +52,57 @@ def tell(ready: Connection, kind: str, value: Any) -> None:
         ready.send((kind, value))
 
 
+def begin(
+    *,
+    log: LogKind | None,
+    on_sigterm: Callable[[int, FrameType | None], object] | signal.Handlers | None = signal.SIG_IGN,
+    cores: frozenset[int] | None = None,
+    is_realtime: bool = False,
+) -> dict[str, Any]:
+    """Do what every process of a run does before anything else; call it first, in its main thread.
+
+    Parameters
+    ----------
+    log : {'human', 'json'} or None
+        How it logs; None leaves logs alone.
+    on_sigterm : callable, signal.Handlers or None
+        By default SIGTERM is ignored: the end of the rings ends those who read them. None leaves it alone.
+    cores : frozenset of int, optional
+        Where it and its threads run; without them it `neuroloop.stream.live.placement.settle`s later.
+    is_realtime : bool
+
+    Returns
+    -------
+    dict
+        What was reached, as `neuroloop.stream.live.placement.settle` says it.
+    """
+    if on_sigterm is not None:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    follow_parent()
+    quiet_library()
+    if log is not None:
+        set_up_logs(log)
+    return settle(cores, realtime=is_realtime) if cores is not None else {}
+
+
+@contextmanager
+def starting(ready: Connection, *also: type[Exception]) -> Iterator[None]:
+    """Open what a process needs; what cannot be had is told to whoever started it, and ends it with status 1.
+
+    Parameters
+    ----------
+    ready : Connection
+    also : exception types
+        What else but a `neuroloop.config.errors.NeuroloopError` is an answer and no fault.
+    """
+    answers: tuple[type[Exception], ...] = (NeuroloopError, *also)
+    try:
+        yield
+    except answers as error:
+        tell(ready, "error", str(error))
+        sys.exit(1)
+
+
 class Child:
     """A started process.
 
@@ -52,13 +113,19 @@ class Child:
     arguments : tuple
     name : str
         As in messages.
+    is_daemon : bool
+        Whether it may be ended without a word when this process exits.
     """
 
-    def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...], name: str) -> None:
+    def __init__(
+        self, target: Callable[..., None], arguments: tuple[Any, ...], name: str, *, is_daemon: bool = False
+    ) -> None:
         context = get_context("spawn")
         self.name = name
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=target, args=(*arguments, theirs), name=f"neuroloop-{name}")
+        self.process = context.Process(
+            target=target, args=(*arguments, theirs), name=f"neuroloop-{name}", daemon=is_daemon
+        )
         with signals_held():
             self.process.start()
         theirs.close()

@@ -7,7 +7,6 @@ reach; what they no longer hold is counted.
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from neuroloop.config.errors import ConfigError, NeuroloopError
+from neuroloop.config.errors import ConfigError
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
 from neuroloop.sinks.metrics.run import Families, RunCollector
@@ -27,7 +26,7 @@ from neuroloop.sinks.stimulator.requests import write_requests
 from neuroloop.sinks.terminal.run_view import TerminalView
 from neuroloop.stream.contracts.protocols import EventSink
 from neuroloop.stream.engine.tally import Tally
-from neuroloop.stream.live.child_process import tell
+from neuroloop.stream.live.child_process import begin, starting, tell
 from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.cold_consumers import (
     AccuracySink,
@@ -47,15 +46,13 @@ from neuroloop.stream.live.event_journal import EventJournal
 from neuroloop.stream.live.health import RunHealth
 from neuroloop.stream.live.live_kafka import source_families
 from neuroloop.stream.live.live_source import SourcePlan
-from neuroloop.stream.live.placement import follow_parent, is_orphan, settle
-from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.placement import is_orphan
 from neuroloop.stream.live.process_usage import use_of_run
 from neuroloop.stream.live.publisher_counts import kafka_families
 from neuroloop.stream.live.run_summary import summarise_live, tally_of
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.live.stimulation.view import metrics_of, panel_of
 from neuroloop.stream.quality.quality import QualityMeter
-from neuroloop.stream.sources.lsl.library import quiet_library
 
 _WAIT_S = 0.1
 _HOLD_S = 1.0
@@ -84,19 +81,12 @@ class ColdPlan:
 
 def run_cold(plan: ColdPlan, shared: Shared, ready: Connection) -> None:
     """Be the cold process until the hot one has closed its rings and everything is written."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
-    follow_parent()
-    quiet_library()
-    set_up_logs(plan.config.process.log)
-    settle(plan.cores, realtime=False)
+    begin(log=plan.config.process.log, cores=plan.cores)
     with ExitStack() as stack:
-        try:
-            cold = ColdLoop(plan, shared, stack, ready)
-        except NeuroloopError as error:
-            tell(ready, "error", str(error))
-            raise SystemExit(1) from None
-        tell(ready, "ready", {"metrics_port": cold.port})
-        cold.run()
+        with starting(ready):
+            loop = ColdLoop(plan, shared, stack, ready)
+        tell(ready, "ready", {"metrics_port": loop.port})
+        loop.run()
 
 
 class ColdLoop:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,15 +19,13 @@ from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker, Position
 from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.engine.staleness import Staleness
-from neuroloop.stream.live.child_process import tell
+from neuroloop.stream.live.child_process import begin, starting, tell
 from neuroloop.stream.live.latency_table import DurationLog
 from neuroloop.stream.live.live_source import LiveMarkers, LiveSource, SourcePlan
-from neuroloop.stream.live.placement import Placement, follow_parent, quiet_memory, settle
-from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.placement import Placement, quiet_memory
 from neuroloop.stream.live.recorder_rings import RecorderFeed
 from neuroloop.stream.live.shared_state import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
 from neuroloop.stream.live.warm_up import warm_up
-from neuroloop.stream.sources.lsl.library import quiet_library
 
 _READ_S = 0.2
 _NOTIFY_NS = 20_000_000
@@ -63,22 +60,21 @@ def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
             sys.exit(143)
         request_stop(shared)
 
-    signal.signal(signal.SIGTERM, end)
-    follow_parent()
-    quiet_library()
-    set_up_logs(plan.config.process.log)
-    try:
-        settings = settle(plan.placement.hot, realtime=plan.config.process.priority == "auto")
-        markers = plan.source.opener.open_markers(plan.config.markers)
-        bundle = load_classifier(plan.config)
-        warm_up(plan.config, plan.source.info, bundle)
+    config = plan.config
+    settings = begin(
+        log=config.process.log,
+        on_sigterm=end,
+        cores=plan.placement.hot,
+        is_realtime=config.process.priority == "auto",
+    )
+    with starting(ready):
+        markers = plan.source.opener.open_markers(config.markers)
+        bundle = load_classifier(config)
+        warm_up(config, plan.source.info, bundle)
         hot = HotLoop(plan, shared, bundle)
         if markers is not None:
             markers.settle(_MARKERS_SETTLE_S)
         source = plan.source.opener.open()
-    except NeuroloopError as error:
-        tell(ready, "error", str(error))
-        sys.exit(1)
     is_running = True
     tell(ready, "ready", settings)
     quiet_memory()

@@ -9,34 +9,30 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.sinks.kafka.naming import published_kinds
 from neuroloop.sinks.kafka.producer import Producer
 from neuroloop.sinks.kafka.sink import KafkaSink
-from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier as LetterCarrier
+from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier
 from neuroloop.stream.contracts.events import Event, Marker
-from neuroloop.stream.live.child_process import tell
+from neuroloop.stream.live.child_process import begin, starting, tell
 from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.live_kafka import link_of
 from neuroloop.stream.live.live_source import SourcePlan
-from neuroloop.stream.live.placement import follow_parent, settle
-from neuroloop.stream.live.process_logs import LogKind, set_up_logs
+from neuroloop.stream.live.process_logs import LogKind
 from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts
 from neuroloop.stream.live.shared_state import PUBLISHER, Shared, as_event, unpack_event
 from neuroloop.stream.ring.counters import CounterBlock
 from neuroloop.stream.ring.event_reader import EventRingReader
 from neuroloop.stream.ring.header import Place
 from neuroloop.stream.ring.sample_reader import SampleRingReader
-from neuroloop.stream.sources.lsl.library import quiet_library
-from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
+from neuroloop.stream.wire.delivery_reports import DeliveryReports
 from neuroloop.stream.wire.messages import StreamDescription, description_message, marker_message
 from neuroloop.stream.wire.topics import TopicKind, Topics
 
@@ -80,19 +76,12 @@ def used_topics(settings: KafkaSettings) -> tuple[TopicKind, ...]:
 
 def run_publisher(plan: PublisherPlan, shared: Shared, ready: Connection) -> None:
     """Be the publisher process until the hot one has closed its rings and everything is sent."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
-    follow_parent()
-    quiet_library()
-    set_up_logs(plan.log)
-    settle(plan.cores, realtime=False)
+    begin(log=plan.log, cores=plan.cores)
     with ExitStack() as stack:
-        try:
+        with starting(ready, ValueError):
             link = link_of(plan.source)
-            carrier = LetterCarrier(link, plan.settings) if link is not None else None
+            carrier = DeadLetterCarrier(link, plan.settings) if link is not None else None
             loop = PublisherLoop(plan, shared, stack, carrier) if plan.settings.publish else None
-        except (NeuroloopError, ValueError) as error:
-            tell(ready, "error", str(error))
-            raise SystemExit(1) from None
         tell(ready, "ready", {})
         if loop is not None:
             loop.run()
@@ -109,12 +98,12 @@ class PublisherLoop:
     shared : Shared
     stack : ExitStack
         Closes what this opens.
-    carrier : LetterCarrier, optional
+    carrier : DeadLetterCarrier, optional
         Sends on what the source could not read.
     """
 
     def __init__(
-        self, plan: PublisherPlan, shared: Shared, stack: ExitStack, carrier: LetterCarrier | None = None
+        self, plan: PublisherPlan, shared: Shared, stack: ExitStack, carrier: DeadLetterCarrier | None = None
     ) -> None:
         settings = plan.settings
         self._plan = plan
@@ -126,7 +115,7 @@ class PublisherLoop:
         if shared.stimulation is not None:
             self._events.append(shared.stimulation.said.reader(PUBLISHER))
         self._samples: SampleRingReader | None = shared.samples.reader(PUBLISHER) if self._has_samples else None
-        self._fates = Fates(self._topics, plan.session)
+        self._fates = DeliveryReports(self._topics, plan.session)
         self._producer = Producer(settings, used_topics(settings), on_report=self._fates)
         stack.callback(self._producer.close)
         self._clock = ClockWatch(plan.source)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,21 +18,18 @@ from typing import Any
 
 import pylsl
 
-from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.live import RecorderSettings
 from neuroloop.sinks.xdf.recorder import ReceivedMarker, RecordedRun, Recorder
 from neuroloop.sinks.xdf.stimulation_markers import marker_of
-from neuroloop.stream.live.child_process import tell
+from neuroloop.stream.live.child_process import begin, starting, tell
 from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.live_source import SourcePlan
-from neuroloop.stream.live.placement import follow_parent, settle
-from neuroloop.stream.live.process_logs import LogKind, set_up_logs
+from neuroloop.stream.live.process_logs import LogKind
 from neuroloop.stream.live.recorder_rings import RECORDER, unpack_marker
 from neuroloop.stream.live.shared_state import Shared, unpack_event
 from neuroloop.stream.ring.event_reader import EventRingReader
 from neuroloop.stream.ring.header import HEAD
 from neuroloop.stream.ring.sample_reader import SampleRingReader
-from neuroloop.stream.sources.lsl.library import quiet_library
 
 _PAUSE_S = 0.2
 _AT_ONCE_VALUES = 1 << 19
@@ -58,17 +54,10 @@ class RecorderPlan:
 
 def run_recorder(plan: RecorderPlan, shared: Shared, ready: Connection) -> None:
     """Be the recorder process until the hot one has closed its rings and everything is written."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end of the rings ends it
-    follow_parent()
-    quiet_library()
-    set_up_logs(plan.log)
-    settle(plan.cores, realtime=False)
+    begin(log=plan.log, cores=plan.cores)
     with ExitStack() as stack:
-        try:
+        with starting(ready):
             loop = RecorderLoop(plan, shared, stack)
-        except NeuroloopError as error:
-            tell(ready, "error", str(error))
-            raise SystemExit(1) from None
         tell(ready, "ready", {})
         loop.run()
 

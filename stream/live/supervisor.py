@@ -29,7 +29,7 @@ from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.assembly.provenance import provenance
 from neuroloop.stream.contracts.chunks import Chunk, StreamInfo
 from neuroloop.stream.engine.pipeline import INPUT_TAP
-from neuroloop.stream.live.child_process import Child, RunFailed
+from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.cold_process import ColdPlan, run_cold
 from neuroloop.stream.live.hot_process import HotPlan, run_hot
 from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source
@@ -40,6 +40,7 @@ from neuroloop.stream.live.recorder_process import RecorderPlan, recorder_summar
 from neuroloop.stream.live.recorder_rings import RecorderRings
 from neuroloop.stream.live.shared_state import Shared, request_stop
 from neuroloop.stream.live.stimulation.guard import GuardOptions, StimulatorGuard, check_stimulation
+from neuroloop.stream.live.watched_child import NEVER, WHILE_THE_RUN_GOES_ON, WatchedChild
 from neuroloop.stream.sources.recordings.run_parts import SIGNALS_FILE
 
 _log = logging.getLogger("neuroloop.run")
@@ -47,8 +48,6 @@ _POLL_S = 0.2
 _HANGS_S = 5.0
 _LAST_STEPS_S = 5.0
 _DRAIN_S = 10.0
-_QUICK_S = 60.0
-_MAX_QUICK_DEATHS = 20
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,23 @@ class RunOptions:
     recorded: Config | None = None
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What a run is made of, before its processes start."""
+
+    source: SourcePlan
+    plan: Plan
+    shared: Shared
+    taps: Mapping[str, StreamInfo]
+    """What the recorded stages give out."""
+    machine: Mapping[str, Any]
+
+
 class Supervisor:
-    """One live run.
+    """One live run: prepares it, starts its processes, watches them, stops them.
+
+    The hot process is never started again, without it there is no run; those that read its rings are, see
+    `neuroloop.stream.live.watched_child`. The stimulator has a guard of its own, and is never started again either.
 
     Parameters
     ----------
@@ -100,17 +114,17 @@ class Supervisor:
         check_stimulation(config, options.out)
         self._config = config
         self._options = options
-        self._guard: StimulatorGuard | None = None
+        self._placement = plan_placement(config.process)
         self._stop_requested = False
         self._shared: Shared | None = None
-        self._cold: Child
+        self._guard: StimulatorGuard | None = None
+        self._hot: WatchedChild | None = None
+        self._cold: WatchedChild | None = None
+        self._recorder: WatchedChild | None = None
         self._publisher: PublisherGuard | None = None
-        self._recorder: Child | None = None
-        self._recorder_arguments: tuple[Any, ...] = ()
-        self._n_recorder_deaths = 0
         self._reached: dict[str, Any] = {}
+        """What the hot process has reached; empty before it is ready."""
         self.metrics_port: int | None = None
-        self._placement = plan_placement(config.process)
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Run until the stream is over, the time is up or somebody stops it.
@@ -127,83 +141,14 @@ class Supervisor:
         """
         with ExitStack() as stack:
             self._catch_signals(stack)
-            check_port(self._config.metrics)
-            bundle = load_classifier(self._config)
-            source = find_source(self._config)
-            _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)
-            recorded = self._config.recorder.taps if self._config.recorder.enabled else ()
-            built = build(self._config, source.info, bundle=bundle, taps=dict.fromkeys(recorded, _ignore))
-            infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {INPUT_TAP: source.info}
-            if self._config.kafka is not None:
-                publish_plan(self._config.kafka, source.info, stream=source.stream_id)  # refuses what cannot work
-            shared = Shared.make(
-                source.info,
-                stages=[stage.name for stage in built.pipeline.stages],
-                classes=built.classes,
-                ring_s=self._config.process.ring_s,
-                recorder=self._make_recorder_rings(source, {name: infos[name] for name in recorded}),
-                stimulates=self._config.stimulation is not None,
-                published=self._config.kafka.publish if self._config.kafka is not None else (),
-            )
-            stack.callback(shared.close)
-            self._shared = shared
-            if self._options.out is not None:
-                config = self._options.recorded or self._config
-                record = provenance(config, built.plan, with_host=self._options.with_host)
-                RunFolder(self._options.out, config_yaml=dump_config(config), provenance=record).close()
-            machine = machine_settings()
-            stack.enter_context(_on_cores(self._placement.others))
-            self._guard = self._start_guard(source, built.plan, shared, stack)
-            plan = HotPlan(self._config, source, self._placement, self._options.seconds)
-            hot = Child(run_hot, (plan, shared), "hot")
-            stack.callback(hot.end, 0.0)
-            cold_plan = ColdPlan(
-                config=self._config,
-                source=source,
-                out=self._options.out,
-                cores=self._placement.others,
-                machine=machine,
-                plan_sha256=built.plan.hash,
-                left_out=built.plan.left_out,
-                title=self._options.title,
-                show=self._options.show,
-                host=platform.node() if self._options.with_host else None,
-                picture=self._options.picture,
-                supervisor_pid=os.getpid(),
-                warmup_s=built.plan.warmup_s,
-                reference_accuracy=_reference_accuracy(self._config),
-            )
-            self._cold = Child(run_cold, (cold_plan, shared), "cold")
-            stack.callback(self._end_cold, hot)
-            stack.callback(self._end_recorder)
-            self._start_recorder(source, {name: infos[name] for name in recorded}, shared)
-            if is_publishing(self._config):
-                self._publisher = PublisherGuard(self._config, source, shared, self._placement.others)
-                stack.callback(self._end_publisher)
-                self._publisher.wait_until_ready(lambda: self._stop_requested)
-            if self._guard is not None:
-                self._guard.wait_until_ready(self._is_stopped)
-            self.metrics_port = self._cold.wait_until_ready(self._is_stopped).get("metrics_port")
-            self._reached = hot.wait_until_ready(self._is_stopped)
-            self._cold.send(self._reached)
-            if self.metrics_port is not None:
-                _log.info("metrics: http://%s:%d/metrics", self._config.metrics.host, self.metrics_port)
-                settings = self._config.metrics.model_copy(update={"port": self.metrics_port})
-                config = self._config.model_copy(update={"metrics": settings})
-                cold_plan = replace(cold_plan, config=config)  # a cold process that is started again keeps the port
+            prepared = self._prepare(stack)
+            hot, cold = self._start(prepared, stack)
+            self._wait_until_ready(hot, cold)
             if on_ready is not None:
                 on_ready()
-            self._watch(hot, cold_plan, shared)
-            if self._guard is not None:
-                self._guard.end()
-                self._guard.add_books()
-            self._end_publisher()
-            if self._publisher is not None and self._options.out is not None:
-                self._publisher.add_summary(self._options.out)
-            self._end_recorder()
-            if shared.recorder is not None and self._options.out is not None:
-                add_to_summary(self._options.out, "recorder", recorder_summary(shared))
-            self._check_outcome(hot, shared)
+            self._watch(hot, cold, prepared.shared)
+            self._finish(prepared.shared)
+            self._check_outcome(hot, prepared.shared)
 
     def stop(self) -> None:
         """Ask the run to finish; from any thread or signal handler."""
@@ -231,44 +176,170 @@ class Supervisor:
             before = signal.signal(number, handle)
             stack.callback(signal.signal, number, before)
 
-    def _watch(self, hot: Child, cold_plan: ColdPlan, shared: Shared) -> None:
-        """Wait for the end; start the cold process again if it dies, end a hot one that does not stop."""
+    def _prepare(self, stack: ExitStack) -> _Prepared:
+        """Refuse what cannot work, find the stream, make the shared memory and the run folder."""
+        config = self._config
+        check_port(config.metrics)
+        bundle = load_classifier(config)
+        source = find_source(config)
+        _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)
+        recorded = config.recorder.taps if config.recorder.enabled else ()
+        # the hot process builds its own: a pipeline's arrays and kernels belong to one process
+        built = build(config, source.info, bundle=bundle, taps=dict.fromkeys(recorded, _ignore))
+        infos = {stage.name: stage.info_out for stage in built.pipeline.stages} | {INPUT_TAP: source.info}
+        taps = {name: infos[name] for name in recorded}
+        if config.kafka is not None:
+            publish_plan(config.kafka, source.info, stream=source.stream_id)  # refuses what cannot work
+        ring_s = config.process.ring_s
+        rings = None
+        if config.recorder.enabled:
+            rings = RecorderRings.make(source.info, taps, has_numbers=source.has_numbers, ring_s=ring_s)
+        shared = Shared.make(
+            source.info,
+            stages=[stage.name for stage in built.pipeline.stages],
+            classes=built.classes,
+            ring_s=ring_s,
+            recorder=rings,
+            stimulates=config.stimulation is not None,
+            published=config.kafka.publish if config.kafka is not None else (),
+        )
+        stack.callback(shared.close)
+        self._shared = shared
+        if self._options.out is not None:
+            kept = self._options.recorded or config
+            record = provenance(kept, built.plan, with_host=self._options.with_host)
+            RunFolder(self._options.out, config_yaml=dump_config(kept), provenance=record).close()
+        return _Prepared(source, built.plan, shared, taps, machine_settings())
+
+    def _start(self, prepared: _Prepared, stack: ExitStack) -> tuple[WatchedChild, WatchedChild]:
+        """Start all processes; the first ones begin while the others are made."""
+        source, shared, cores = prepared.source, prepared.shared, self._placement.others
+        stack.enter_context(_on_cores(cores))
+        self._guard = self._start_guard(prepared, stack)
+        stack.callback(self._end_processes)
+        hot_plan = HotPlan(self._config, source, self._placement, self._options.seconds)
+        hot = self._hot = WatchedChild(run_hot, (hot_plan, shared), "hot", NEVER)
+        cold_arguments = (self._cold_plan(prepared), shared)
+        cold = self._cold = WatchedChild(run_cold, cold_arguments, "cold", WHILE_THE_RUN_GOES_ON)
+        if shared.recorder is not None and self._options.out is not None:
+            self._recorder = WatchedChild(
+                run_recorder,
+                (self._recorder_plan(prepared, self._options.out), shared),
+                "recorder",
+                WHILE_THE_RUN_GOES_ON,
+                consequence="nothing more is recorded",
+            )
+        if is_publishing(self._config):
+            self._publisher = PublisherGuard(self._config, source, shared, cores)
+        return hot, cold
+
+    def _start_guard(self, prepared: _Prepared, stack: ExitStack) -> StimulatorGuard | None:
+        """Start the stimulator process, if there shall be one."""
+        if self._config.stimulation is None or self._options.out is None:
+            return None
+        options = GuardOptions(self._options.out, self._placement.others, has_keys=self._options.show)
+        guard = StimulatorGuard(self._config, prepared.source, prepared.plan, prepared.shared, options)
+        stack.callback(guard.close)
+        return guard
+
+    def _cold_plan(self, prepared: _Prepared) -> ColdPlan:
+        return ColdPlan(
+            config=self._config,
+            source=prepared.source,
+            out=self._options.out,
+            cores=self._placement.others,
+            machine=prepared.machine,
+            plan_sha256=prepared.plan.hash,
+            left_out=prepared.plan.left_out,
+            title=self._options.title,
+            show=self._options.show,
+            host=platform.node() if self._options.with_host else None,
+            picture=self._options.picture,
+            supervisor_pid=os.getpid(),
+            warmup_s=prepared.plan.warmup_s,
+            reference_accuracy=_reference_accuracy(self._config),
+        )
+
+    def _recorder_plan(self, prepared: _Prepared, out: Path) -> RecorderPlan:
+        config, source = self._config, prepared.source
+        run = RecordedRun(
+            pipeline=config.name,
+            info=source.info,
+            has_numbers=source.has_numbers,
+            taps=prepared.taps,
+            host=source.host,
+            is_played=source.is_played,
+            first_sample=source.first_sample,
+            stimulates=config.stimulation is not None,
+        )
+        electrode = config.stimulation.electrode if config.stimulation is not None else ""
+        return RecorderPlan(config.recorder, run, source, out, self._placement.others, config.process.log, electrode)
+
+    def _wait_until_ready(self, hot: WatchedChild, cold: WatchedChild) -> None:
+        """Wait for each process, the hot one last: nothing is missed that it will say."""
+        if self._recorder is not None and self._options.out is not None:
+            self._recorder.wait_until_ready(self._is_stopped)
+            _log.info("recording: %s", self._options.out / SIGNALS_FILE)
+        if self._publisher is not None:
+            self._publisher.wait_until_ready(self._is_stopped)
+        if self._guard is not None:
+            self._guard.wait_until_ready(self._is_stopped)
+        self.metrics_port = cold.wait_until_ready(self._is_stopped).get("metrics_port")
+        self._reached = hot.wait_until_ready(self._is_stopped)
+        cold.send(self._reached)
+        if self.metrics_port is not None:
+            _log.info("metrics: http://%s:%d/metrics", self._config.metrics.host, self.metrics_port)
+            plan, shared = cold.arguments
+            settings = self._config.metrics.model_copy(update={"port": self.metrics_port})
+            config = self._config.model_copy(update={"metrics": settings})
+            cold.arguments = (replace(plan, config=config), shared)  # one that is started again keeps the port
+
+    def _watch(self, hot: WatchedChild, cold: WatchedChild, shared: Shared) -> None:
+        """Wait until the cold process has done its work; end a hot one that does not stop."""
         watchdog = _Watchdog(shared)
-        n_quick_deaths, started = 0, time.perf_counter()
         poll_s = _POLL_S if self._guard is None else min(_POLL_S, self._guard.poll_s)
         while True:
-            sentinels = [child.process.sentinel for child in (hot, self._cold) if child.is_alive]
-            wait(sentinels, timeout=poll_s)
+            wait([child.sentinel for child in (hot, cold) if child.is_alive], timeout=poll_s)
             if self._guard is not None:
                 self._guard.watch()
-            self._watch_recorder(shared)
-            if self._publisher is not None:
-                self._publisher.watch()
+            for child in (self._recorder, self._publisher, cold):
+                if child is not None:
+                    child.watch()
             if hot.is_alive and watchdog.is_overdue(is_stopping=self._stop_requested):
-                hot.process.kill()
-            if self._cold.is_alive:
-                continue
-            if self._cold.process.exitcode == 0:  # the rings are closed: the hot process is on its last steps
+                hot.kill()
+            if cold.given_up is not None:
+                raise RunFailed(f"the cold process must stay alive, got {cold.n_deaths_in_row} deaths in a row")
+            if cold.exitcode == 0:  # the rings are closed: the hot process is on its last steps
                 hot.end(_LAST_STEPS_S)
                 return
-            now = time.perf_counter()
-            n_quick_deaths = n_quick_deaths + 1 if now - started < _QUICK_S else 1
-            if n_quick_deaths > _MAX_QUICK_DEATHS:
-                raise RunFailed(f"the cold process must stay alive, got {n_quick_deaths} deaths in a row")
-            _log.warning(
-                "the cold process died (exit code %s), starting it again; the rings keep what it has to write",
-                self._cold.process.exitcode,
-            )
-            started, dead = now, self._cold
-            self._cold = Child(run_cold, (cold_plan, shared), "cold")
-            dead.release()
-            self._cold.wait_until_ready()
-            self._cold.send(self._reached)
 
-    def _check_outcome(self, hot: Child, shared: Shared) -> None:
+    def _finish(self, shared: Shared) -> None:
+        """Let everybody write what the hot process left, and put what came of it into the summary."""
+        out = self._options.out
+        if self._guard is not None:
+            self._guard.end()
+            self._guard.add_books()
+        self._end_processes()
+        if self._publisher is not None and out is not None:
+            self._publisher.add_summary(out)
+        if shared.recorder is not None and out is not None:
+            add_to_summary(out, "recorder", recorder_summary(shared))
+
+    def _end_processes(self) -> None:
+        """End the hot process, then its readers, which write what it left, but not for ever; may be called twice."""
+        has_begun = bool(self._reached)
+        if self._hot is not None:
+            self._hot.end(0.0)
+        if self._publisher is not None:
+            self._publisher.end(has_begun=has_begun)
+        for reader in (self._recorder, self._cold):
+            if reader is not None:
+                reader.end(_DRAIN_S, has_begun=has_begun)
+
+    def _check_outcome(self, hot: WatchedChild, shared: Shared) -> None:
         """Say what must not pass for success."""
         if not int(shared.numbers("finished")[0]):
-            code = hot.process.exitcode
+            code = hot.exitcode
             raise RunFailed(f"the hot process must stay alive, got its death with exit code {code}; the run is cut off")
         if self._guard is not None:
             self._guard.check_outcome()
@@ -283,79 +354,6 @@ class Supervisor:
                     f"the recording must be whole, got {n_lost} samples of {n_lost + n_written} not recorded "
                     f"({recorded['reason']})"
                 )
-
-    def _start_guard(self, source: SourcePlan, plan: Plan, shared: Shared, stack: ExitStack) -> StimulatorGuard | None:
-        """Start the stimulator process, if there shall be one."""
-        if self._config.stimulation is None or self._options.out is None:
-            return None
-        options = GuardOptions(self._options.out, self._placement.others, has_keys=self._options.show)
-        guard = StimulatorGuard(self._config, source, plan, shared, options)
-        stack.callback(guard.close)
-        return guard
-
-    def _make_recorder_rings(self, source: SourcePlan, taps: Mapping[str, StreamInfo]) -> RecorderRings | None:
-        """Make the rings for the recorder, if there shall be one."""
-        config = self._config
-        if not config.recorder.enabled:
-            return None
-        return RecorderRings.make(source.info, taps, has_numbers=source.has_numbers, ring_s=config.process.ring_s)
-
-    def _start_recorder(self, source: SourcePlan, taps: Mapping[str, StreamInfo], shared: Shared) -> None:
-        """Start the recorder process, if there shall be one."""
-        if shared.recorder is None or self._options.out is None:
-            return
-        run = RecordedRun(
-            pipeline=self._config.name,
-            info=source.info,
-            has_numbers=source.has_numbers,
-            taps=taps,
-            host=source.host,
-            is_played=source.is_played,
-            first_sample=source.first_sample,
-            stimulates=self._config.stimulation is not None,
-        )
-        out, cores = self._options.out, self._placement.others
-        electrode = self._config.stimulation.electrode if self._config.stimulation is not None else ""
-        plan = RecorderPlan(self._config.recorder, run, source, out, cores, self._config.process.log, electrode)
-        self._recorder_arguments = (plan, shared)
-        self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
-        self._recorder.wait_until_ready(lambda: self._stop_requested)
-        _log.info("recording: %s", out / SIGNALS_FILE)
-
-    def _watch_recorder(self, shared: Shared) -> None:
-        """Start the recorder again if it died; the run does not wait for it."""
-        recorder = self._recorder
-        if recorder is None or recorder.is_alive or recorder.process.exitcode == 0 or not self._reached:
-            return
-        self._n_recorder_deaths += 1
-        if self._n_recorder_deaths > _MAX_QUICK_DEATHS:
-            return
-        _log.warning(
-            "the recorder process died (exit code %s), starting it again; the rings keep what it has to write",
-            recorder.process.exitcode,
-        )
-        self._recorder = Child(run_recorder, self._recorder_arguments, "recorder")
-        recorder.release()
-
-    def _end_recorder(self) -> None:
-        """Let the recorder write what the hot process left, but not for ever; may be called twice."""
-        if self._shared is not None and self._recorder is not None:
-            if not self._reached:  # there is nothing to record
-                self._recorder.process.kill()
-            self._watch_recorder(self._shared)
-            self._recorder.end(_DRAIN_S)
-
-    def _end_publisher(self) -> None:
-        """Let the publisher send what the hot process left, but not for ever; may be called twice."""
-        if self._publisher is not None:
-            self._publisher.end(has_begun=bool(self._reached))
-
-    def _end_cold(self, hot: Child) -> None:
-        """Let the cold process write what the hot one left, but not for ever."""
-        hot.end(0.0)
-        if not self._reached:  # it has never run
-            self._cold.process.kill()
-        self._cold.end(_DRAIN_S)
 
 
 def _reference_accuracy(config: Config) -> float | None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.source import SourceSettings, TimingSettings
 from neuroloop.config.tree import Config
-from neuroloop.stream.live.child_process import signals_held
+from neuroloop.stream.live.child_process import Child, RunFailed, begin, starting, tell
 from neuroloop.stream.live.live_source import FINDERS
-from neuroloop.stream.live.placement import follow_parent, plan_placement, settle
+from neuroloop.stream.live.placement import plan_placement
 from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
 from neuroloop.stream.playback.player import Player
-from neuroloop.stream.sources.lsl.library import quiet_library
 from neuroloop.stream.sources.recordings.opening import open_recording
 from neuroloop.stream.sources.recordings.recording import select_stream
 from neuroloop.stream.sources.simulator import Simulator
 
-_START_S = 60.0
 _GONE_S = 1.0
 """An amplifier that died does not come back."""
 
@@ -41,28 +37,17 @@ class VirtualAmplifier:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._process: SpawnProcess | None = None
+        self._child: Child | None = None
         if config.source.kind in FINDERS:
             return
-        context = multiprocessing.get_context("spawn")
-        receiver, sender = context.Pipe(duplex=False)
         name = f"neuroloop-{config.source.kind}-{os.getpid()}"
         cores = plan_placement(config.process).others
-        self._process = context.Process(
-            target=_amplify, args=(config.source, name, cores, sender), name="neuroloop-amplifier", daemon=True
-        )
-        with signals_held():
-            self._process.start()
-        sender.close()
+        self._child = Child(_amplify, (config.source, name, cores), "amplifier", is_daemon=True)
         try:
-            answer, markers = receiver.recv() if receiver.poll(_START_S) else ("no answer", ())
-        except EOFError:
-            answer, markers = "its death", ()
-        finally:
-            receiver.close()
-        if answer != "ready":
+            markers = self._child.wait_until_ready()["markers"]
+        except RunFailed as error:
             self.close()
-            raise NeuroloopError(f"the amplifier must start, got: {answer}")
+            raise NeuroloopError(f"the amplifier must start, got: {error}") from None
         old = config.source
         source = SourceSettings(
             kind="lsl",
@@ -82,12 +67,8 @@ class VirtualAmplifier:
 
     def close(self) -> None:
         """Switch it off; may be called twice."""
-        if self._process is not None and self._process.is_alive():
-            self._process.terminate()
-            self._process.join(2.0)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+        if self._child is not None:
+            self._child.end(0.0)
 
     def __enter__(self) -> VirtualAmplifier:
         """Return the running amplifier."""
@@ -109,16 +90,11 @@ def _open_feed(settings: SourceSettings) -> Feed:
 
 def _amplify(settings: SourceSettings, name: str, cores: frozenset[int], ready: Connection) -> None:
     """Be the amplifier."""
-    follow_parent()
-    quiet_library()
-    settle(cores, realtime=False)
-    try:
+    begin(log=None, on_sigterm=signal.SIG_DFL, cores=cores)
+    with starting(ready, ValueError):
         player = Player(_open_feed(settings), name=name, stamps="clock")
-    except (NeuroloopError, ValueError) as error:
-        ready.send((str(error), ()))
-        return
     signal.signal(signal.SIGTERM, lambda *_: player.stop())
-    ready.send(("ready", player.marker_names))
+    tell(ready, "ready", {"markers": player.marker_names})
     if player.wait_for_consumer():
         player.run()
     player.close()

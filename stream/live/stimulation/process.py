@@ -22,9 +22,8 @@ from multiprocessing.connection import Connection
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.control import ControlServer
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
-from neuroloop.stream.live.child_process import tell
-from neuroloop.stream.live.placement import follow_parent, lock_memory, quiet_memory, settle
-from neuroloop.stream.live.process_logs import set_up_logs
+from neuroloop.stream.live.child_process import begin, tell
+from neuroloop.stream.live.placement import lock_memory, quiet_memory, settle
 from neuroloop.stream.live.shared_state import Shared, is_stopping, unpack_event
 from neuroloop.stream.live.stimulation.controller import Controller
 from neuroloop.stream.live.stimulation.inbox import Inbox, Request, SignalPipe
@@ -32,7 +31,6 @@ from neuroloop.stream.live.stimulation.liveness import Liveness
 from neuroloop.stream.live.stimulation.setup import StimulationPlan, equip
 from neuroloop.stream.live.stimulation.stimulation_state import STIMULATOR
 from neuroloop.stream.live.stimulation.stops import StopFile, StopMarkers
-from neuroloop.stream.sources.lsl.library import quiet_library
 
 _SWITCH_S = 5e-4
 _AT_ONCE = 32
@@ -48,9 +46,7 @@ def run_stimulator(plan: StimulationPlan, shared: Shared, ready: Connection) -> 
     """Be the stimulator process until the hot one has ended, or a signal."""
     faulthandler.enable()  # a hang that the supervisor ends leaves the place where it was
     signals = SignalPipe(_SIGNALS)
-    follow_parent()
-    quiet_library()
-    set_up_logs(plan.config.process.log)
+    begin(log=plan.config.process.log, on_sigterm=None)
     inbox = Inbox()
     with ExitStack() as stack:
         try:

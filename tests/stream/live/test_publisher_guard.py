@@ -13,7 +13,7 @@ import pytest
 from neuroloop.config.loading import load_config
 from neuroloop.config.tree import Config
 from neuroloop.stream.contracts.chunks import StreamInfo
-from neuroloop.stream.live import publisher_guard as module
+from neuroloop.stream.live import watched_child as module
 from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.live_kafka import KafkaOpener
 from neuroloop.stream.live.live_source import SourcePlan
@@ -63,9 +63,6 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
-    def time(self) -> float:
-        return 1_700_000_000.0
-
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -94,15 +91,21 @@ def make_publisher(shared: Shared, *changes: str, opener: Any = None) -> Publish
     return made
 
 
+def watch(one: PublisherGuard, clock: Clock) -> None:
+    """Let it see a death, and be due to answer it."""
+    one.watch()
+    clock.now += 1.0
+    one.watch()
+
+
 def test_a_publisher_that_dies_again_and_again_is_given_up_in_one_line_and_in_the_books(
     clock: Clock, shared: Shared, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = make_publisher(shared)
     shared.numbers("kafka_up")[0] = 1
     for _ in range(25):
-        clock.now += 1.0
         FakeChild.made[-1].die(1, "kafka.spool_dir must be a folder to write in, got 'x'")
-        one.watch()
+        watch(one, clock)
     assert len(FakeChild.made) == 21
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [
@@ -131,11 +134,11 @@ def test_what_a_publisher_says_of_its_end_is_said(
 ) -> None:
     one = make_publisher(shared)
     FakeChild.made[-1].die(-9, "never asked: it was ready")
-    one.watch()
+    watch(one, clock)
     FakeChild.made[-1].die(1, "kafka.password_file must be a readable text file")
-    one.watch()
+    watch(one, clock)
     FakeChild.made[-1].die(3)
-    one.watch()
+    watch(one, clock)
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line.split("died (")[1].split("), starting")[0] for line in said] == [
         "exit code -9", "kafka.password_file must be a readable text file", "exit code 3",
