@@ -25,7 +25,6 @@ from neuroloop.stream.contracts.events import Event
 from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.live.hot_process import HotLoop, HotPlan
 from neuroloop.stream.live.live_lsl import LslOpener
-from neuroloop.stream.live.live_source import LiveMarkers
 from neuroloop.stream.live.placement import follow_parent, quiet_memory, settle
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.live.warm_up import warm_up
@@ -33,6 +32,7 @@ from neuroloop.stream.ring.header import NEXT
 from neuroloop.stream.sources.lsl.library import quiet_library
 from neuroloop.stream.sources.lsl.network import Network
 from neuroloop.stream.sources.lsl.source import LslSource
+from neuroloop.stream.sources.session import LiveMarkers, SourceSession
 
 Kind = Literal["hot", "fuller", "bare"]
 _MARKERS_SETTLE_S = 3.0
@@ -190,7 +190,7 @@ class ProbedLoop(HotLoop):
         source.n_events = lambda: self._words[NEXT]
         source.begin(moments)
         source.stop[0] = 0
-        self.run(source, markers)
+        self.run(SourceSession(source, markers, reconnect_s=0.0, is_stopped=lambda: bool(source.stop[0])))
 
 
 def run_reading(plan: ReadingPlan, shared: Shared, pipe: Connection, fuller_shared: Shared | None = None) -> None:

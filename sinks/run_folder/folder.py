@@ -1,4 +1,4 @@
-"""The folder of one run: what was run, what it said, and whether its books balance."""
+"""The folder of one run: what was run, what it said, and what became of every sample."""
 
 from __future__ import annotations
 

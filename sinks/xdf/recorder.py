@@ -284,7 +284,7 @@ class Recorder:
     def _fail(self, error: OSError) -> None:
         """Close the file as well as can be, and wait before the next one."""
         self._retry_at = self._clock() + RETRY_S
-        if error.errno in _DISK_FULL:  # room for the footers, and for the books of the run
+        if error.errno in _DISK_FULL:  # room for the footers, and for the summary of the run
             (self._folder / _RESERVE_FILE).unlink(missing_ok=True)
         self._say(error)
         self._end_part()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
+from collections.abc import Callable
 
 import pylsl
 
 from neuroloop.stream.sources.lsl.clock_offset import ClockOffset
 from neuroloop.stream.sources.lsl.network import FoundStream
 
-_log = logging.getLogger("neuroloop.bridge")
-_EVERY_S = 5.0
-
 
 class EpochClock:
-    """Measure what turns a sender's stamps into seconds since 1970, every few seconds, in a thread of its own.
+    """Measure what turns a sender's stamps into seconds since 1970, for a `ClockWatch`.
 
     That is LSL's ``time_correction`` (sender to this machine, about 0.1 ms on one network) plus the difference between
     this machine's wall clock and its LSL clock; as true as the wall clock is.
@@ -25,50 +21,25 @@ class EpochClock:
     ----------
     found : FoundStream
         The sender.
+    on_correction : callable
+        Takes LSL's part of it: what is added to the stamps to get this machine's LSL clock.
     """
 
-    def __init__(self, found: FoundStream) -> None:
-        self.offset_s: float | None = None
-        """The newest answer; None until there is one."""
-        self.correction_s: float | None = None
-        """LSL's part of it: what is added to the stamps to get this machine's LSL clock."""
-        self._found = found
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="neuroloop-epoch", daemon=True)
+    def __init__(self, found: FoundStream, on_correction: Callable[[float], None]) -> None:
+        self._clock = ClockOffset(found)
+        self._on_correction = on_correction
 
-    def start(self, timeout_s: float) -> float | None:
-        """Begin to measure; wait at most so long for the first answer and return it."""
-        self._thread.start()
-        end = time.perf_counter() + timeout_s
-        while self.offset_s is None and time.perf_counter() < end and self._thread.is_alive():
-            self._stopped.wait(0.01)
-        return self.offset_s
-
-    def follow(self, found: FoundStream) -> None:
-        """Measure this sender from now on: the stream has come back."""
-        self._found = found
+    def measure(self) -> float | None:
+        """Return the seconds to add to the stamps; None if the sender does not answer."""
+        correction = self._clock.measure()
+        if correction is None:
+            return None
+        self._on_correction(correction)
+        return correction + wall_minus_lsl()
 
     def close(self) -> None:
-        """Stop measuring; may be called twice."""
-        self._stopped.set()
-
-    def _watch(self) -> None:
-        """Be the thread; a clock that cannot be measured costs the times of the records, not the bridge."""
-        try:
-            while not self._stopped.is_set():
-                found = self._found
-                clock = ClockOffset(found)
-                while found is self._found and not self._stopped.is_set():
-                    correction = clock.measure()
-                    if correction is None:
-                        break
-                    self.correction_s = correction
-                    self.offset_s = correction + wall_minus_lsl()
-                    self._stopped.wait(_EVERY_S)
-                clock.close()
-                self._stopped.wait(0.2)
-        except (RuntimeError, OSError):  # what liblsl raises
-            _log.exception("the sender's clock is not measured any more")
+        """End the measurement; may be called twice."""
+        self._clock.close()
 
 
 def wall_minus_lsl() -> float:

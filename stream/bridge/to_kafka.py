@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.config.errors import StreamLost
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings
 from neuroloop.sinks.kafka.producer import Producer
@@ -21,9 +21,11 @@ from neuroloop.stream.bridge.accounting import BridgeAccount
 from neuroloop.stream.bridge.epoch_clock import EpochClock
 from neuroloop.stream.bridge.framer import Framer
 from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.sources.clock_watch import ClockWatch
 from neuroloop.stream.sources.lsl.markers import LslMarkers
 from neuroloop.stream.sources.lsl.network import StreamQuery, find_stream
 from neuroloop.stream.sources.lsl.source import LslSource
+from neuroloop.stream.sources.session import SourceSession, settle_markers
 from neuroloop.stream.sources.units import assume_unit
 from neuroloop.stream.wire.delivery_reports import DeliveryReports
 from neuroloop.stream.wire.frames import Frame
@@ -39,9 +41,6 @@ from neuroloop.stream.wire.topics import TopicKind, Topics
 _log = logging.getLogger("neuroloop.bridge")
 KINDS: tuple[TopicKind, ...] = ("samples", "streams", "markers", "alerts")
 _READ_S = 0.2
-_REOPEN_S = 0.5
-_MARKERS_SETTLE_S = 3.0
-_LAST_MARKERS_S = 0.3
 _FIRST_OFFSET_S = 3.0
 _DESCRIBE_EVERY_S = 60.0
 _MOVED_S = 1e-3
@@ -118,8 +117,11 @@ class ToKafka:
         self._n_told = 0
         self._newest_stamp = 0.0
         self._described_at = 0.0
-        self._clock = EpochClock(found) if self._source.description.stamps == "clock" else None
-        self._markers: LslMarkers | None = None
+        self._clock = ClockWatch(self._open_clock) if self._source.description.stamps == "clock" else None
+        self._correction_s: float | None = None
+        self._session = SourceSession(
+            self._source, None, reconnect_s=options.reconnect_s, is_stopped=lambda: self._is_stopped
+        )
         self._reports = DeliveryReports(self._topics, session)
         self._producer = Producer(settings, KINDS, on_report=self._reports)
 
@@ -132,8 +134,8 @@ class ToKafka:
         options = self._options
         if options.markers.enabled:
             queries = tuple(StreamQuery(name=name) for name in options.markers.names or ())
-            self._markers = LslMarkers(queries, data_host=self._source.found.host)
-            self._markers.settle(_MARKERS_SETTLE_S)
+            self._session.markers = LslMarkers(queries, data_host=self._source.found.host)
+            settle_markers(self._session.markers)
         try:
             self._source.open()
             offset = self._clock.start(_FIRST_OFFSET_S) if self._clock is not None else None
@@ -150,9 +152,7 @@ class ToKafka:
         self._producer.close()
         if self._clock is not None:
             self._clock.close()
-        if self._markers is not None:
-            self._markers.close()
-        self._source.close()
+        self._session.close()
         self._balance()
 
     def _carry(self) -> bool:
@@ -188,26 +188,20 @@ class ToKafka:
         """Send what came, say that the stream is lost, wait for it, say that it is back; False if it stays away."""
         self._send_rows()
         self._tell("lost")
-        deadline = time.perf_counter() + self._options.reconnect_s
-        if end is not None:
-            deadline = min(deadline, end)
-        while not self._is_stopped and time.perf_counter() < deadline:
-            self._take_markers()
-            try:
-                self._source.reopen(_REOPEN_S)
-            except StreamLost:
-                continue
-            except StreamMismatch as other:
-                _log.error("%s", other)
-                return False
-            self.books.n_reconnections += 1
-            if self._clock is not None:
-                self._clock.follow(self._source.found)
-            self._tell("found")
-            return True
-        if not self._is_stopped:
-            _log.warning("stream %r did not come back", self._source.info.name)
-        return False
+        if not self._session.recover(until=end, meanwhile=self._take_markers):
+            return False
+        self.books.n_reconnections += 1
+        if self._clock is not None:
+            self._clock.renew()
+        self._tell("found")
+        return True
+
+    def _open_clock(self) -> EpochClock:
+        """Begin to measure the clock of whoever sends now."""
+        return EpochClock(self._source.found, self._take_correction)
+
+    def _take_correction(self, correction_s: float) -> None:
+        self._correction_s = correction_s
 
     def _tell(self, what: str) -> None:
         """Publish ``lost`` or ``found`` as a live run says it, at the last row that came."""
@@ -217,8 +211,7 @@ class ToKafka:
         self._producer.offer(event_message(self._topics, event, stream=self.stream, epoch_offset_s=self._offset_s()))
 
     def _take_markers(self) -> None:
-        if self._markers is not None:
-            self._send_markers(self._markers.read())
+        self._send_markers(self._session.read_markers())
 
     def _send_markers(self, markers: Sequence[Marker]) -> None:
         for marker in markers:
@@ -244,11 +237,8 @@ class ToKafka:
 
     def _finish(self) -> None:
         """Take the last markers and rows; say that the stream is over."""
-        if self._markers is not None and self._markers.senders:
-            end = time.perf_counter() + _LAST_MARKERS_S
-            while time.perf_counter() < end:
-                self._take_markers()
-                time.sleep(0.02)
+        for markers in self._session.last_markers():
+            self._send_markers(markers)
         self._send_rows()
         if self._options.ends_stream or self.books.ended == "finished":
             self._send_frame(self._framer.last())
@@ -275,7 +265,7 @@ class ToKafka:
             return "stamps are a recording's own, no clock turns them into a time of day"
         if clock.offset_s is None:
             return "the sender's clock has not answered yet, records carry the time of sending"
-        return f"stamp {clock.offset_s:+.6f} s = seconds since 1970 (LSL's correction {clock.correction_s:+.6f} s)"
+        return f"stamp {clock.offset_s:+.6f} s = seconds since 1970 (LSL's correction {self._correction_s:+.6f} s)"
 
     def _balance(self) -> None:
         """Close the books with what the producer says."""
@@ -287,4 +277,4 @@ class ToKafka:
         self._reports.enter(books.markers, self._topics.markers, is_kept=is_kept)
         books.n_unread = self._source.n_unread
         if self._clock is not None:
-            books.epoch_offset_s, books.time_correction_s = self._clock.offset_s, self._clock.correction_s
+            books.epoch_offset_s, books.time_correction_s = self._clock.offset_s, self._correction_s

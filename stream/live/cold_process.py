@@ -27,7 +27,6 @@ from neuroloop.sinks.terminal.run_view import TerminalView
 from neuroloop.stream.contracts.protocols import EventSink
 from neuroloop.stream.engine.tally import Tally
 from neuroloop.stream.live.child_process import begin, starting, tell
-from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.cold_consumers import (
     AccuracySink,
     AlarmSink,
@@ -53,6 +52,7 @@ from neuroloop.stream.live.run_summary import summarise_live, tally_of
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.live.stimulation.view import metrics_of, panel_of
 from neuroloop.stream.quality.quality import QualityMeter
+from neuroloop.stream.sources.clock_watch import ClockWatch
 
 _WAIT_S = 0.1
 _HOLD_S = 1.0
@@ -111,7 +111,7 @@ class ColdLoop:
         link, stimulation = shared.stimulation, plan.config.stimulation
         self._alive_ns = link.numbers("cold_ns") if link is not None else None
         self._wait_s = _WAIT_S if stimulation is None else min(_WAIT_S, stimulation.gate.watchdog_s / 4)
-        self._clock = ClockWatch(plan.source)
+        self._clock = ClockWatch(plan.source.open_clock)
         stack.callback(self._clock.close)
         self._clock.start()
         self._journal: EventJournal | None = None

@@ -21,20 +21,18 @@ from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.engine.staleness import Staleness
 from neuroloop.stream.live.child_process import begin, starting, tell
 from neuroloop.stream.live.latency_table import DurationLog
-from neuroloop.stream.live.live_source import LiveMarkers, LiveSource, SourcePlan
+from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.placement import Placement, quiet_memory
 from neuroloop.stream.live.recorder_rings import RecorderFeed
 from neuroloop.stream.live.shared_state import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
 from neuroloop.stream.live.warm_up import warm_up
+from neuroloop.stream.sources.session import SourceSession, settle_markers
 
 _READ_S = 0.2
 _NOTIFY_NS = 20_000_000
 _WHOLE_LOOP = -1
 """Row of the whole loop, counted from that of the first stage."""
 _MARKERS_NS = 5_000_000
-_LAST_MARKERS_S = 0.3
-_REOPEN_S = 0.5
-_MARKERS_SETTLE_S = 3.0
 _BACKLOG_S = 1.0
 """Rows that come at once and are longer than this were waiting somewhere; their markers may be later than they."""
 _log = logging.getLogger("neuroloop.hot")
@@ -72,22 +70,24 @@ def run_hot(plan: HotPlan, shared: Shared, ready: Connection) -> None:
         bundle = load_classifier(config)
         warm_up(config, plan.source.info, bundle)
         hot = HotLoop(plan, shared, bundle)
-        if markers is not None:
-            markers.settle(_MARKERS_SETTLE_S)
-        source = plan.source.opener.open()
+        settle_markers(markers)
+        session = SourceSession(
+            plan.source.opener.open(),
+            markers,
+            reconnect_s=plan.source.reconnect_s,
+            is_stopped=lambda: is_stopping(shared.numbers("stop")),
+        )
     is_running = True
     tell(ready, "ready", settings)
     quiet_memory()
     try:
-        hot.run(source, markers)
+        hot.run(session)
     except NeuroloopError as error:
         _log.error("%s", error)
         sys.exit(1)
     finally:
         hot.close()
-        source.close()
-        if markers is not None:
-            markers.close()
+        session.close()
 
 
 class HotLoop:
@@ -155,8 +155,9 @@ class HotLoop:
         """Note a numbered chunk; it goes into the ring when its events are out, for nobody waits for it there."""
         self._numbered.append(chunk)
 
-    def run(self, source: LiveSource, markers: LiveMarkers | None) -> None:
+    def run(self, session: SourceSession) -> None:
         """Read, compute, emit, until told to stop or the stream is over."""
+        source, markers = session.source, session.markers
         shared, engine, plan = self._shared, self._engine, self._plan
         stop, progress = shared.numbers("stop"), shared.numbers("progress")
         started, up, received = shared.numbers("started_ns"), shared.numbers("stream_up"), shared.numbers("received")
@@ -185,10 +186,10 @@ class HotLoop:
                 if n_expected is not None and n_received >= n_expected:
                     break
                 _log.warning("%s", lost)
-                if not self._recover(source):
+                if not self._recover(session):
                     break
                 up[0] = 1
-                self._catch_up(markers)
+                self._take_markers(session.settle())
                 continue
             begin = now()
             if end_ns and begin >= end_ns:
@@ -207,7 +208,7 @@ class HotLoop:
                 recorder.rows(block, begin)
             n_rows = len(block.timestamps)
             if n_rows > backlog_rows:
-                self._catch_up(markers)
+                self._take_markers(session.settle())
             skip = staleness.decide(n_received, n_rows) if n_rows > 1 else None
             n_received += n_rows
             events = engine.push_block(block) if skip is None else engine.push_late(block, skip)
@@ -232,7 +233,7 @@ class HotLoop:
             if n_expected is not None and n_received >= n_expected:
                 break
         received[0] = n_received
-        self._finish(markers)
+        self._finish(session)
 
     def _take_markers(self, markers: Sequence[Marker]) -> None:
         """Hand markers to the engine, and to the recorder with their place among the samples."""
@@ -241,12 +242,6 @@ class HotLoop:
         self._engine.add_markers(markers)
         if self._recorder is not None:
             self._recorder.markers(markers)
-
-    def _catch_up(self, markers: LiveMarkers | None) -> None:
-        """Take the markers of samples that waited somewhere before they came."""
-        if markers is not None:
-            markers.settle(_MARKERS_SETTLE_S)
-            self._take_markers(markers.read())
 
     def _emit(self, events: Sequence[Event]) -> None:
         """Hand events to the outlets first, then to the ring."""
@@ -278,28 +273,20 @@ class HotLoop:
         if self._outlets is not None:
             numbers("outlet_errors")[0] = self._outlets.n_errors.total()
 
-    def _recover(self, source: LiveSource) -> bool:
+    def _recover(self, session: SourceSession) -> bool:
         """Say that the stream is lost, wait for it, say that it is back; False when the run shall end."""
-        stop, plan = self._shared.numbers("stop"), self._plan
         self._emit_stream_event("lost")
-        deadline = time.perf_counter() + plan.source.reconnect_s
-        started = int(self._shared.numbers("started_ns")[0])
-        if plan.seconds is not None and started:
-            deadline = min(deadline, started * 1e-9 + plan.seconds)
-        while not is_stopping(stop) and time.perf_counter() < deadline:
-            self._shared.numbers("progress")[0] += 1
-            self._shared.numbers("heartbeat_ns")[0] = time.perf_counter_ns()
-            try:
-                source.reopen(_REOPEN_S)
-            except StreamLost:
-                continue
-            except StreamMismatch as other:
-                _log.error("%s", other)
-                return False
+        started_ns, seconds = int(self._shared.numbers("started_ns")[0]), self._plan.seconds
+        until = started_ns * 1e-9 + seconds if seconds is not None and started_ns else None
+        is_back = session.recover(until=until, meanwhile=self._show_life)
+        if is_back:
             self._emit_stream_event("found")
-            return True
-        _log.warning("stream %r did not come back", plan.source.info.name)
-        return False
+        return is_back
+
+    def _show_life(self) -> None:
+        """Let others see that this process moves."""
+        self._shared.numbers("progress")[0] += 1
+        self._shared.numbers("heartbeat_ns")[0] = time.perf_counter_ns()
 
     def _emit_stream_event(self, what: str) -> None:
         """Say ``lost`` or ``found`` at the last sample that came."""
@@ -311,13 +298,10 @@ class HotLoop:
         self._emit([Event("stream", name, sample, k, time_s, 0.0, {"what": what}, Position.TOLD)])
         self._samples.notify()
 
-    def _finish(self, markers: LiveMarkers | None) -> None:
-        """Take the last markers, close the balance."""
-        if markers is not None and markers.senders:
-            end = time.perf_counter() + _LAST_MARKERS_S
-            while time.perf_counter() < end:
-                self._take_markers(markers.read())
-                time.sleep(0.02)
+    def _finish(self, session: SourceSession) -> None:
+        """Take the last markers, say what is still open."""
+        for markers in session.last_markers():
+            self._take_markers(markers)
         self._emit(self._engine.finish())
         self._count()
         self._shared.numbers("finished")[0] = 1

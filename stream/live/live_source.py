@@ -9,81 +9,9 @@ from typing import Protocol
 
 from neuroloop.config.live import MarkerSettings
 from neuroloop.config.tree import Config
-from neuroloop.stream.contracts.chunks import RawBlock, StreamInfo
-from neuroloop.stream.contracts.events import Marker
-
-
-class LiveSource(Protocol):
-    """A `neuroloop.stream.contracts.protocols.Source` that may be lost and found again."""
-
-    @property
-    def info(self) -> StreamInfo:
-        """The stream as its sender describes it."""
-        ...
-
-    def read(self, timeout_s: float) -> RawBlock | None:
-        """Wait at most so long for the first new sample and take all there is.
-
-        Raises
-        ------
-        StreamEnded
-            The sender said that this was all.
-        StreamLost
-            The sender is gone.
-        """
-        ...
-
-    def reopen(self, timeout_s: float) -> None:
-        """Look for the lost sender, at most so long, and go on with it.
-
-        Raises
-        ------
-        StreamLost
-            It is not back yet.
-        StreamMismatch
-            It came back as another stream.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release what the source holds; may be called twice."""
-        ...
-
-
-class LiveMarkers(Protocol):
-    """A `neuroloop.stream.contracts.protocols.MarkerSource` beside a live source."""
-
-    @property
-    def senders(self) -> tuple[object, ...]:
-        """Who may still have something to say."""
-        ...
-
-    def read(self) -> list[Marker]:
-        """Return what came since the last call, in order of time; never waits."""
-        ...
-
-    def settle(self, timeout_s: float) -> bool:
-        """Wait, at most so long, until all that is wanted is connected, and what was said is here; say whether it is.
-
-        Called before old samples are read: their markers must be there first.
-        """
-        ...
-
-    def close(self) -> None:
-        """End all connections; may be called twice."""
-        ...
-
-
-class SenderClock(Protocol):
-    """What turns a sender's stamps into this machine's clock."""
-
-    def measure(self) -> float | None:
-        """Return the seconds to add to the stamps; None if nobody answers."""
-        ...
-
-    def close(self) -> None:
-        """End the measurement; may be called twice."""
-        ...
+from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.sources.clock_watch import SenderClock
+from neuroloop.stream.sources.session import LiveMarkers, LiveSource
 
 
 class Opener(Protocol):
@@ -135,6 +63,10 @@ class SourcePlan:
     first_sample: int = 0
     has_numbers: bool = False
     stream_id: str | None = None
+
+    def open_clock(self) -> SenderClock | None:
+        """Measure the sender's clock; None where the stamps have nothing to do with one."""
+        return None if self.is_played else self.opener.open_clock()
 
 
 FINDERS = {

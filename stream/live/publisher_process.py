@@ -22,7 +22,6 @@ from neuroloop.sinks.kafka.sink import KafkaSink
 from neuroloop.stream.bridge.dead_letter_queue import DeadLetterCarrier
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.live.child_process import begin, starting, tell
-from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.live_kafka import link_of
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.process_logs import LogKind
@@ -32,6 +31,7 @@ from neuroloop.stream.ring.counters import CounterBlock
 from neuroloop.stream.ring.event_reader import EventRingReader
 from neuroloop.stream.ring.header import Place
 from neuroloop.stream.ring.sample_reader import SampleRingReader
+from neuroloop.stream.sources.clock_watch import ClockWatch
 from neuroloop.stream.wire.delivery_reports import DeliveryReports
 from neuroloop.stream.wire.messages import StreamDescription, description_message, marker_message
 from neuroloop.stream.wire.topics import TopicKind, Topics
@@ -118,7 +118,7 @@ class PublisherLoop:
         self._fates = DeliveryReports(self._topics, plan.session)
         self._producer = Producer(settings, used_topics(settings), on_report=self._fates)
         stack.callback(self._producer.close)
-        self._clock = ClockWatch(plan.source)
+        self._clock = ClockWatch(plan.source.open_clock)
         stack.callback(self._clock.close)
         self._clock.start()
         self._counts = PublisherCounts(shared, self._producer, self._fates, self._topics.samples)

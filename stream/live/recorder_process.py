@@ -22,7 +22,6 @@ from neuroloop.config.live import RecorderSettings
 from neuroloop.sinks.xdf.recorder import ReceivedMarker, RecordedRun, Recorder
 from neuroloop.sinks.xdf.stimulation_markers import marker_of
 from neuroloop.stream.live.child_process import begin, starting, tell
-from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.process_logs import LogKind
 from neuroloop.stream.live.recorder_rings import RECORDER, unpack_marker
@@ -30,6 +29,7 @@ from neuroloop.stream.live.shared_state import Shared, unpack_event
 from neuroloop.stream.ring.event_reader import EventRingReader
 from neuroloop.stream.ring.header import HEAD
 from neuroloop.stream.ring.sample_reader import SampleRingReader
+from neuroloop.stream.sources.clock_watch import ClockWatch
 
 _PAUSE_S = 0.2
 _AT_ONCE_VALUES = 1 << 19
@@ -96,7 +96,7 @@ class RecorderLoop:
         self._lost_before = {name: int(number[0]) for name, number in self._lost.items()}
         self._error = shared.numbers("recorder_error")
         self._at_once = max(1, _AT_ONCE_VALUES // rings.raw.info.n_channels)
-        self._clock = ClockWatch(plan.source)
+        self._clock = ClockWatch(plan.source.open_clock)
         stack.callback(self._clock.close)
         self._clock.start()
         self._offset_s: float | None = None

@@ -1,4 +1,4 @@
-"""The books of a run: what came in, what became of it, what was decided."""
+"""What a replay comes to: what came in, what became of it, what was decided."""
 
 from __future__ import annotations
 

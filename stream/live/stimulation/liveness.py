@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from neuroloop.stream.live.clock_watch import ClockWatch
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 from neuroloop.stream.ring.header import OPEN, STATE, WRITER
+from neuroloop.stream.sources.clock_watch import ClockWatch
 
 _LOOK_NS = 1_000_000_000
 
@@ -51,7 +51,7 @@ class Liveness:
         self._limits, self._config = limits, config
         self._day_uc = day_uc
         self._is_played = source.is_played
-        self.clock = ClockWatch(source)
+        self.clock = ClockWatch(source.open_clock)
         self._looked_ns = 0
 
     @property
