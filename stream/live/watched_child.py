@@ -84,7 +84,7 @@ class WatchedChild:
         self._in_row = 0
         self._due: float | None = None
         self._message: Any = None
-        self._is_ended = False
+        self._is_ending = self._is_ended = False
         self._child: Child
         self._start()
 
@@ -142,16 +142,17 @@ class WatchedChild:
         has_begun : bool
             Whether there is anything to finish; if it died meanwhile, the next one finishes it.
         """
-        if self._is_ended:  # one that had to be killed is not started again
+        if self._is_ended:
             return
-        self._is_ended = True
         if not has_begun:
             self.kill()
-        elif not self.is_alive:
+        elif not (self.is_alive or self._is_ending):  # one that had to be killed here is not started again
             self.watch()
             if self._due is not None:
                 self._start_again()
-        self._child.end(grace_s)
+        self._is_ending = True
+        self._child.end(grace_s)  # who is interrupted here comes again
+        self._is_ended = True
 
     def _count_death(self, now: float) -> None:
         """Count it, say it, and say when the next one is due, if ever."""

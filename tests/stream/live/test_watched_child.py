@@ -81,3 +81,22 @@ def test_work_that_is_done_is_no_death() -> None:
     wait_until(lambda: not child.is_alive)
     child.watch()
     assert (child.is_alive, child.n_deaths) == (False, 0)
+
+
+def test_one_whose_end_was_interrupted_is_ended_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = WatchedChild(end_as_told, (), "ending", WHILE_THE_RUN_GOES_ON)
+    child.wait_until_ready(lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Child, "end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            child.end(PATIENCE_S)
+    assert child.is_alive
+    child.end(0.0)
+    assert not child.is_alive
+    child.end(0.0)
+    assert child.n_deaths == 0
+
+
+def interrupted(self: Child, grace_s: float) -> None:
+    """Stand in for a wait during which somebody pressed Ctrl-C."""
+    raise KeyboardInterrupt
