@@ -61,7 +61,8 @@ class RowStage(StageBase):
     ...     def __init__(self, settings, info):
     ...         self._power = np.zeros(info.n_channels)
     ...         self._keep = settings.keep
-    ...         super().__init__(settings.name, info, state={"power": self._power})
+    ...         forgets = round(7 / (1 - settings.keep))  # rows until what was before is below 0.1 %
+    ...         super().__init__(settings.name, info, warmup_samples=forgets, state={"power": self._power})
     ...
     ...     def _compute(self, data, out, valid):
     ...         for row, target in zip(data, out):

@@ -16,7 +16,7 @@ from neuroloop.sinks.metrics.kafka import KafkaFamilies
 from neuroloop.stream.contracts.shared_memory import CounterSpec
 from neuroloop.stream.live.shared_state import PUBLISHER, Shared
 from neuroloop.stream.ring.header import Place
-from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
+from neuroloop.stream.wire.delivery_reports import DeliveryReports
 
 _log = logging.getLogger("neuroloop.publisher")
 DIED = "publisher died"
@@ -77,15 +77,15 @@ class PublisherCounts:
     shared : Shared
     producer : Producer
         New: nothing was offered yet.
-    fates : Fates
+    reports : DeliveryReports
         What the producer tells of its messages.
     samples_topic : str
     """
 
-    def __init__(self, shared: Shared, producer: Producer, fates: Fates, samples_topic: str) -> None:
+    def __init__(self, shared: Shared, producer: Producer, reports: DeliveryReports, samples_topic: str) -> None:
         self._numbers = shared.numbers
         self._producer = producer
-        self._fates = fates
+        self._reports = reports
         self._topic = samples_topic
         before = {name: int(shared.numbers(f"kafka_{name}")[0]) for name in ("offered", "found", "arrived", "again")}
         self._dropped_before = shared.numbers("kafka_dropped").copy()
@@ -124,7 +124,7 @@ class PublisherCounts:
         dropped[:] = self._dropped_before
         for reason, count in books.dropped.items():
             dropped[REASONS.index(reason) if reason in REASONS else REASONS.index("refused")] += count
-        numbers("kafka_dropped_rows")[0] = self._rows_before + self._fates.n_lost(self._topic) + unsendable_rows
+        numbers("kafka_dropped_rows")[0] = self._rows_before + self._reports.n_lost(self._topic) + unsendable_rows
         numbers("kafka_up")[0] = not self._producer.problem
         if not books.waiting:
             self._caught_up_ns = time.perf_counter_ns()

@@ -115,13 +115,13 @@ class PublisherLoop:
         if shared.stimulation is not None:
             self._events.append(shared.stimulation.said.reader(PUBLISHER))
         self._samples: SampleRingReader | None = shared.samples.reader(PUBLISHER) if self._has_samples else None
-        self._fates = DeliveryReports(self._topics, plan.session)
-        self._producer = Producer(settings, used_topics(settings), on_report=self._fates)
+        self._reports = DeliveryReports(self._topics, plan.session)
+        self._producer = Producer(settings, used_topics(settings), on_report=self._reports)
         stack.callback(self._producer.close)
         self._clock = ClockWatch(plan.source.open_clock)
         stack.callback(self._clock.close)
         self._clock.start()
-        self._counts = PublisherCounts(shared, self._producer, self._fates, self._topics.samples)
+        self._counts = PublisherCounts(shared, self._producer, self._reports, self._topics.samples)
         self._sink: KafkaSink | None = None
         self._described: float | None = None
         self._carrier = carrier

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroloop.sinks.kafka.producer import SendBalance as SendBooks
+from neuroloop.sinks.kafka.producer import SendBalance
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publisher_counts import MarkNumbers, PublisherCounts, publisher_summary
 from neuroloop.stream.live.shared_state import Shared
 from neuroloop.stream.ring.header import Place
-from neuroloop.stream.wire.delivery_reports import DeliveryReports as Fates
+from neuroloop.stream.wire.delivery_reports import DeliveryReports
 from neuroloop.stream.wire.topics import Topics
 
 INFO = StreamInfo("cap", "EEG", "s", 250.0, ("C3",), ("eeg",), ("uV",))
@@ -26,15 +26,15 @@ class FakeProducer:
     def __init__(self, found: int = 0) -> None:
         self.problem = ""
         self.waiting_bytes = 0
-        self._books = SendBooks(0, found, 0, found, {}, 0)
+        self._books = SendBalance(0, found, 0, found, {}, 0)
 
-    def books(self) -> SendBooks:
+    def books(self) -> SendBalance:
         return self._books
 
     def set(self, *, offered: int, arrived: int, dropped: dict[str, int] | None = None) -> None:
         lost, found = dropped or {}, self._books.found
         waiting = offered + found - arrived - sum(lost.values())
-        self._books = SendBooks(offered, found, arrived, waiting, lost, 0)
+        self._books = SendBalance(offered, found, arrived, waiting, lost, 0)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def shared() -> Iterator[Shared]:
 def begin(shared: Shared, found: int = 0) -> tuple[FakeProducer, PublisherCounts]:
     producer = FakeProducer(found)
     topic = Topics("p").samples
-    return producer, PublisherCounts(shared, producer, Fates(Topics("p"), 1), topic)  # type: ignore[arg-type]
+    return producer, PublisherCounts(shared, producer, DeliveryReports(Topics("p"), 1), topic)  # type: ignore[arg-type]
 
 
 def test_what_a_dead_publisher_held_in_memory_is_offered_again(shared: Shared) -> None:
