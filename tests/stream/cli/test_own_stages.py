@@ -135,7 +135,7 @@ def test_a_hostile_run_folder_is_refused_in_one_line(
     arguments: dict[str, tuple[object, ...]] = {
         "replay": (run, "--out", tmp_path / "again"),
         "check": (run / "config.yaml",),
-        "run": (run / "config.yaml", "--seconds", 1),
+        "run": (run / "config.yaml", "--set", "source.resolve_s=0.1"),
     }
     done = neuroloop(command, *arguments[command])
     assert done.status == 1
