@@ -38,8 +38,8 @@ _FILE_SETTINGS = (
     ("stimulation", "hard_limits_file"),
     *(("kafka", key) for key in ("password_file", "tls_ca", "tls_certificate", "tls_key", "tls_key_password_file")),
 )
-_OF_A_RUN = ("provenance.json", "events.jsonl")
-"""Files that make a folder one of a run."""
+_OF_A_RUN = ("provenance.json", "events.jsonl", "summary.json", "signals.xdf")
+"""Files any of which makes a folder one of a run."""
 _Position = tuple[str | int, ...]
 _Settings = TypeVar("_Settings", bound=Settings)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.config.kinds import code_is_allowed
 from neuroloop.config.loading import load_config
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE
@@ -47,7 +48,8 @@ def _config_name(options: argparse.Namespace) -> str:
 def run_replay(options: argparse.Namespace) -> int:
     """Replay one recording into a run folder."""
     speed, dumps = read_speed(options.speed), _dumps(options.dump)
-    config = load_config(_config_name(options), options.set)
+    allow_code = None if options.config is not None else code_is_allowed()  # nobody has named what lies in the folder
+    config = load_config(_config_name(options), options.set, allow_code=allow_code)
     if options.rebaseline:
         config = with_stream_baselines(config)
     if (options.recording / AUDIT_FILE).is_file() and not part_paths(options.recording):

@@ -69,7 +69,7 @@ def test_a_file_may_name_code_unless_it_lies_in_the_folder_of_a_run(tmp_path: Pa
     path = tmp_path / "config.yaml"
     path.write_text(f"name: own\nstages: [{{kind: '{SMOOTH}'}}]\n", "utf-8")
     assert load_config(str(path)).stages[0].kind == SMOOTH
-    for name in ("provenance.json", "events.jsonl"):
+    for name in ("provenance.json", "events.jsonl", "summary.json", "signals.xdf"):
         (tmp_path / name).write_text("", "utf-8")
         with pytest.raises(ConfigError, match=r"config.yaml:2: stages.0.kind must be a known kind \(code is taken"):
             load_config(str(path))

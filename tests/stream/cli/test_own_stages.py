@@ -149,6 +149,16 @@ def test_a_hostile_run_folder_is_refused_in_one_line(
     assert trace.exists()
 
 
+def test_a_folder_that_does_not_look_like_a_run_is_no_way_round(neuroloop: Command, lab: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    trace = evil(run)
+    write(run, "evil:Stage").replace(run / "config.yaml")
+    done = neuroloop("replay", run, "--out", tmp_path / "again")
+    assert "stages.1.kind must be a known kind (code is taken from here only with --allow-code)" in done.err
+    assert not trace.exists()
+
+
 def hostile_bundle(folder: Path, kind: str) -> Path:
     """Copy the demo's bundle, with one more stage."""
     bundle = load_bundle(DEMO)
