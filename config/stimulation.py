@@ -178,10 +178,11 @@ class GateSettings(Settings):
     """Shortest time from the end of one dose to the start of the next."""
     lockout_s: NonNegativeFloat = 86_400.0
     """After a dose that was given in full."""
-    blanking_s: NonNegativeFloat = 0.5
+    blanking_s: Annotated[float, Field(ge=0, le=5.0)] = 0.5
     """Decisions whose samples lie so close behind a start, a stop or a change of the output are not acted upon."""
-    pulse_blanking_s: NonNegativeFloat = 0.0
-    """The same behind every single pulse, where pulses are far enough apart."""
+    pulse_blanking_s: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """The same behind every single pulse, where pulses are far enough apart. Where it leaves no decision for three of
+    their intervals (at least the watchdog time), stimulation stops."""
     ramp_s: NonNegativeFloat = 1.0
     """Ramp up of every dose; made longer where the limits ask for it."""
     soft_stop_s: Annotated[float, Field(ge=0, le=1.0)] = 0.5

@@ -54,6 +54,8 @@ def test_area_and_route_are_mandatory(tmp_path: Path) -> None:
             {"gate": "{heartbeat_s: 0.3}"},
             "stimulation.gate.heartbeat_s must be at most half of gate.watchdog_s=0.5, got 0.3",
         ),
+        ({"gate": "{blanking_s: 5.1}"}, "gate.blanking_s must be less than or equal to 5, got 5.1"),
+        ({"gate": "{pulse_blanking_s: 1}"}, "gate.pulse_blanking_s must be less than or equal to 0.5, got 1"),
         ({"limits": "{max_shannon_k: 1.9}"}, "max_shannon_k must be less than or equal to 1.85, got 1.9"),
     ],
 )

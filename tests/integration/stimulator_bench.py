@@ -83,7 +83,7 @@ class Bench:
         self.child.wait_until_ready()
         self.process = psutil.Process(self.child.process.pid or 0)
         self.device = next(
-            child for child in self.process.children() if "simulator.process" in " ".join(child.cmdline())
+            child for child in self.process.children() if "devices.simulator.process" in " ".join(child.cmdline())
         )
 
     def _play(self) -> None:

@@ -41,6 +41,8 @@ class Decisions:
         """When the state began."""
         self.newest_ns: int | None = None
         """When the newest prediction came."""
+        self.accepted_ns: int | None = None
+        """When the newest one came that was not blanked."""
         self.label = ""
         self.confidence: float | None = None
         self.n_in_a_row = 0
@@ -62,6 +64,8 @@ class Decisions:
         confidence = number_or_none(values, "confidence")
         self.place(values)
         self.newest_ns = now_ns
+        if not is_blanked:
+            self.accepted_ns = now_ns
         if not is_valid or confidence is None:
             self.forget()
             return False

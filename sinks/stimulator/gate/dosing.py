@@ -68,10 +68,28 @@ class Dosing:
         """Upper bound of the charge of the last 24 hours, all runs together."""
         return self.budget.day_uc(self._now)
 
+    @property
+    def _blanked_until_ns(self) -> int:
+        """Until when the newest change of the output blanks; a start changes it when the device says that it began."""
+        blanking_ns = round(self._gate.blanking_s * 1e9)
+        until = 0 if self._changed_ns is None else self._changed_ns + blanking_ns
+        if self.line.current is not None and blanking_ns:
+            begun_ns = self.line.begun_ns
+            until = max(until, (self._now if begun_ns is None else begun_ns) + blanking_ns)
+        return until
+
+    @property
+    def heard_ns(self) -> int | None:
+        """From when on silence of the decisions counts; blanked ones break it only behind a change of the output."""
+        newest, accepted = self._decisions.newest_ns, self._decisions.accepted_ns
+        if newest is None or accepted is None:
+            return newest
+        return min(newest, max(accepted, self._blanked_until_ns))
+
     def is_blanked(self, arrival: Any) -> bool:
         """Return whether a sample arrived too close behind a change of the output, or behind a pulse of it."""
         at = arrival if isinstance(arrival, int) and not isinstance(arrival, bool) else self._now
-        if self._changed_ns is not None and at < self._changed_ns + round(self._gate.blanking_s * 1e9):
+        if at < self._blanked_until_ns:
             return True
         dose, blanking_s = self.dose, self._gate.pulse_blanking_s
         if dose is None or blanking_s == 0 or dose.plan.train.frequency_hz * blanking_s >= 1:
@@ -79,7 +97,8 @@ class Dosing:
         millihertz = round(dose.plan.train.frequency_hz * 1000)
         if millihertz == 0:
             return False
-        phase_ns = (at - dose.start_ns) * millihertz % 10**12 // millihertz
+        begun_ns = self.line.begun_ns or dose.start_ns
+        phase_ns = (at - begun_ns) * millihertz % 10**12 // millihertz
         return phase_ns < blanking_s * 1e9
 
     def start_checks(self, dose_of: Assessment, since_ns: int) -> list[Check]:

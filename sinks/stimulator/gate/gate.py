@@ -255,7 +255,7 @@ class Gate:
         if action in ("arm", "reset"):
             is_off = self._device.is_self_tested(self._now) or state in _GIVING
             checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
-            for trip in self._interlocks.standing(self._now, self._decisions.newest_ns):
+            for trip in self._interlocks.standing(self._now, self._dosing.heard_ns):
                 if action == "arm" or trip.effect is Effect.FAULT:
                     checks.append(_interlock_check(trip))
         return checks
@@ -276,7 +276,7 @@ class Gate:
             self._interlocks.trip("device_silent", "status")
         if self._dosing.line.is_lapsed(now):
             self._interlocks.trip("lease_lapsed", self._dosing.line.newest)
-        self._stop_for(self._interlocks.take(now, self._decisions.newest_ns))
+        self._stop_for(self._interlocks.take(now, self._dosing.heard_ns))
         if self._armed_until_ns is not None and now >= self._armed_until_ns:
             self._disarm_softly("arming expired")
         self._advance()
@@ -431,7 +431,7 @@ class Gate:
         """Return every rule for a start, in the order of judging."""
         now, state, decisions = self._now, self._machine.state, self._decisions
         checks = [Check("armed", state, ["ARMED"], state in ("ARMED", "LOCKOUT"), "one of")]
-        checks += [_interlock_check(trip) for trip in self._interlocks.standing(now, decisions.newest_ns)]
+        checks += [_interlock_check(trip) for trip in self._interlocks.standing(now, self._dosing.heard_ns)]
         is_off = self._device.is_confirmed_off
         checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
         checks += plan.failures

@@ -253,7 +253,7 @@ class Interlocks:
     def _begin_hold_off(self, now_ns: int) -> None:
         self.hold_off_until_ns = now_ns + round(self._settings.hold_off_s * 1e9)
 
-    def standing(self, now_ns: int, newest_decision_ns: int | None) -> list[Trip]:
+    def standing(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
         """Return what holds now, silence included, in the order of `EFFECTS`."""
         found = dict(self._standing)
         settings = self._settings
@@ -267,16 +267,16 @@ class Interlocks:
             age_s = None if self._age_s is None else self._age_s + since_s
             if age_s is None or age_s > self._max_age_s:
                 found["stale"] = Trip("stale", age_s, self._max_age_s)
-        if self._max_silence_s is not None and newest_decision_ns is not None:
-            silent_s = (now_ns - newest_decision_ns) * 1e-9
+        if self._max_silence_s is not None and heard_ns is not None:
+            silent_s = (now_ns - heard_ns) * 1e-9
             if silent_s > self._max_silence_s:
                 found["decisions_lost"] = Trip("decisions_lost", silent_s, self._max_silence_s)
         return [found[name] for name in EFFECTS if name in found]
 
-    def take(self, now_ns: int, newest_decision_ns: int | None) -> list[Trip]:
+    def take(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
         """Return what happened since the last call and what holds now; either begins the hold-off anew."""
         moments, self._moments = self._moments, []
-        trips = [*moments, *self.standing(now_ns, newest_decision_ns)]
+        trips = [*moments, *self.standing(now_ns, heard_ns)]
         if trips and self.hold_off_until_ns is not None:
             self._begin_hold_off(now_ns)
         return trips

@@ -83,6 +83,14 @@ class LeaseLine:
         """Number of the newest lease, 0 before the first."""
         return self._number
 
+    @property
+    def begun_ns(self) -> int | None:
+        """When the device said that the dose in force began, None where it has not or there is none."""
+        rise = self._rise
+        if rise is None:
+            return None
+        return rise.answered_ns if self._capabilities.acknowledges else rise.at_ns
+
     def most_ma(self, now_ns: int) -> float:
         """Return the highest amplitude that the device may have when it takes a lease that is issued now."""
         current, rise, fall = self.current, self._rise, self._fall
@@ -109,7 +117,7 @@ class LeaseLine:
         rise = self._rise
         if rise is None or self.current is None:
             return False
-        since_ns = rise.answered_ns if self._capabilities.acknowledges else rise.at_ns
+        since_ns = self.begun_ns
         return since_ns is not None and (now_ns - since_ns) * 1e-9 * rise.lease.slew_ma_s >= plan.train.amplitude_ma
 
     def is_lapsed(self, now_ns: int) -> bool:

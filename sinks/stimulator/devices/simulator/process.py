@@ -43,7 +43,7 @@ def simulated_limits(step_ma: float) -> ModelLimits:
         ends_by_itself=True,
         acknowledges=True,
     )
-    return ModelLimits(capabilities, max_charge_per_phase_uc=60.0, max_slew_ma_s=1e6)
+    return ModelLimits(capabilities, max_charge_per_phase_uc=60.0)
 
 
 class SimulatorProcess:

@@ -248,11 +248,12 @@ def test_decisions_behind_a_pulse_are_not_acted_upon() -> None:
     rig = started(row("alpha", frequency_hz=2.0), gate={"pulse_blanking_s": 0.2})
     dose = rig.gate.dose
     assert dose is not None
-    pulse = dose.start_ns + ((rig.now_ns - dose.start_ns) // 500_000_000 + 1) * 500_000_000
+    begun = rig.intervals[0].on_ns
+    pulse = begun + ((rig.now_ns - begun) // 500_000_000 + 1) * 500_000_000
     rig.move((pulse + 210_000_000 - rig.now_ns) * 1e-9)
     rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=pulse + 199_000_000)
     assert rig.at() == "STIMULATING"
-    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=pulse + 201_000_000)
+    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=pulse + 205_000_000)
     assert rig.at() == "RAMP_DOWN"
 
 
@@ -436,6 +437,48 @@ def test_decisions_that_stop_coming_stop_stimulation() -> None:
     rig.move(1.0)
     assert rig.at() in ("LOCKOUT", "ARMED")
     assert "decisions_lost" in str([one.values for one in rig.all("note")])
+
+
+@pytest.mark.parametrize("blanking_s", [0.01, 0.049])
+def test_a_dose_whose_decisions_are_all_blanked_ends_though_they_keep_coming(blanking_s: float) -> None:
+    rig = rig_of(row("alpha", frequency_hz=20.0), decision_s=0.25, gate={"pulse_blanking_s": blanking_s})
+    rig.arm()
+    rig.decide("alpha")
+    rig.move(0.25)
+    rig.decide("alpha")
+    rig.move(1.0 + 0.002)
+    begun = next(one.on_ns for one in rig.intervals)
+    left = rig.now_ns
+    for k in range(20):  # each at the very beginning of a pulse
+        rig.move((begun + (25 + 5 * k) * 50_000_000 + 4_000_000 - rig.now_ns) * 1e-9)
+        rig.decide("rest")
+    rig.move(0.5)
+    assert not rig.model.is_on
+    assert (rig.intervals[-1].off_ns - left) * 1e-9 <= 0.75 + 0.1 + 0.05
+    assert "decisions_lost" in str([one.values for one in rig.all("note")])
+
+
+def test_blanking_behind_a_change_of_the_output_is_no_silence() -> None:
+    rig = rig_of(decision_s=0.1, gate={"blanking_s": 2.0})
+    rig.arm()
+    for _ in range(60):
+        rig.decide("alpha")
+        rig.move(0.1)
+    assert rig.at() == "STIMULATING"
+
+
+def test_blanking_begins_when_the_device_has_begun_and_not_when_it_was_told_to() -> None:
+    rig = rig_of(gate={"blanking_s": 1.0, "ramp_s": 4.0})
+    rig.arm()
+    rig.link.disk_ns = 300_000_000
+    rig.decide("alpha")
+    rig.decide("alpha")
+    told = rig.now_ns
+    rig.move(1.4)
+    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=told + 1_250_000_000)
+    assert rig.at() == "RAMP_UP"
+    rig.event("prediction", label="rest", confidence=0.9, valid=True, arrival_ns=told + 1_350_000_000)
+    assert rig.at() == "RAMP_DOWN"
 
 
 def test_a_program_that_stood_still_finds_the_device_off_and_stops() -> None:

@@ -17,7 +17,7 @@ from neuroloop.sinks.stimulator.records import DeviceAnswer, Lease, Train
 from tests.sinks.stimulator.devices.leases import PULSES, make_lease, slow_charge_uc
 
 MS = 1_000_000
-LIMITS = replace(simulated_limits(0.01), max_slew_ma_s=math.inf)
+LIMITS = simulated_limits(0.01)
 
 
 class Bench:
