@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from neuroloop.config.bundle import DenseLayer, LstmLayer
 from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.errors import ConfigError
+from neuroloop.config.kinds import CodeRules, Kinds, is_dotted
 from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
 from neuroloop.config.stages import StageSettings
 
@@ -119,6 +121,10 @@ _RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+RECIPE_KINDS = Kinds("recipe", "neuroloop.recipes", _RECIPES, field="recipe")
+"""Which recipes there are; one of somebody's own is a class whose ``settings`` are what a configuration leaves out."""
+
+
 class TrainSettings(Settings):
     """How ``neuroloop train`` makes a bundle.
 
@@ -127,7 +133,7 @@ class TrainSettings(Settings):
 
     model_config = ConfigDict(json_schema_extra={"required": ["recipe"]})
 
-    recipe: Literal["seizure", "simulator"]
+    recipe: Annotated[str, WithJsonSchema({"enum": list(_RECIPES), "type": "string"})]
     """Where everything that is left out comes from."""
     name: Name
     """Name of the bundle."""
@@ -156,10 +162,20 @@ class TrainSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _recipe_fills_in(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and isinstance(values.get("recipe"), str):
-            return {**_RECIPES.get(values["recipe"], {}), **values}
-        return values
+    def _recipe_fills_in(cls, values: Any, info: ValidationInfo) -> Any:
+        if not (isinstance(values, Mapping) and isinstance(values.get("recipe"), str)):
+            return values
+        recipe = values["recipe"]
+        if recipe in _RECIPES:
+            return {**_RECIPES[recipe], **values}
+        rules = CodeRules.of(info.context)
+        needed = {name for name, one in cls.model_fields.items() if one.is_required()}
+        if is_dotted(recipe) and not rules.allowed and needed <= set(values):
+            return values  # what a run or a bundle keeps is whole: no code is asked
+        filled = getattr(RECIPE_KINDS.resolve(recipe, rules), "settings", None)
+        if not isinstance(filled, Mapping):
+            raise ConfigError(f"recipe must name a class with a mapping 'settings', got {recipe!r}")
+        return {**filled, **values}
 
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> TrainSettings:

@@ -82,8 +82,8 @@ def train(
     NeuroloopError
         If torch is missing, the data are not what the recipe needs, or ``out`` holds something else.
     """
-    if config.recipe != "seizure":
-        raise NeuroloopError(f"recipe must be 'seizure' to be trained from a folder, got {config.recipe!r}")
+    if config.recipe == "simulator":
+        raise NeuroloopError(f"recipe must be 'seizure' or your own to be trained from a folder, got {config.recipe!r}")
     check_out(out)
     import_torch()
     recordings = read_epileptic(data)

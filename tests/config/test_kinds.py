@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -158,3 +159,48 @@ def test_a_run_can_be_read_without_its_code_but_not_built(tmp_path: Path) -> Non
     assert "evil" not in sys.modules
     with pytest.raises(ConfigError, match=r"kind must be a known kind \(code is taken .*, got 'evil:Stage'"):
         build_stage(stage, naive.EXAMPLE_INFO)
+
+
+class Recipe:
+    """Two classes from log-variances."""
+
+    settings: ClassVar[dict[str, Any]] = {
+        "name": "mine",
+        "classes": {"a": (1,), "b": (2,)},
+        "stages": ({"kind": "logvar", "window_s": 1.0, "hop_s": 0.5},),
+        "window_samples": 4,
+        "hop_samples": 1,
+        "lstm": ({"hidden": 4},),
+        "pooling": "last",
+        "head": (),
+    }
+
+
+RECIPE = f"{__name__}:Recipe"
+
+
+def test_a_recipe_of_ones_own_fills_in_what_is_left_out() -> None:
+    train = parse({"name": "own", "train": {"recipe": RECIPE, "hop_samples": 2}}).train
+    assert train is not None
+    assert (train.name, train.window_samples, train.hop_samples) == ("mine", 4, 2)
+
+
+def test_a_recipe_is_not_asked_where_all_is_given_and_refused_where_it_would_be() -> None:
+    rule = r"train.recipe must be a known kind \(code is taken from here only with --allow-code\), got 'evil:Recipe'"
+    whole = {"name": "own", "train": {**Recipe.settings, "recipe": "evil:Recipe"}}
+    assert parse(whole, code=CodeRules()).train is not None
+    with pytest.raises(ConfigError, match=rule):
+        parse({"name": "own", "train": {"recipe": "evil:Recipe"}}, code=CodeRules())
+    assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rule"),
+    [
+        ("seizures", "train.recipe must be one of seizure, simulator, got 'seizures'"),
+        (f"{__name__}:Plain", "train.recipe must name a class with a mapping 'settings', got"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(recipe: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(rule)):
+        parse({"name": "own", "train": {"recipe": recipe}})

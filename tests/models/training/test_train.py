@@ -248,7 +248,9 @@ def test_simulated_streams_train_with_the_same_trainer(tmp_path: Path) -> None:
     bundle = load_bundle(tmp_path / "demo")
     assert bundle.settings.input.ch_names == names
     assert not bundle.settings.input.any_names
-    with pytest.raises(NeuroloopError, match=r"recipe must be 'seizure' to be trained from a folder, got 'simulator'"):
+    with pytest.raises(
+        NeuroloopError, match=r"recipe must be 'seizure' or your own to be trained from a folder, got 'simulator'"
+    ):
         train(settings, tmp_path, tmp_path / "out", build_stages=build_stages)
     with pytest.raises(NeuroloopError, match=r"streams must be at least one and of one layout, got 0"):
         train_streams(settings, [], tmp_path / "out", source={}, build_stages=build_stages)
