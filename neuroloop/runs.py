@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroloop.config.errors import ConfigError, RecordingError
-from neuroloop.config.loading import load_config
+from neuroloop.config.kinds import code_is_allowed
+from neuroloop.config.loading import load_config, read_without_code
 from neuroloop.config.tree import Config
 from neuroloop.pipeline import as_config
 from neuroloop.results import Output, event_of, events_table
@@ -43,6 +44,7 @@ def replay(
     sfreq: float | None = None,
     chunking: str | None = None,
     outputs: Iterable[str] = (),
+    allow_code: bool = False,
 ) -> Run:
     """Do what ``neuroloop replay`` does: a recording through a pipeline, into a run folder.
 
@@ -62,6 +64,8 @@ def replay(
         ``N`` or ``random:SEED``; changes no number.
     outputs : iterable of str
         Stages whose rows are kept for `Run.signals`, as ``STAGE.npz``; ``input`` for the numbered samples.
+    allow_code : bool
+        Whether the configuration that lies in a run folder may name code. One that you name or give always may.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def replay(
     if config is None:
         if not (path / CONFIG_FILE).is_file():
             raise ConfigError(f"config must be given for a recording that is no run folder, got {str(path)!r}")
-        config = path / CONFIG_FILE
+        config = load_config(str(path / CONFIG_FILE), allow_code=allow_code or code_is_allowed())
     settings = as_config(config)
     # the command's own steps: both shall choose the same stream and write the same run
     options = argparse.Namespace(select=select, sfreq=sfreq, adapter=None)
@@ -145,8 +149,8 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """The resolved configuration."""
-        return load_config(str(self.path / CONFIG_FILE))
+        """The resolved configuration; stages of somebody's own stand in it as they were written."""
+        return read_without_code(str(self.path / CONFIG_FILE))
 
     @cached_property
     def plan(self) -> dict[str, Any]:

@@ -109,3 +109,17 @@ def test_what_is_shown_in_a_notebook_is_one_short_line(run: nl.Run) -> None:
     assert repr(run.signals()) == "<Output input: 1000 rows x 3 channels, 250 Hz>"
     with nl.open_pipeline(BANDS, sfreq=250, units="uV", outputs=["power"]) as pipeline:
         assert repr(pipeline.push(noise(125))) == "<Result: 1 events, <Output power: 1 rows x 3 channels, 10 Hz>>"
+
+
+def test_code_that_the_folder_of_a_run_names_is_not_imported(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (tmp_path / "evil_stage.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass Stage: ...\n", encoding="utf-8")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("name: own\nstages: [{kind: 'evil_stage:Stage'}]\n", encoding="utf-8")
+    (run / "events.jsonl").write_text("", encoding="utf-8")
+    (run / "evil_stage.py").write_bytes((tmp_path / "evil_stage.py").read_bytes())
+    with pytest.raises(nl.ConfigError, match=r"kind must be a known kind .*--allow-code\), got 'evil_stage:Stage'"):
+        nl.replay(run, out=tmp_path / "again")
+    assert nl.open_run(run).config.name == "own"
+    assert not trace.exists()
