@@ -1,7 +1,8 @@
 """The operator's socket: one line of JSON in, one line out, in the run's folder, for its owner only.
 
 A request is ``{"verb": ..., "token": ..., "reason": ..., "override": ...}``, an answer ``{"accepted": ..., "state":
-..., "text": ...}``. The server never waits: a client that sends half a line is left alone until it sends the rest.
+..., "text": ...}``. The server never waits. A request is read here, once; what is none is answered with why, and its
+client let go. A client has a few seconds to ask; where all places are taken, the oldest makes room.
 """
 
 from __future__ import annotations
@@ -9,16 +10,67 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
+from neuroloop.sinks.stimulator.plain_text import plain_text
 
 SOCKET_FILE = "operator.sock"
 _MOST_BYTES = 4096
 _MOST_CLIENTS = 16
+_AT_ONCE = 8
+"""Clients let in before those that are in are read: one who has just come must not make room unheard."""
+_IDLE_NS = 5 * 10**9
+VERBS = ("status", "stop", "disarm", "arm", "confirm", "reset", "unblind")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRequest:
+    """What an operator asks for.
+
+    Parameters
+    ----------
+    verb : str
+        One of `VERBS`.
+    token, reason, override : str
+        Plain text, empty where it was not given.
+    """
+
+    verb: str
+    token: str = ""
+    reason: str = ""
+    override: str = ""
+
+
+def read_request(line: bytes) -> OperatorRequest:
+    """Read a request, whatever came in its place.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object of texts with a known verb.
+    """
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("request must be one line of JSON, got something else") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"request must be an object, got {type(values).__name__}")
+    verb = values.get("verb")
+    if not isinstance(verb, str) or verb not in VERBS:
+        raise ValueError(f"verb must be a known one, got {plain_text(repr(verb), 40)}")
+    for key in ("token", "reason", "override"):
+        if not isinstance(values.get(key), (str, type(None))):
+            if verb == "stop":  # whatever else it says, it is a stop
+                values[key] = None
+                continue
+            raise ValueError(f"{key} must be text, got {type(values[key]).__name__}")
+    return OperatorRequest(verb, *(plain_text(values.get(key)) for key in ("token", "reason", "override")))
 
 
 class ControlError(NeuroloopError):
@@ -35,6 +87,13 @@ def _short(folder: Path) -> Iterator[str]:
         os.close(fd)
 
 
+@dataclass
+class _Client:
+    link: socket.socket
+    since_ns: int
+    held: bytearray = field(default_factory=bytearray)
+
+
 class ControlServer:
     """Take the operator's requests.
 
@@ -42,6 +101,8 @@ class ControlServer:
     ----------
     folder : Path
         Of the run.
+    clock_ns : callable
+        Monotonic.
 
     Raises
     ------
@@ -49,30 +110,35 @@ class ControlServer:
         If the socket cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
         self._path = folder / SOCKET_FILE
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         before = os.umask(0o177)
         try:
             with _short(folder) as name:
                 self._socket.bind(name)
-            self._socket.listen(_MOST_CLIENTS)
+            self._socket.listen(8 * _MOST_CLIENTS)
         except OSError as error:
             self._socket.close()
             rule = "operator socket must be in a folder that takes sockets"
             raise ControlError(f"{rule}, got {str(folder)!r}: {error.strerror}") from error
         finally:
             os.umask(before)
-        self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._clients: dict[int, _Client] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when somebody connects."""
         return self._socket.fileno()
 
     def accept(self) -> list[int]:
-        """Let in whoever waits; return their descriptors, to be watched and given to `read`."""
+        """Let in some of those who wait; return their descriptors, to be watched and given to `read`.
+
+        Those who have been in for too long are let go, and the oldest where there is no other place.
+        """
+        self.drop_idle()
         fresh: list[int] = []
-        while True:
+        while len(fresh) < _AT_ONCE:
             try:
                 client, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -80,20 +146,28 @@ class ControlServer:
             except OSError:  # no descriptors left
                 return fresh
             if len(self._clients) >= _MOST_CLIENTS:
-                client.close()
-                continue
+                self.let_go(next(iter(self._clients)))
             client.setblocking(False)
-            self._clients[client.fileno()] = (client, bytearray())
+            self._clients[client.fileno()] = _Client(client, self._clock_ns())
             fresh.append(client.fileno())
+        return fresh
+
+    def drop_idle(self) -> None:
+        """Let go of those who have been in for longer than anybody needs to ask."""
+        now_ns = self._clock_ns()
+        for fd, one in list(self._clients.items()):
+            if now_ns - one.since_ns > _IDLE_NS:
+                self.let_go(fd)
 
     def has(self, fd: int) -> bool:
         """Return whether a descriptor is a client's."""
         return fd in self._clients
 
-    def read(self, fd: int) -> list[dict[str, Any]]:
+    def read(self, fd: int) -> list[OperatorRequest]:
         """Return the requests that a client has sent; one that is gone or sends rubbish is let go."""
-        client, held = self._clients[fd]
-        requests: list[dict[str, Any]] = []
+        one = self._clients[fd]
+        client, held = one.link, one.held
+        requests: list[OperatorRequest] = []
         try:
             data = client.recv(_MOST_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -105,13 +179,13 @@ class ControlServer:
             line = bytes(held[:end])
             del held[: end + 1]
             try:
-                request = json.loads(line)
-            except ValueError:
-                request = None
-            if not isinstance(request, dict):
-                self.let_go(fd)
+                requests.append(read_request(line))
+            except ValueError as error:
+                self.answer(fd, {"accepted": False, "state": "", "text": str(error)})
+                if fd in self._clients:
+                    self.let_go(fd)
                 return requests
-            requests.append(request)
+            one.since_ns = self._clock_ns()
         if not data or len(held) > _MOST_BYTES:
             self.let_go(fd)
         return requests
@@ -122,7 +196,7 @@ class ControlServer:
             return
         line = json.dumps(answer).encode() + b"\n"
         try:
-            sent = self._clients[fd][0].send(line)
+            sent = self._clients[fd].link.send(line)
         except OSError:
             sent = 0
         if sent < len(line):
@@ -130,8 +204,7 @@ class ControlServer:
 
     def let_go(self, fd: int) -> None:
         """End a connection."""
-        client, _ = self._clients.pop(fd)
-        client.close()
+        self._clients.pop(fd).link.close()
 
     def close(self) -> None:
         """End all connections and remove the socket; may be called twice."""

@@ -35,7 +35,7 @@ def forget_token(folder: Path) -> None:
 
 def hash_token(token: str) -> str:
     """Return what is compared and configured."""
-    return hashlib.sha256(token.strip().encode()).hexdigest()
+    return hashlib.sha256(token.strip().encode("utf-8", "replace")).hexdigest()
 
 
 def is_token(given: object, token_sha256: str) -> bool:

@@ -190,4 +190,4 @@ def _operator_stops(theatre: Theatre) -> None:
 def _device_of(run: StimulatingRun) -> psutil.Process:
     """Return the simulated device's process."""
     children = run.program.child("stimulator").children()
-    return next(child for child in children if "simulator.process" in " ".join(child.cmdline()))
+    return next(child for child in children if "devices.simulator.process" in " ".join(child.cmdline()))

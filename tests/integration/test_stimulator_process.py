@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import resource
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,20 @@ def test_a_blinded_run_hides_its_assignment_until_it_is_unblinded(make: Make, tm
     assert bench.ends() == 0
     findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert findings
+    assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)
+
+
+def test_no_line_ends_the_process_and_a_stop_with_any_reason_is_in_the_log(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    bench.gets_on()
+    with ExitStack() as stack:
+        for line in (b'{"verb": []}', b'{"verb": "arm", "token": "\\ud800"}', b"[" * 4000, *[b""] * 30):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(bench.out / "operator.sock"))
+            client.sendall(line + b"\n" if line else b"")
+        assert bench.off_after_s(lambda: bench.ask("stop", reason="elektrode \udcfc")) <= MOST_S
+    assert bench.ends() == 0
+    findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)
 
 

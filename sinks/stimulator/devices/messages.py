@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from neuroloop.sinks.stimulator.plain_text import plain_text
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease, Train
 
 VERSION = 2
@@ -16,6 +17,7 @@ CURE = "a lease names slew_ma_s in place of start_ma, and the device goes from w
 MOST_LINE_BYTES = 65_536
 COMMANDS = ("hello", "arm", "disarm", "start", "renew", "stop", "status")
 _ANSWERS = ("ack", "nack", "status")
+_MOST_COUNT = 2**53
 _NUMBERS = (
     "max_amplitude_ma",
     "max_frequency_hz",
@@ -164,7 +166,11 @@ def read_capabilities(message: Mapping[str, Any]) -> tuple[Capabilities, float]:
         rule = "a number above 0, or left out"
         raise DeviceError(f"device capabilities.max_charge_per_phase_uc must be {rule}, got {most!r}")
     capabilities = Capabilities(
-        name=label, waveforms=tuple(waveforms), ends_by_itself=ends, acknowledges=True, **numbers
+        name=plain_text(label),
+        waveforms=tuple(map(plain_text, waveforms)),
+        ends_by_itself=ends,
+        acknowledges=True,
+        **numbers,
     )
     return capabilities, most_uc
 
@@ -196,8 +202,8 @@ def read_answer(message: Mapping[str, Any]) -> DeviceAnswer:
     kind, lease, is_on = message.get("answer"), message.get("lease", 0), message.get("is_on")
     if kind not in _ANSWERS:
         raise ValueError(f"answer must be ack, nack or status, got {kind!r}")
-    if not isinstance(lease, int) or isinstance(lease, bool):
-        raise ValueError(f"lease must be a whole number, got {lease!r}")
+    if not isinstance(lease, int) or isinstance(lease, bool) or not 0 <= lease < _MOST_COUNT:
+        raise ValueError(f"lease must be a whole number in [0, 2**53), got {repr(lease)[:40]}")
     if not isinstance(is_on, bool):
         raise ValueError(f"is_on must be true or false, got {is_on!r}")
     delivered, t_ns = _number(message.get("delivered_uc")), message.get("t_ns")
@@ -206,9 +212,9 @@ def read_answer(message: Mapping[str, Any]) -> DeviceAnswer:
         lease,
         is_on,
         math.nan if delivered is None else delivered,
-        str(message.get("reason", "")),
-        str(message.get("command", "")),
-        t_ns if isinstance(t_ns, int) and not isinstance(t_ns, bool) else 0,
+        plain_text(str(message.get("reason", ""))),
+        plain_text(str(message.get("command", "")), 40),
+        t_ns if isinstance(t_ns, int) and not isinstance(t_ns, bool) and 0 <= t_ns < 2**63 else 0,
     )
 
 

@@ -26,6 +26,7 @@ from neuroloop.sinks.stimulator.devices.messages import (
     read_answer,
     read_capabilities,
 )
+from neuroloop.sinks.stimulator.plain_text import plain_text
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, DeviceError, Lease
 
 _MOST_AT_ONCE = 262_144
@@ -170,7 +171,7 @@ class JsonLinesDevice:
                 except ValueError as error:
                     raise DeviceError(f"{self._where} must speak JSON lines: {error}") from error
                 if message.get("answer") == "nack":
-                    why = str(message.get("reason", "it refuses"))
+                    why = plain_text(str(message.get("reason", "it refuses")))
                     cure = f"; version {VERSION} is spoken here: {CURE}" if "version" in why else ""
                     raise DeviceError(f"{self._where} must be free to be opened: {why}{cure}")
                 return message

@@ -37,8 +37,12 @@ class Chain:
         ----------
         record : mapping
             JSON values; NaN becomes null. ``seq`` and ``prev`` are added.
+
+        Notes
+        -----
+        Half a surrogate pair has no UTF-8: it is written as JSON's own escape, which reads as the same text again.
         """
-        line = encode({"seq": self.seq, **record, "prev": self.head}).encode()
+        line = encode({"seq": self.seq, **record, "prev": self.head}).encode("utf-8", "backslashreplace")
         self.seq += 1
         self.head = hashlib.sha256(line).hexdigest()
         return line + b"\n"
@@ -114,7 +118,7 @@ def read_chain(path: Path) -> ChainFile:
         where = f"line {number + 1}"
         try:
             record = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             fault = f"{where} must be one JSON object, got {_short(body)}"
             break
         if not isinstance(record, dict) or "seq" not in record or "prev" not in record:

@@ -6,11 +6,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from neuroloop.sinks.stimulator.actuator import Actuator
+from neuroloop.sinks.stimulator.control import OperatorRequest
 from neuroloop.sinks.stimulator.counting import StimulationCounts
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits
@@ -25,7 +26,6 @@ from neuroloop.stream.live.shared_state import EventRecord, Shared, pack_event
 from neuroloop.stream.live.stimulation.setup import Equipment, StimulationPlan
 
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
-_ACTIONS = frozenset({*_WITH_TOKEN, "stop", "disarm"})
 _HEARD = frozenset({"prediction", "state", "gap", "skip", "artifact", "drift", "stream"})
 _LEFT_OUT = ("id", "probabilities")
 """Of events: what the gate does not look at."""
@@ -73,6 +73,8 @@ class Controller:
         self._start_arrival_ns = 0
         self._n_failures = 0
         self._state = ""
+        self.deaf_channels: Callable[[], list[str]] = list
+        """Returns the ways to stop that do not work now; asked at every arming."""
         self.is_device_on = False
         """Whether the newest answer of the device says that its output is on, or a stop waits for its answer."""
         limits = session_limits(plan.settings, HardLimits.model_validate(equipment.setup["hard"]))
@@ -139,24 +141,26 @@ class Controller:
         self._counts.observe_stop((self._actuator.stopped_ns - t_ns) * 1e-9)
         _log.warning("stimulation: stopped by %s (%s)", channel, reason)
 
-    def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def request(self, request: OperatorRequest) -> dict[str, Any]:
         """Answer a request of the operator's socket."""
         now_ns = time.monotonic_ns()
-        verb = request.get("verb")
+        verb = request.verb
         if verb == "status":
             return {"accepted": True, "state": self._gate.state, "text": self._status(now_ns)}
-        if verb not in _ACTIONS:
-            return {"accepted": False, "state": self._gate.state, "text": f"verb must be a known one, got {verb!r}"}
         if verb == "stop":
-            self.stop("socket", str(request.get("reason", ""))[:200], now_ns)
+            self.stop("socket", request.reason, now_ns)
             return {"accepted": True, "state": self._gate.state, "text": ""}
-        override = request.get("override")
+        deaf = self.deaf_channels() if verb == "arm" else []
+        if deaf:
+            text = f"every way to stop must work before arming, got {', '.join(deaf)} that does not"
+            _log.error("stimulation: %s", text)
+            return {"accepted": False, "state": self._gate.state, "text": text}
         values = {
             "action": verb,
             "channel": "socket",
-            "authorised": verb not in _WITH_TOKEN or is_token(request.get("token"), self._plan.token_sha256),
-            "reason": str(request.get("reason", ""))[:200],
-            "override": [str(override)] if override else [],
+            "authorised": verb not in _WITH_TOKEN or is_token(request.token, self._plan.token_sha256),
+            "reason": request.reason,
+            "override": [request.override] if request.override else [],
         }
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
         text = "; ".join(refused) or (self._unblind() if verb == "unblind" else "")

@@ -109,6 +109,7 @@ class Stimulator:
         self._markers = StopMarkers(
             settings.operator.stop_marker, lambda stream: inbox.put("stop", "marker", f"marker of {stream}")
         )
+        controller.deaf_channels = self._deaf_channels
         self._alive_ns = self._link.numbers("stimulator_ns")
         self._stops = {name: self._link.numbers(f"stops_by_{name}") for name in ("key", "signal")}
         self._stops_seen = dict.fromkeys(self._stops, 0)
@@ -184,6 +185,11 @@ class Stimulator:
     def _stop(self, channel: str, reason: str, t_ns: int) -> None:
         self._controller.stop(channel, reason, t_ns)
 
+    def _deaf_channels(self) -> list[str]:
+        """Return the ways to stop that would not be heard."""
+        channels = {"the stop file": self._stop_file.is_heard, "the stop marker": self._markers.is_heard}
+        return [name for name, is_heard in channels.items() if not is_heard]
+
     def _is_hot_death_new(self, ready: set[int]) -> bool:
         """Whether the hot process has just died: the gate need not wait for the next heartbeat to hear of it."""
         if self._hot_bell.fileno() not in ready:
@@ -193,6 +199,7 @@ class Stimulator:
     def _serve_operator(self, ready: set[int]) -> None:
         """Answer on the socket; who has just connected has mostly sent his request."""
         control = self._control
+        control.drop_idle()
         fds = self._clients & ready
         if control.fileno() in ready:
             fresh = control.accept()
@@ -201,6 +208,9 @@ class Stimulator:
             self._clients.update(fresh)
             fds.update(fresh)
         for fd in fds:
+            if not control.has(fd):
+                self._clients.discard(fd)  # it made room for another
+                continue
             for request in control.read(fd):
                 control.answer(fd, self._controller.request(request))
             if not control.has(fd):

@@ -21,6 +21,7 @@ import pylsl
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
+from neuroloop.stream.sources.lsl.markers import marker_text
 from neuroloop.stream.sources.lsl.network import FoundStream, Network
 
 _IN_CLOEXEC, _IN_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
@@ -71,6 +72,11 @@ class StopFile:
                     pass
         return os.path.lexists(self._path)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a file could appear there: its folder is there and can be looked into."""
+        return os.access(os.path.dirname(self._path) or b".", os.X_OK)
+
     def close(self) -> None:
         """Stop watching; may be called twice."""
         if self._fd >= 0:
@@ -86,7 +92,7 @@ class StopMarkers:
     Parameters
     ----------
     label : str
-        What stops: the whole marker, or one of its channels.
+        What stops: the whole marker as the run's events have it, or one of its channels.
     on_stop : callable
         Called from a thread with the name of the stream, or with why no marker can stop any more; must not wait.
     """
@@ -123,8 +129,9 @@ class StopMarkers:
             inlet: Any = pylsl.StreamInlet(found.handle, max_buflen=36, recover=False)
             inlet.open_stream(timeout=_ANSWER_S)
             while not self._stopped.is_set():
-                values, stamp = inlet.pull_sample(timeout=_SLICE_S)
-                if stamp is not None and self._is_stop(values):
+                # one at a time, which waits for no second; as bytes: a label in another encoding must not be an error
+                values, _ = inlet.pull_chunk(timeout=_SLICE_S, max_samples=1, as_numpy=True)
+                if any(self._is_stop(row) for row in values.tolist()):
                     self._on_stop(found.name)
         except (LostError, LslTimeout):
             self._stopped.wait(_LOOK_EVERY_S)
@@ -133,8 +140,13 @@ class StopMarkers:
             self._stopped.wait(_LOOK_EVERY_S)
 
     def _is_stop(self, values: list[Any]) -> bool:
-        texts = [str(value) for value in values]
+        texts = [marker_text(value) for value in values]
         return self._label in texts or self._label == " ".join(texts)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether streams are looked for."""
+        return self._thread.is_alive() and not self._stopped.is_set()
 
     def close(self) -> None:
         """End all threads within a slice; may be called twice."""

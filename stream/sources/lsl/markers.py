@@ -53,7 +53,7 @@ class MarkerSender:
         values, timestamps = self._inlet.pull_chunk(timeout=0.0, max_samples=_AT_ONCE, as_numpy=True)
         if self._is_played:
             restore(timestamps)
-        labels = [" ".join(map(_text, row)) for row in values.tolist()]
+        labels = [" ".join(map(marker_text, row)) for row in values.tolist()]
         pairs = zip(timestamps.tolist(), labels, strict=True)
         return [(when, label) for when, label in pairs if math.isfinite(when)]
 
@@ -195,7 +195,7 @@ class LslMarkers:
         logger.warning("marker stream %s: gone%s", lost.found, unread)
 
 
-def _text(value: Any) -> str:
+def marker_text(value: Any) -> str:
     """Write one value of a marker: text as it is, a whole number without a point; the same as from an XDF file."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

@@ -6,20 +6,27 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from neuroloop.sinks.stimulator.control import SOCKET_FILE, ControlError, ControlServer, ask
+from neuroloop.sinks.stimulator.control import (
+    SOCKET_FILE,
+    ControlError,
+    ControlServer,
+    OperatorRequest,
+    ask,
+    read_request,
+)
 from neuroloop.sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, is_token, make_token
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[list[dict[str, object]]]:
+def serving(folder: Path) -> Iterator[list[OperatorRequest]]:
     """Answer every request with its verb; hand out what came."""
     server = ControlServer(folder)
-    seen: list[dict[str, object]] = []
+    seen: list[OperatorRequest] = []
     stopped = threading.Event()
     clients: list[int] = []
 
@@ -29,7 +36,7 @@ def serving(folder: Path) -> Iterator[list[dict[str, object]]]:
             for fd in list(clients):
                 for request in server.read(fd) if server.has(fd) else []:
                     seen.append(request)
-                    server.answer(fd, {"accepted": True, "state": str(request.get("verb")), "text": ""})
+                    server.answer(fd, {"accepted": True, "state": request.verb, "text": ""})
                 if not server.has(fd):
                     clients.remove(fd)
 
@@ -48,7 +55,7 @@ def test_a_request_is_answered(tmp_path: Path) -> None:
     with serving(tmp_path) as seen:
         assert ask(tmp_path, {"verb": "status"}, timeout_s=90.0) == {"accepted": True, "state": "status", "text": ""}
         assert ask(tmp_path, {"verb": "stop", "reason": "enough"}, timeout_s=90.0)["state"] == "stop"
-    assert seen == [{"verb": "status"}, {"verb": "stop", "reason": "enough"}]
+    assert seen == [OperatorRequest("status"), OperatorRequest("stop", reason="enough")]
 
 
 def test_the_socket_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -72,6 +79,55 @@ def test_rubbish_harms_nobody_else(tmp_path: Path, rubbish: bytes) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
             client.sendall(rubbish)
         assert ask(tmp_path, {"verb": "stop"}, timeout_s=90.0)["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"verb": []}', r"verb must be a known one, got \[\]"),
+        (b'{"verb": "\\ud800"}', r"verb must be a known one, got '"),
+        (b"[" * 4000, "request must be one line of JSON"),
+        (b"\xff\xfe", "request must be one line of JSON"),
+        (b"[1]", "request must be an object, got list"),
+        (b'{"verb": "arm", "token": 7}', "token must be text, got int"),
+        (b'{"verb": "reset", "reason": ["x"]}', "reason must be text, got list"),
+    ],
+)
+def test_what_is_no_request_is_refused_in_one_line(line: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_request(line)
+
+
+@pytest.mark.parametrize("reason", ['"elektrode \\udcfc"', "7", "[[]]", '"\\u001b[2J"'])
+def test_a_stop_is_a_stop_whatever_its_reason(reason: str) -> None:
+    request = read_request(f'{{"verb": "stop", "reason": {reason}}}'.encode())
+    assert request.verb == "stop"
+    assert request.reason.encode().decode().isprintable()
+
+
+def test_idle_clients_neither_stay_nor_keep_a_stop_out(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        seen = stack.enter_context(serving(tmp_path))
+        for _ in range(40):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(tmp_path / SOCKET_FILE))
+        assert ask(tmp_path, {"verb": "stop"}, timeout_s=90.0)["accepted"]
+        assert seen == [OperatorRequest("stop")]
+
+
+def test_a_client_that_asks_nothing_is_let_go_after_five_seconds(tmp_path: Path) -> None:
+    now = [0]
+    server = ControlServer(tmp_path, lambda: now[0])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / SOCKET_FILE))
+        (fd,) = server.accept()
+        now[0] = 5 * 10**9
+        server.drop_idle()
+        assert server.has(fd)
+        now[0] += 1
+        server.drop_idle()
+        assert not server.has(fd)
+    server.close()
 
 
 def test_where_no_run_stimulates_the_refusal_is_clear(tmp_path: Path) -> None:

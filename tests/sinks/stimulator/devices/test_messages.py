@@ -87,7 +87,7 @@ def test_a_wrong_lease_is_refused_in_one_line(values: Any, message: str) -> None
     ("changes", "message"),
     [
         ({"answer": "yes"}, r"answer must be ack, nack or status, got 'yes'"),
-        ({"lease": "1"}, r"lease must be a whole number, got '1'"),
+        ({"lease": "1"}, r"lease must be a whole number in \[0, 2\*\*53\), got '1'"),
         ({"is_on": None}, r"is_on must be true or false, got None"),
     ],
 )
