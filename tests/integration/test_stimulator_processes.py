@@ -277,5 +277,6 @@ def test_the_output_is_shown_as_a_measurement_with_the_times_of_its_edges(tmp_pa
     finally:
         device.close()
     edges = lines_of(record, "edge")
-    assert [sample for sample, _ in samples] == [[1.0, 2.5, 4.0], [0.0, 0.0, 4.0]]
+    # a dose begins at 0 mA, from where the rate of its lease leads up
+    assert [sample for sample, _ in samples] == [[1.0, 0.0, 4.0], [0.0, 0.0, 4.0]]
     assert [stamp for _, stamp in samples] == pytest.approx([edge["t_ns"] / 1e9 for edge in edges], abs=1e-6)
