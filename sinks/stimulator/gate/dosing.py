@@ -132,10 +132,8 @@ class Dosing:
     @property
     def is_down(self) -> bool:
         """Whether a ramp down, sent or withheld, is over."""
-        current, dose = self.line.current, self.dose
-        if current is None:
-            return dose is None or dose.off_ns is None or self._now >= dose.off_ns
-        return self.line.is_over(self._now)
+        dose = self.dose
+        return dose is None or dose.off_ns is None or self._now >= dose.off_ns
 
     def _advance_down(self, dose: Dose) -> None:
         """Go on with a ramp down."""
@@ -187,9 +185,10 @@ class Dosing:
 
     def _advance_sham(self, dose: Dose) -> None:
         """Ramp the device down while the machine goes on."""
-        if dose.is_withheld or not (self.is_down or self.line.is_due(self._now)):
+        is_over = self.line.current is None or self.line.is_over(self._now)
+        if dose.is_withheld or not (is_over or self.line.is_due(self._now)):
             return
-        if self.is_down or not self._go_down(dose, "sham"):
+        if is_over or not self._go_down(dose, "sham"):
             dose.is_withheld = True
             self.off("sham", is_event=False)
 
@@ -200,10 +199,10 @@ class Dosing:
             return
         self._changed_ns = self._now
         self._go("RAMP_DOWN", reason)
+        # both arms end at the same moment; a device goes down from when it has the lease: two heartbeats more
+        dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
         current = self.line.current
-        if current is None:
-            dose.off_ns = self._now + round(dose.plan.ramp_s * 1e9)
-        elif not current.is_final and not self._go_down(dose, reason):
+        if current is not None and not current.is_final and not self._go_down(dose, reason):
             self._finish(reason)
 
     def soft_stop(self, reason: str) -> bool:
@@ -214,9 +213,9 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return False
-        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9)
+        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
         if self.line.current is None:
-            dose.off_ns = self._now + round(min(seconds, self._setup.lease_ns * 1e-9) * 1e9)
+            dose.off_ns = self._now + round(min(seconds, dose.plan.ramp_s) * 1e9)
             self._go("SAFE_STOP", reason)
             return True
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
@@ -224,7 +223,7 @@ class Dosing:
         issued = self.line.soft(self._now, seconds, dose.plan)
         if issued is None or self.budget.exceeded(issued.lease.charge_uc, self._now) is not None:
             return False
-        dose.off_ns = None
+        dose.off_ns = self._now + round(seconds * 1e9)
         self._go("SAFE_STOP", reason)
         self._send("renew", issued, reason)
         return True

@@ -181,10 +181,11 @@ def test_a_sham_dose_ramps_up_and_down_and_no_further() -> None:
     assert rig.intervals[-1].to_ma == pytest.approx(0.0, abs=1e-9)
 
 
-def test_events_of_both_arms_are_the_same() -> None:
+@pytest.mark.parametrize("ramp_s", [0.5, 1.0])
+def test_events_of_both_arms_are_the_same(ramp_s: float) -> None:
     seen: list[list[tuple[Any, ...]]] = []
     for is_sham in (False, True):
-        rig = coded("blinded", is_sham=is_sham)
+        rig = coded("blinded", is_sham=is_sham, ramp_s=ramp_s)
         rig.arm()
         rig.stay("alpha", 9)
         rig.stay("rest", 2)
