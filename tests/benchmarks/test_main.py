@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -154,7 +155,11 @@ def test_rows_measured_before_a_failure_are_kept_and_its_traceback_with_them(fai
 
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path) -> None:
-    run = run_of(tmp_path, "interrupts", "looks")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
+    try:
+        run = run_of(tmp_path, "interrupts", "looks")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert run.status == INTERRUPTED
     assert "benchmarks: interrupted, 1 row is in" in run.err
     assert run.cases("interrupts") == ["before Ctrl-C"]
