@@ -358,7 +358,7 @@ def check_warm_up(make: Make, info: StreamInfo, n_rows: int) -> None:
 def check_delay(make: Make, info: StreamInfo, n_rows: int) -> None:
     """``delay_s`` is plausible: a change of the signal comes out about that much later.
 
-    Where rows come as fast as they go in and are like those that went in, the lag at which they are most alike is within
+    Where rows come as fast as they go in and are like those, the lag at which they are most alike is within
     3 rows and half the delay; otherwise a step in amplitude and level is half way through within twice the delay. What
     shows neither is believed.
     """
