@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from neuroloop.config.plain_text import clean
+
+_MOST_LINE = 4000
+
 
 class NeuroloopError(Exception):
     """Root of every error that a user can cause; its text is one clear line, or one line per fault.
@@ -40,6 +44,10 @@ class NeuroloopError(Exception):
         |-- SoakFailed          a check of a long run failed
         `-- DemoFailed          a demo did not come to what it shows
     """
+
+    def lines(self) -> tuple[str, ...]:
+        """Return what a person reads: one line a fault, whatever the names in it hold; none is cut off or forged."""
+        return tuple(clean(one, _MOST_LINE) for one in self.args) or (type(self).__name__,)
 
 
 class ConfigError(NeuroloopError, ValueError):

@@ -45,7 +45,7 @@ def check_labels(settings: AccuracySettings, classes: Sequence[str]) -> None:
         if meant and class_of(meant, classes) is None
     ]
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError(*faults)
 
 
 def class_of(text: str, classes: Sequence[str]) -> str | None:

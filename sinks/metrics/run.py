@@ -14,6 +14,7 @@ from neuroloop.stream.contracts.shared_memory import Counters, CounterSnapshot, 
 
 UNKNOWN = "unknown"
 _Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
+_MARKER_FAULTS = {"cut": "markers_cut", "stream": "marker_errors"}
 
 
 class RingStatus(Protocol):
@@ -231,6 +232,10 @@ class RunCollector(Collector):
         yield self._by(
             CounterMetricFamily, "neuroloop_ring_lost_samples", "Rows that a reader was too late for.", "reader",
             {name: one.n_lost for name, one in status.items()},
+        )  # fmt: skip
+        yield self._by(
+            CounterMetricFamily, "neuroloop_markers_damaged", "Markers cut to a length, and failures of their streams.",
+            "what", {what: int(snapshot.numbers[key][0]) for what, key in _MARKER_FAULTS.items()},
         )  # fmt: skip
         kinds = {
             "events": "events_unwritten", "outlet": "outlet_errors", "recorder_samples": "unrecorded_samples",

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.columns import Numbers, covered, min_max
 from neuroloop.sinks.report.reading import RunFiles
 from neuroloop.sinks.report.sections import missing, section
 from neuroloop.sinks.report.svg import Drawing
-from neuroloop.sinks.report.text import as_number, clean, duration_text, escape, number_text
+from neuroloop.sinks.report.text import as_number, duration_text, escape, number_text
 from neuroloop.sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
 
 _HEIGHT = 130.0

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.columns import min_max
 from neuroloop.sinks.report.digest import EventDigest
 from neuroloop.sinks.report.svg import Drawing
-from neuroloop.sinks.report.text import as_number, clean, escape, number_text, si_text
+from neuroloop.sinks.report.text import as_number, escape, number_text, si_text
 from neuroloop.sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
 
 _ROW = 24.0

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.signals import Signals
-from neuroloop.sinks.report.text import as_number, clean, escape, number_text
+from neuroloop.sinks.report.text import as_number, escape, number_text
 from neuroloop.stream.contracts.chunks import FloatArray
 
 _LINE_HZ = (50.0, 60.0)

@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.digest import EventDigest
 from neuroloop.sinks.report.reading import RunFiles
 from neuroloop.sinks.report.signals import Signals
-from neuroloop.sinks.report.text import as_number, clean, duration_text, escape, number_text
+from neuroloop.sinks.report.text import as_number, duration_text, escape, number_text
 from neuroloop.sinks.report.timelines import Axis
 
 _MOST_CONFIG = 60_000

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.columns import min_max
 from neuroloop.sinks.report.digest import EventDigest
 from neuroloop.sinks.report.svg import Drawing
-from neuroloop.sinks.report.text import clean, number_text
+from neuroloop.sinks.report.text import number_text
 from neuroloop.sinks.report.timelines import LEFT, RIGHT, WIDTH, Axis
 from neuroloop.stream.contracts.chunks import BoolArray, FloatArray
 

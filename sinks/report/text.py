@@ -4,30 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-import unicodedata
 from typing import Any
 
-_REPLACED = frozenset({"Cc", "Cs", "Co", "Cn", "Cf", "Zl", "Zp"})
-"""Unicode categories that are not shown: control, format (which can turn the direction of text), unassigned."""
-
-
-def clean(value: Any, most: int = 160, *, keep_lines: bool = False) -> str:
-    """Return a value as text without characters that a page cannot show or that hide something.
-
-    Parameters
-    ----------
-    value : any
-    most : int
-        Longer text is cut, with a sign that it was.
-    keep_lines : bool
-        Whether line breaks and tabs stay.
-    """
-    text = value if isinstance(value, str) else str(value)
-    is_cut = len(text) > most
-    text = text[:most]
-    kept = "\n\t" if keep_lines else ""
-    shown = "".join(c if c in kept or unicodedata.category(c) not in _REPLACED else "\ufffd" for c in text)
-    return shown + " …" if is_cut else shown
+from neuroloop.config.plain_text import clean
 
 
 def escape(value: Any, most: int = 160, *, keep_lines: bool = False) -> str:

@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from neuroloop.config.plain_text import clean
+
 _REDRAW_S = 0.2
 _N_NOTES = 6
 _N_STATES = 24
@@ -94,7 +96,7 @@ class ClusterView:
         """Say what happened; as a line of its own where there is no terminal."""
         self._notes.append(text)
         if not self._is_shown:
-            self._console.print(text, highlight=False)
+            self._console.print(Text(clean(text)))
 
     def decide(self, stream: str) -> None:
         """Count a decision about a stream."""
@@ -126,11 +128,11 @@ class ClusterView:
         for name, line in self.workers.items():
             style = {"killed": "bold red", "working": "green"}.get(line.status, "yellow")
             numbers = (line.n_streams, line.lag, line.n_snapshots, line.n_restored)
-            workers.add_row(name, Text(line.status, style=style), *map(str, numbers))
-        notes = Group(*(Text(note) for note in self._notes))
+            workers.add_row(Text(clean(name)), Text(line.status, style=style), *map(str, numbers))
+        notes = Group(*(Text(clean(note)) for note in self._notes))
         return Panel(
             Group(streams, Text(), workers, Text(), notes),
-            title=self._title, title_align="left", border_style="bright_black",
+            title=Text(clean(self._title)), title_align="left", border_style="bright_black",
         )  # fmt: skip
 
     def _stream_cells(self, name: str, line: StreamLine) -> list[Text | str]:
@@ -138,5 +140,5 @@ class ClusterView:
         for state in line.history:
             past.append("▆", style=self._colours.get(state, "bright_black"))
         past.append(" " * (_N_STATES - len(line.history)))
-        label = Text(f"{line.state:<8}", style=f"bold {self._colours.get(line.state, 'bright_black')}")
-        return [name, label, past, f"{line.n_decisions:>4}"]
+        label = Text(f"{clean(line.state):<8}", style=f"bold {self._colours.get(line.state, 'bright_black')}")
+        return [Text(clean(name)), label, past, f"{line.n_decisions:>4}"]

@@ -17,6 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.terminal.stimulation_panel import (
     StimulationPanel,
     StimulationStatus,
@@ -63,6 +64,7 @@ class TerminalView:
         self._stimulation: StimulationPanel | None = None
         self._while_on: Panel | None = None
         self._last_draw = 0.0
+        self._is_given_up = False
 
     @classmethod
     def if_interactive(cls, info: StreamInfo, *, title: str) -> TerminalView | None:
@@ -79,7 +81,13 @@ class TerminalView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Draw the last state and leave it on the screen."""
-        self._live.update(self.render(), refresh=True)
+        if not self._is_given_up:
+            self._live.update(self.render(), refresh=True)
+        self._live.stop()
+
+    def give_up(self) -> None:
+        """Draw nothing any more; the run goes on unseen."""
+        self._is_given_up = True
         self._live.stop()
 
     def set_classes(self, classes: Sequence[str]) -> None:
@@ -137,19 +145,20 @@ class TerminalView:
         stream_s = self._n_samples / info.sfreq if info.sfreq else 0.0
         speed = stream_s / self._elapsed_s if self._elapsed_s > 0 else 0.0
         table = Table.grid(padding=(0, 2))
-        table.add_row("stream", f"{info.name}  {info.type}, {info.n_channels} channels at {info.sfreq:g} Hz")
+        stream = f"{clean(info.name)}  {clean(info.type)}, {info.n_channels} channels at {info.sfreq:g} Hz"
+        table.add_row("stream", Text(stream))
         table.add_row("received", f"{self._n_samples:,} samples, {stream_s:.1f} s of signal, {speed:.3g} x real time")
         for name, value in self._extra.items():
-            table.add_row(name, value)
+            table.add_row(name, Text(clean(value)))
         return table
 
     def _state_panel(self) -> Group:
-        big = Text(f" {self._state.upper()} ", style=f"bold reverse {self._style(self._state)}")
+        big = Text(f" {clean(self._state.upper())} ", style=f"bold reverse {self._style(self._state)}")
         rows = Table.grid(padding=(0, 1))
         for label, value in zip(self._labels, self._probabilities, strict=False):
             filled = round(value * _BAR)
             bar = Text("█" * filled, style=self._style(label)) + Text("░" * (_BAR - filled), style="bright_black")
-            rows.add_row(label, bar, f"{value:5.2f}")
+            rows.add_row(Text(clean(label)), bar, f"{value:5.2f}")
         past = Text()
         for state in self._history:
             past.append("▆", style=self._style(state))
@@ -164,10 +173,10 @@ class TerminalView:
             parts += [Text(), self._stimulation.render()]
         log = Table.grid(padding=(0, 2))
         for event in self._events:
-            log.add_row(f"{event.time:10.3f} s", event.type, _describe(event), style="default")
+            log.add_row(f"{event.time:10.3f} s", event.type, Text(clean(_describe(event))), style="default")
         counts = ", ".join(f"{n:,} {name}" for name, n in sorted(self._counts.items()))
         parts += [Text(), log, Text(counts or "no events yet", style="bright_black")]
-        return Panel(Group(*parts), title=self._title, title_align="left", border_style="bright_black")
+        return Panel(Group(*parts), title=Text(clean(self._title)), title_align="left", border_style="bright_black")
 
 
 def _describe(event: Event) -> str:

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.stimulator.counting import ENVELOPE_RULES
 from neuroloop.stream.contracts.events import Event
 
@@ -100,7 +101,9 @@ class StimulationPanel:
         rows.add_row(f"last command ({self._n_starts} starts)", self._command)
         rows.add_row("beyond the limits", self._refusal)
         rows.add_row(f"last wait (refused {self._n_refusals})", self._wait)
-        return Panel(Group(self._machine(), rows), title=self._title, title_align="left", border_style="magenta")
+        return Panel(
+            Group(self._machine(), rows), title=Text(clean(self._title)), title_align="left", border_style="magenta"
+        )
 
     def _machine(self) -> Text:
         """Return the states in a row, the present one marked."""
@@ -126,15 +129,15 @@ def describe_command(values: Mapping[str, Any]) -> str:
     action = str(values.get("action"))
     if action != "start":
         reason = values.get("reason")
-        return f"{action}: {reason}" if reason else action
-    return f"start {_numbers(values)} for {values.get('state', '?')}"
+        return clean(f"{action}: {reason}" if reason else action)
+    return f"start {_numbers(values)} for {clean(values.get('state', '?'))}"
 
 
 def describe_refusal(values: Mapping[str, Any]) -> str:
     """Say a refusal in a few words, with its numbers."""
     state, reason = values.get("state"), str(values.get("reason") or values.get("rule"))
     text = reason if len(reason) <= _MOST_REASON else reason[: _MOST_REASON - 1] + "…"
-    return f"{state}: {text}" if state else text
+    return clean(f"{state}: {text}" if state else text, 2 * _MOST_REASON)
 
 
 def _numbers(values: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def run_check(options: argparse.Namespace) -> int:
             if config.kafka is not None and config.kafka.publish:
                 publication = publish_plan(config.kafka, info, stream=config.source.stream_id)
     except NeuroloopError as error:
-        faults = [places.locate(fault) if places is not None else fault for fault in str(error).splitlines()]
+        faults = [places.locate(fault) if places is not None else fault for fault in error.lines()]
     if config is not None and places is not None and config.stimulation is not None:
         try:
             stimulation = assess_table(config.stimulation, classes)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kinds import allowing_code
 from neuroloop.config.nearest import did_you_mean
+from neuroloop.config.plain_text import clean
 from neuroloop.stream.cli.arguments.files import add_baseline, add_check, add_export, add_replay, add_report
 from neuroloop.stream.cli.arguments.kafka import add_bridge, add_broker, add_worker
 from neuroloop.stream.cli.arguments.live import add_demo, add_play, add_run, add_soak, add_streams
@@ -49,12 +50,15 @@ _COMMANDS = (
 """In the order of the help."""
 
 
+_MOST_LINE = 4000
+
+
 class _Parser(argparse.ArgumentParser):
     """Says a wrong command line in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print the fault and leave with status 2."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {clean(message, _MOST_LINE)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -110,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except NeuroloopError as error:
-        for line in str(error).splitlines() or [type(error).__name__]:
+        for line in error.lines():
             _say(options, line)
         return 1
     except KeyboardInterrupt:

@@ -21,6 +21,25 @@ class Marker:
     stream: str = ""
 
 
+MOST_LABEL, MOST_STREAM = 16_384, 256
+"""Characters of a marker's label and of its stream's name that are kept: anybody may send markers."""
+
+
+def bounded(marker: Marker) -> Marker:
+    """Return a marker whose texts are of bounded length: itself where they are, else cut, with a sign that they were.
+
+    What was cut once stays as it is: a run's recording holds what its events hold.
+    """
+    label, stream = marker.label, marker.stream
+    if len(label) <= MOST_LABEL and len(stream) <= MOST_STREAM:
+        return marker
+    if len(label) > MOST_LABEL:
+        label = label[: MOST_LABEL - 1] + "…"
+    if len(stream) > MOST_STREAM:
+        stream = stream[: MOST_STREAM - 1] + "…"
+    return Marker(marker.time, label, stream)
+
+
 EventType = Literal[
     "prediction",
     "state",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuroloop.config.source import TimingSettings
 from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, RawBlock, StateDict
-from neuroloop.stream.contracts.events import Event, Marker, Position, in_order
+from neuroloop.stream.contracts.events import Event, Marker, Position, bounded, in_order
 from neuroloop.stream.contracts.protocols import Windowed
 from neuroloop.stream.engine.pipeline import NO_STAGES, Pipeline
 from neuroloop.stream.engine.sequencer import Sequencer
@@ -61,11 +61,21 @@ class Engine:
         self._n_rows = 0
         self._n_skipped = 0
         self._stale: list[tuple[Skip, int]] = []
+        self.n_markers_cut = 0
         self.tally = Tally()
 
-    def add_markers(self, markers: Sequence[Marker]) -> None:
-        """Take markers of any time; each becomes an event when its sample comes."""
-        self.pipeline.add_markers(markers)
+    def add_markers(self, markers: Sequence[Marker]) -> Sequence[Marker]:
+        """Take markers of any time; each becomes an event when its sample comes.
+
+        Returns
+        -------
+        sequence of Marker
+            As they were taken: texts that are too long are cut, and the marker is counted in `n_markers_cut`.
+        """
+        taken = [bounded(marker) for marker in markers]
+        self.n_markers_cut += sum(kept is not marker for kept, marker in zip(taken, markers, strict=True))
+        self.pipeline.add_markers(taken)
+        return taken
 
     def push(
         self,

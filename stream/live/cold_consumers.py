@@ -6,6 +6,7 @@ Each takes a turn of the loop, in bounded time, and raises nothing into it. What
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from neuroloop.stream.live.event_journal import EventJournal
 from neuroloop.stream.live.shared_state import IN_TO_OUT, LOOP, EventRecord, Shared
 from neuroloop.stream.live.stimulation.view import status_of
 from neuroloop.stream.quality.quality import QualityMeter
+
+_log = logging.getLogger("neuroloop.cold")
 
 
 class Consumer(Protocol):
@@ -210,14 +213,28 @@ class ClockConsumer:
 
 
 class ViewConsumer:
-    """Draws the run in the terminal."""
+    """Draws the run in the terminal.
+
+    What is drawn comes from whoever is on the network, and a terminal may go away: a failure ends the drawing alone.
+    """
 
     def __init__(self, view: TerminalView, shared: Shared) -> None:
         self._view = view
         self._shared = shared
+        self._is_drawing = True
 
     def take(self, turn: Turn) -> None:
         """Show what happened."""
+        if not self._is_drawing:
+            return
+        try:
+            self._draw(turn)
+        except Exception:  # noqa: BLE001 - a side channel: the run goes on unseen
+            self._is_drawing = False
+            _log.exception("the view failed; nothing more is drawn in this run")
+            self._view.give_up()
+
+    def _draw(self, turn: Turn) -> None:
         link = self._shared.stimulation
         self._view.update(
             turn.events,

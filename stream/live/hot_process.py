@@ -26,7 +26,7 @@ from neuroloop.stream.live.placement import Placement, quiet_memory
 from neuroloop.stream.live.recorder_rings import RecorderFeed
 from neuroloop.stream.live.shared_state import IN_TO_OUT, LOOP, Shared, is_stopping, pack_event, request_stop
 from neuroloop.stream.live.warm_up import warm_up
-from neuroloop.stream.sources.session import SourceSession, settle_markers
+from neuroloop.stream.sources.session import LiveMarkers, SourceSession, settle_markers
 
 _READ_S = 0.2
 _NOTIFY_NS = 20_000_000
@@ -109,6 +109,7 @@ class HotLoop:
         self._row_in_to_out = shared.rows.index(IN_TO_OUT)
         self._stage_log = DurationLog(self._latency, first_row=shared.rows.index(LOOP) - _WHOLE_LOOP)
         self._outlets: LslOutlets | None = None
+        self._markers: LiveMarkers | None = None
         self._recorder = RecorderFeed(shared.recorder) if shared.recorder is not None else None
         built = build(plan.config, info, bundle=bundle, taps=self._receivers(offered), timer=self._stage_log)
         self._outlets = _make_outlets(plan.config, info, built, offered)
@@ -158,6 +159,7 @@ class HotLoop:
     def run(self, session: SourceSession) -> None:
         """Read, compute, emit, until told to stop or the stream is over."""
         source, markers = session.source, session.markers
+        self._markers = markers
         shared, engine, plan = self._shared, self._engine, self._plan
         stop, progress = shared.numbers("stop"), shared.numbers("progress")
         started, up, received = shared.numbers("started_ns"), shared.numbers("stream_up"), shared.numbers("received")
@@ -239,9 +241,9 @@ class HotLoop:
         """Hand markers to the engine, and to the recorder with their place among the samples."""
         if not markers:
             return
-        self._engine.add_markers(markers)
+        taken = self._engine.add_markers(markers)
         if self._recorder is not None:
-            self._recorder.markers(markers)
+            self._recorder.markers(taken)
 
     def _emit(self, events: Sequence[Event]) -> None:
         """Hand events to the outlets first, then to the ring."""
@@ -270,6 +272,9 @@ class HotLoop:
             numbers(reason)[0] = count
         numbers("effective_sfreq")[0] = self._engine.sequencer.effective_sfreq
         numbers("drift_score")[0] = self._engine.pipeline.drift_score
+        numbers("markers_cut")[0] = self._engine.n_markers_cut
+        if self._markers is not None:
+            numbers("marker_errors")[0] = self._markers.n_errors
         if self._outlets is not None:
             numbers("outlet_errors")[0] = self._outlets.n_errors.total()
 

@@ -8,8 +8,22 @@ import multiprocessing
 from datetime import UTC, datetime
 from typing import Literal
 
+from neuroloop.config.plain_text import clean
+
+_MOST_LINE, _MOST_TRACEBACK = 4000, 20_000
 LogKind = Literal["human", "json"]
 LOG_KINDS: tuple[LogKind, ...] = ("human", "json")
+
+
+class PlainLines(logging.Formatter):
+    """One line a record, whatever the names in it hold; the traceback of an error below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        line = clean(record.getMessage(), _MOST_LINE)
+        if record.exc_info:
+            line += "\n" + clean(self.formatException(record.exc_info), _MOST_TRACEBACK, keep_lines=True)
+        return line
 
 
 class JsonLines(logging.Formatter):
@@ -39,5 +53,5 @@ def process_name() -> str:
 def set_up_logs(kind: LogKind) -> None:
     """Write what this process logs to standard error; what was set up before stays."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonLines() if kind == "json" else PlainLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

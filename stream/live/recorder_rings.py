@@ -123,12 +123,14 @@ class RecorderFeed:
         self._n_rows += n_rows
 
     def markers(self, markers: Sequence[Marker]) -> None:
-        """Keep markers, in the order in which the engine gets them, with the number of rows before them."""
+        """Keep markers, in the order in which the engine gets them, with the number of rows before them.
+
+        They are those that the engine took, whose texts are bounded: each fits into the ring.
+        """
         for marker in markers:
             text = json.dumps([marker.label, marker.stream]).encode()
             record = _MARKER_HEAD.pack(self._n_rows, marker.time) + text
-            if len(record) < _MARKER_BYTES // 2:
-                self._markers.append(record)
+            self._markers.append(record)
 
     def tap(self, name: str) -> Callable[[Chunk], None]:
         """Return the receiver of a recorded stage's rows."""

@@ -63,6 +63,10 @@ def summarise_live(
         "quality": {**{name: numbers[name] for name in QUALITY}, **quality},
         "rings": dict(rings),
         "events_unwritten": int(shared.numbers("events_unwritten")[0]),
+        "markers": {
+            "cut": int(shared.numbers("markers_cut")[0]),
+            "errors": int(shared.numbers("marker_errors")[0]),
+        },
         "outlet_errors": int(shared.numbers("outlet_errors")[0]),
         "events": dict(sorted(tally.events.items())),
         "predictions": dict(sorted(tally.predictions.items())),

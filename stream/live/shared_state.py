@@ -169,6 +169,8 @@ def _specs(rows: Sequence[str], classes: Sequence[str]) -> list[CounterSpec]:
         CounterSpec("newest_arrival_ns", "count"),
         CounterSpec("stream_up", "count"),
         CounterSpec("outlet_errors", "count"),
+        CounterSpec("markers_cut", "count"),
+        CounterSpec("marker_errors", "count"),
         CounterSpec("events_unwritten", "count"),
         CounterSpec("files_unwritten", "count"),
         CounterSpec("unrecorded_samples", "count"),

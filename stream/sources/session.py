@@ -46,6 +46,11 @@ class LiveMarkers(MarkerSource, Protocol):
         """Who may still have something to say."""
         ...
 
+    @property
+    def n_errors(self) -> int:
+        """Failures of marker streams so far; each was said once."""
+        ...
+
     def settle(self, timeout_s: float) -> bool:
         """Wait, at most so long, until all that is wanted is connected, and what was said is here; say whether it is.
 

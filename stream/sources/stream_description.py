@@ -126,6 +126,6 @@ def own_info(text: str, n_channels: int) -> StreamInfo | None:
         tuples = {key: tuple(map(str, fields[key])) for key in ("ch_names", "ch_types", "ch_units")}
         texts = {key: str(fields[key]) for key in ("name", "type", "source_id")}
         info = StreamInfo(sfreq=float(fields["sfreq"]), **texts, **tuples)  # type: ignore[arg-type]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return info if info.n_channels == n_channels else None

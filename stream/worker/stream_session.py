@@ -112,7 +112,7 @@ class StreamSession:
                 raise StreamRefused(f"source.channels must be {info.n_channels}, got {wanted}")
             self.built: Built = build(config, info, bundle=bundle, for_worker=True)
         except NeuroloopError as error:
-            raise StreamRefused("; ".join(str(error).splitlines())) from error
+            raise StreamRefused("; ".join(error.lines())) from error
         self._state = SnapshotState(self.built.pipeline, large_bytes)
         self._engine = Engine(config.source, self.built.pipeline, first_sample=description.first_sample)
         needed = self._state.fixed_bytes(self._engine)

@@ -62,10 +62,11 @@ def test_every_exception_of_the_source_stands_in_the_tree_or_is_named_as_interna
     assert not any(ROOT in bases for name in INTERNAL for bases in parents[name])
 
 
-def test_the_errors_import_nothing_so_that_every_room_can_import_them() -> None:
-    code = ast.parse((CHECKOUT / "config" / "errors.py").read_text(encoding="utf-8"))
-    imports = [node for node in ast.walk(code) if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert [getattr(node, "module", "") for node in imports] == ["__future__"]
+@pytest.mark.parametrize(("room", "imported"), [("errors", ["neuroloop.config.plain_text"]), ("plain_text", [])])
+def test_the_errors_import_next_to_nothing_so_that_every_room_can_import_them(room: str, imported: list[str]) -> None:
+    code = ast.parse((CHECKOUT / "config" / f"{room}.py").read_text(encoding="utf-8"))
+    imports = [getattr(node, "module", "") for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
+    assert [name for name in imports if name.startswith("neuroloop")] == imported
 
 
 @pytest.mark.parametrize("kind", [NeuroloopError, ValueError])

@@ -12,10 +12,10 @@ import pylsl
 import pytest
 
 from neuroloop.stream.contracts.chunks import MONITORING_ID
-from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.contracts.events import MOST_LABEL, Marker
 from neuroloop.stream.contracts.protocols import MarkerSource
-from neuroloop.stream.sources.lsl.markers import LslMarkers
-from neuroloop.stream.sources.lsl.network import StreamQuery
+from neuroloop.stream.sources.lsl.markers import LslMarkers, MarkerSender
+from neuroloop.stream.sources.lsl.network import FoundStream, StreamQuery
 from tests.integration.lsl import DEADLINE_S, make_outlet, wait_until
 
 pytestmark = pytest.mark.usefixtures("lsl_session")
@@ -166,13 +166,57 @@ def test_markers_without_a_finite_stamp_are_left_out() -> None:
         assert read_markers(source, 1) == [Marker(2.0, "good", "odd-stamps")]
 
 
-def test_a_failed_search_is_raised_where_markers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: object, **options: object) -> None:
-        raise OSError("no resolver")
+def test_a_search_that_fails_is_counted_and_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, calls = pylsl.ContinuousResolver, []
 
-    monkeypatch.setattr(pylsl, "ContinuousResolver", lambda **options: fail(None))
-    source = LslMarkers(look_every_s=0.02)
-    source._thread.join(DEADLINE_S)
-    with pytest.raises(RuntimeError, match="the search for marker streams has failed"):
-        source.read()
-    source.close()
+    def fail_once(**options: Any) -> Any:
+        calls.append(options)
+        if len(calls) == 1:
+            raise OSError("no resolver")
+        return real(**options)
+
+    monkeypatch.setattr(pylsl, "ContinuousResolver", fail_once)
+    outlet = make_markers("after-all")
+    with listening("after-all") as source:
+        say(outlet, ["here"], 2.0)
+        assert read_markers(source, 1) == [Marker(2.0, "here", "after-all")]
+        assert source.n_errors == 1
+    assert caplog.text.count("the search for marker streams failed") == 1
+
+
+def test_hostile_senders_leave_the_markers_of_others_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    nested = pylsl.StreamInfo("nested", "Markers", 1, 0.0, "string", "nested")
+    nested.desc().append_child("neuroloop").append_child_value("info", "[" * 50_000)
+    outlets = [pylsl.StreamOutlet(nested), make_markers("[/]"), make_markers("good")]
+    with listening("nested", "[/]", "good") as source:
+        for outlet, label in zip(outlets, ["deep", "x" * 3_000_000, "left"], strict=True):
+            say(outlet, [label], 5.0)
+        got = {marker.stream: marker.label for marker in read_markers(source, 3)}
+    assert got["nested"] == "deep"
+    assert got["good"] == "left"
+    assert len(got["[/]"]) == 4 * MOST_LABEL, "no more of it is read than a label can keep"
+    assert source.n_errors == 0
+
+
+def test_a_sender_that_cannot_be_connected_is_said_once_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: MarkerSender, found: FoundStream) -> None:
+        if found.name == "bad":
+            raise RecursionError("too deep")
+        connect(self, found)
+
+    connect = MarkerSender.__init__
+    monkeypatch.setattr(MarkerSender, "__init__", refuse)
+    bad, good = make_markers("bad"), make_markers("fine")
+    source = LslMarkers([StreamQuery(name="bad"), StreamQuery(name="fine")], look_every_s=0.02)
+    try:
+        wait_until(lambda: len(source.senders) == 1 and source.n_errors, "one connected, one refused")
+        say(good, ["on"], 3.0)
+        assert read_markers(source, 1) == [Marker(3.0, "on", "fine")]
+    finally:
+        source.close()
+    assert caplog.text.count("left out for now") == 1
+    del bad

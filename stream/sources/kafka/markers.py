@@ -22,6 +22,7 @@ _log = logging.getLogger("neuroloop.kafka")
 _POLL_S = 0.02
 """A look costs some hundred microseconds in the loop that asks."""
 _SLICE_S = 0.2
+_PAUSE_S = 1.0
 _MAX_DIGITS = 19
 """Of a session: 64 bits."""
 
@@ -68,6 +69,8 @@ class KafkaMarkers:
     ) -> None:
         self.n_unreadable = 0
         """Messages that could not be read."""
+        self.n_errors = 0
+        """How often the brokers refused."""
         self._on_dead_letter = on_dead_letter
         self._key = utf8(stream)
         self._session = session
@@ -100,15 +103,18 @@ class KafkaMarkers:
     def read(self) -> list[Marker]:
         """Return what came since the last call, in order of time; never waits.
 
-        Raises
-        ------
-        BrokerError
-            If the brokers refuse.
+        Brokers that refuse end nothing: it is logged once, counted, and tried again after a pause.
         """
         now = time.monotonic()
         if self._consumer is not None and now - self._looked_at >= _POLL_S:
             self._looked_at = now
-            self._poll(0.0)
+            try:
+                self._poll(0.0)
+            except BrokerError as error:
+                if not self.n_errors:
+                    _log.warning("kafka: markers cannot be read now: %s", error)
+                self.n_errors += 1
+                self._looked_at = now + _PAUSE_S
         found, self._found = self._found, []
         if len(found) > 1:
             found.sort(key=lambda marker: marker.time)

@@ -19,6 +19,7 @@ Stamps = Literal["clock", "recording"]
 Counter = Literal["none", "stamps", "channel"]
 """How a played recording's own sample numbers travel: not at all, as stamp times rate, or in a last channel."""
 COUNTER_CHANNEL = "sample_number"
+_MOST_DIGITS = 15
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
@@ -81,8 +82,8 @@ def describe(lsl: Any) -> Description:
             tuple(notes),
             stamps,
             counter,
-            int(total) if total.isdecimal() else None,
-            int(first) if first.isdecimal() else 0,
+            _whole(total),
+            _whole(first) or 0,
         )
     table = describe_channels(desc, n_channels, lsl.type())
     notes.extend(table.notes)
@@ -175,7 +176,7 @@ def marker_stream_name(lsl: Any) -> tuple[str, Stamps]:
     stamps: Stamps = "recording" if field_text(own, "stamps") == "recording" else "clock"
     try:
         return str(json.loads(field_text(own, "info"))["name"]), stamps
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return field_text(own, "stream_name") or lsl.name(), stamps
 
 
@@ -187,6 +188,11 @@ def _plain(text: str) -> str:
 def _append(element: Any, values: Mapping[str, str]) -> None:
     for key, value in values.items():
         element.append_child_value(key, _plain(value))
+
+
+def _whole(text: str) -> int | None:
+    """Read a count of samples; what is none, or more than any stream has, is not used."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def _number(text: str, otherwise: float) -> float:

@@ -15,7 +15,8 @@ from pylsl.lib import lib
 from pylsl.util import LostError
 from pylsl.util import TimeoutError as LslTimeout
 
-from neuroloop.stream.contracts.events import Marker
+from neuroloop.config.plain_text import clean
+from neuroloop.stream.contracts.events import MOST_LABEL, Marker
 from neuroloop.stream.sources.lsl.description import marker_stream_name
 from neuroloop.stream.sources.lsl.network import SETTLE_S, FoundStream, Network, StreamQuery
 from neuroloop.stream.sources.lsl.stamps import restore
@@ -26,6 +27,12 @@ logger = logging.getLogger("neuroloop.lsl")
 _samples_available = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)(("lsl_samples_available", lib))
 _AT_ONCE = 256
 _ANSWER_S = 2.0
+_MOST_BYTES = 4 * MOST_LABEL
+"""Of one value that are read as text: no label keeps more characters than `MOST_LABEL`, nor takes one more bytes."""
+_MOST_VALUES = 1024
+"""Of one marker: a stream of more channels than that marks nothing."""
+_PATIENCE_S = (1.0, 60.0)
+"""How long a stream that failed is left alone, at first and at most; each time twice as long."""
 
 
 class MarkerSender:
@@ -53,7 +60,7 @@ class MarkerSender:
         values, timestamps = self._inlet.pull_chunk(timeout=0.0, max_samples=_AT_ONCE, as_numpy=True)
         if self._is_played:
             restore(timestamps)
-        labels = [" ".join(map(marker_text, row)) for row in values.tolist()]
+        labels = [" ".join(map(marker_text, row[:_MOST_VALUES])) for row in values.tolist()]
         pairs = zip(timestamps.tolist(), labels, strict=True)
         return [(when, label) for when, label in pairs if math.isfinite(when)]
 
@@ -67,6 +74,9 @@ class LslMarkers:
 
     Streams may appear and disappear at any time: a thread looks for them and connects, and hands them over when they
     are ready. What a sender says before it is connected (a fraction of a second after it appears) is not received.
+
+    Whoever is on the network may offer such a stream, so that nothing that one does ends more than its own connection:
+    a failure is logged once for its stream, counted, and the stream tried again with growing pauses.
 
     Parameters
     ----------
@@ -97,7 +107,9 @@ class LslMarkers:
         self._senders: tuple[MarkerSender, ...] = ()
         self._lock = threading.Lock()
         self._reported: set[str] = set()
-        self._failure: BaseException | None = None
+        self._failed: dict[str, tuple[float, float]] = {}
+        self.n_errors = 0
+        """Failures so far, of single streams and of the search."""
         self._settled = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look, name="neuroloop-markers", daemon=True)
@@ -109,20 +121,16 @@ class LslMarkers:
         return tuple(sender.found for sender in self._senders)
 
     def read(self) -> list[Marker]:
-        """Return what came since the last call, in order of time; never waits.
-
-        Raises
-        ------
-        RuntimeError
-            If the search for marker streams has failed.
-        """
-        if self._failure is not None:
-            raise RuntimeError("the search for marker streams has failed") from self._failure
+        """Return what came since the last call, in order of time; never waits, and raises nothing."""
         markers: list[Marker] = []
         for sender in self._senders:
             try:
                 pulled = sender.pull()
             except LostError:
+                self._forget(sender)
+                continue
+            except Exception as error:  # noqa: BLE001 - a side channel: whatever a sender does, the samples go on
+                self._failed_with(sender.found, error)
                 self._forget(sender)
                 continue
             if pulled:
@@ -158,20 +166,37 @@ class LslMarkers:
 
     def _look(self) -> None:
         """Run in the thread: connect to what is wanted and not yet connected."""
-        try:
-            network = Network(forget_after_s=2.0)
-            begin = time.perf_counter()
-            while not self._stopped.wait(self._look_every_s):
-                connected = {sender.found.uid for sender in self._senders}
-                missing = [one for one in network.streams() if one.uid not in connected and self._is_wanted(one)]
-                for found in missing:
-                    if not self._stopped.is_set():
-                        self._connect(found)
-                if not missing and time.perf_counter() - begin >= SETTLE_S:
-                    self._settled.set()
-        except Exception as error:  # the top of a thread: `read` raises it in the reader's
-            logger.exception("the search for marker streams has failed")
-            self._failure = error
+        network: Network | None = None
+        begin = time.perf_counter()
+        while not self._stopped.wait(self._look_every_s):
+            try:
+                if network is None:
+                    network = Network(forget_after_s=2.0)
+                is_all = self._look_once(network)
+            except Exception:  # the top of a thread
+                self.n_errors += 1
+                network = None
+                if "" not in self._reported:
+                    self._reported.add("")
+                    logger.exception("the search for marker streams failed, and begins anew")
+                self._stopped.wait(_PATIENCE_S[0])
+                continue
+            if is_all and time.perf_counter() - begin >= SETTLE_S:
+                self._settled.set()
+
+    def _look_once(self, network: Network) -> bool:
+        """Connect to what is new; say whether nothing that is wanted was still missing."""
+        connected = {sender.found.uid for sender in self._senders}
+        now = time.perf_counter()
+        missing = [
+            one
+            for one in network.streams()
+            if one.uid not in connected and self._is_wanted(one) and self._failed.get(one.uid, (0.0, 0.0))[0] <= now
+        ]
+        for found in missing:
+            if not self._stopped.is_set():
+                self._connect(found)
+        return not missing
 
     def _connect(self, found: FoundStream) -> None:
         try:
@@ -182,9 +207,21 @@ class LslMarkers:
                 self._reported.add(found.uid)
                 logger.info("marker stream %s: does not answer", found)
             return
+        except Exception as error:  # noqa: BLE001 - what one stream says must not end the search for others
+            self._failed_with(found, error)
+            return
         with self._lock:
             self._senders = (*self._senders, sender)
         logger.info("marker stream %s: connected", found)
+
+    def _failed_with(self, found: FoundStream, error: Exception) -> None:
+        """Count a failure of a stream, say the first, and leave the stream alone for a while."""
+        self.n_errors += 1
+        first_s, most_s = _PATIENCE_S
+        if found.uid not in self._failed:
+            logger.warning("marker stream %s: left out for now: %s", found, clean(repr(error)))
+        patience_s = min(most_s, 2 * self._failed.get(found.uid, (0.0, first_s / 2))[1])
+        self._failed[found.uid] = (time.perf_counter() + patience_s, patience_s)
 
     def _forget(self, lost: MarkerSender) -> None:
         with self._lock:
@@ -198,7 +235,7 @@ class LslMarkers:
 def marker_text(value: Any) -> str:
     """Write one value of a marker: text as it is, a whole number without a point; the same as from an XDF file."""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value[:_MOST_BYTES].decode("utf-8", "replace")
     if isinstance(value, float) and not value.is_integer():
         return repr(value)
     return str(int(value))

@@ -12,6 +12,7 @@ import pylsl
 from pylsl.lib import fmt2string
 
 from neuroloop.config.errors import StreamLost, StreamMismatch
+from neuroloop.config.plain_text import clean
 from neuroloop.stream.contracts.chunks import MONITORING_ID
 
 SETTLE_S = 0.75
@@ -76,8 +77,9 @@ class FoundStream:
         return self.format == "string" or (self.sfreq == 0 and bool(_MARKER_TYPE.search(self.type)))
 
     def __str__(self) -> str:
+        kind, source_id, host = (clean(text) or "-" for text in (self.type, self.source_id, self.host))
         return (
-            f"{self.name!r} (type {self.type or '-'}, source_id {self.source_id or '-'}, host {self.host or '-'}, "
+            f"{clean(self.name)!r} (type {kind}, source_id {source_id}, host {host}, "
             f"{self.n_channels} channels, {self.sfreq:g} Hz, {self.format})"
         )
 

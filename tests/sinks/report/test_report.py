@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neuroloop.config.plain_text import clean
 from neuroloop.sinks.report.digest import EventDigest, extent
 from neuroloop.sinks.report.page import make_page, write_page
 from neuroloop.sinks.report.quality import measure_quality
 from neuroloop.sinks.report.reading import ReportError, read_run
 from neuroloop.sinks.report.signals import Signals, choose_events
-from neuroloop.sinks.report.text import as_number, clean, duration_text, number_text, si_text
+from neuroloop.sinks.report.text import as_number, duration_text, number_text, si_text
 from tests.sinks.report.runs import decisions, event, losses, start, write_run
 
 VOID = {"meta", "link", "br", "img"}

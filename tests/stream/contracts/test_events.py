@@ -10,8 +10,12 @@ from neuroloop.processors.stages.registry import build_stage
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.events import (
     MAX_STAGES,
+    MOST_LABEL,
+    MOST_STREAM,
     Event,
+    Marker,
     Position,
+    bounded,
     end_position,
     in_order,
     monitor_position,
@@ -76,3 +80,12 @@ def test_nobody_gives_an_event_a_position_by_number() -> None:
             given = node.args[7:8] + [one.value for one in node.keywords if one.arg == "position"]
             found += [f"{path.name}:{node.lineno}" for one in given if isinstance(one, ast.Constant)]
     assert found == []
+
+
+def test_markers_of_bounded_length_are_themselves_and_others_cut_once() -> None:
+    short = Marker(1.0, "x" * MOST_LABEL, "s" * MOST_STREAM)
+    assert bounded(short) is short
+    cut = bounded(Marker(1.0, "x" * 3_000_000, "s" * 3_000))
+    assert (cut.time, len(cut.label), len(cut.stream)) == (1.0, MOST_LABEL, MOST_STREAM)
+    assert cut.label.endswith("x…")
+    assert bounded(cut) is cut

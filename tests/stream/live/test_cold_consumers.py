@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from neuroloop.sinks.run_folder.drift_log import DriftLog
+from neuroloop.sinks.terminal.run_view import TerminalView
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.events import Event
 from neuroloop.stream.contracts.protocols import EventSink
@@ -22,6 +25,7 @@ from neuroloop.stream.live.cold_consumers import (
     JournalConsumer,
     SinkConsumer,
     TallySink,
+    ViewConsumer,
 )
 from neuroloop.stream.live.cold_input import Places, Turn
 from neuroloop.stream.live.event_journal import EventJournal
@@ -118,3 +122,16 @@ def test_a_drift_score_is_shown_and_logged_once_there_is_one(tmp_path: Path, sha
     shared.numbers("drift_score")[0] = float("nan")
     consumer.take(turn(1))
     assert [*shown, collector.drift_score] == [None, 0.5, None]
+
+
+def test_a_view_that_fails_ends_the_drawing_and_nothing_else(shared: Shared, caplog: pytest.LogCaptureFixture) -> None:
+    class Torn(TerminalView):
+        def update(self, *values: Any, **options: Any) -> None:
+            raise OSError("no terminal")
+
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with Torn(INFO, title="t", console=console) as view:
+        consumer = ViewConsumer(view, shared)
+        consumer.take(turn(1, 1))
+        consumer.take(turn(2, 2))
+    assert caplog.text.count("nothing more is drawn") == 1

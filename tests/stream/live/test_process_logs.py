@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import datetime
 
-from neuroloop.stream.live.process_logs import JsonLines, process_name
+from neuroloop.stream.live.process_logs import JsonLines, PlainLines, process_name
 
 
 def line_of(message: str, *arguments: object, **options: object) -> dict[str, str]:
@@ -34,3 +34,15 @@ def test_an_error_brings_its_traceback_along() -> None:
     except OSError:
         found = line_of("failed", exc_info=sys.exc_info())
     assert found["traceback"].endswith("OSError: no disk")
+
+
+def test_names_in_a_line_for_people_forge_no_second_one_and_steer_no_terminal() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "f.py", 1, "stream %s: gone", ("a\nFAKE \x1b[31m",), None)
+    assert PlainLines().format(record) == "stream a\ufffdFAKE \ufffd[31m: gone"
+    try:
+        raise OSError("no\x1b[2J disk")
+    except OSError:
+        record.exc_info = sys.exc_info()
+    lines = PlainLines().format(record).split("\n")
+    assert lines[1].startswith("Traceback")
+    assert lines[-1] == "OSError: no\ufffd[2J disk"

@@ -44,6 +44,8 @@ class Sender:
 class Marks:
     """Markers that are there when they are settled."""
 
+    n_errors = 0
+
     def __init__(self, senders: tuple[object, ...] = ("box",)) -> None:
         self.senders = senders
         self.settled: list[float] = []
