@@ -5,6 +5,9 @@ therefore held for a while after they arose, sorted, and only then written; the 
 is on disk. A journal that is opened on an existing file cuts off a half-written line and leaves out every record whose
 line is already there.
 
+What a gate says before the stream has begun (an operator who is refused at once) is held until it has: it belongs
+behind the beginning, however long a sender takes to appear.
+
 A disk that takes nothing more (full, gone, a limit) is said once and tried again every second; meanwhile the records
 are held, as far as there is room for them, and what could not be written is counted.
 """
@@ -22,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neuroloop.stream.contracts.events import Position
 from neuroloop.stream.live.shared_state import EventRecord
 
 _log = logging.getLogger("neuroloop.cold")
@@ -79,6 +83,8 @@ class EventJournal:
         self._n_taken = 0
         self._batches: deque[tuple[int, Any]] = deque()
         self._known = _resume(path, tail_bytes)
+        self._is_begun = bool(self._known)
+        """Whether an event of the stream itself has come; until then nothing is written."""
         self._file = path.open("ab", buffering=0)
         self._size = self._file.seek(0, os.SEEK_END)
         self._try_again_ns: int | None = None
@@ -102,6 +108,7 @@ class EventJournal:
             if self._known and json.loads(record.line)["id"] in self._known:
                 continue
             line = f"{record.line[:-1]},{_fields(delivery)}}}\n".encode()
+            self._is_begun = self._is_begun or record.position < Position.GATE
             insort(self._held, _Held(record.order, self._n_taken, record.emitted_ns, line))
             self._held_bytes += len(line)
             self._n_taken += 1
@@ -118,7 +125,7 @@ class EventJournal:
         if self._try_again_ns is None or now_ns >= self._try_again_ns:
             limit_ns = now_ns - self._hold_ns
             due = 0
-            while due < len(self._held) and self._held[due].emitted_ns <= limit_ns:
+            while self._is_begun and due < len(self._held) and self._held[due].emitted_ns <= limit_ns:
                 due += 1
             self._write(due)
         if self._held_bytes > self._most_held:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from neuroloop.stream.contracts.events import Position
 from neuroloop.stream.live.event_journal import EventJournal
 from neuroloop.stream.live.shared_state import EventRecord
 from neuroloop.stream.ring.header import Place
@@ -50,6 +51,27 @@ def test_the_place_lags_behind_what_is_held(tmp_path: Path) -> None:
     assert journal.write_due(round(2.6 * SECOND)) is None
     assert journal.write_due(3 * SECOND) == Place(2, 2, 0)
     journal.close()
+
+
+def test_what_a_gate_says_before_the_stream_begins_waits_for_its_beginning(tmp_path: Path) -> None:
+    journal = EventJournal(tmp_path / "e", hold_s=1.0)
+    add(journal, record(0, 1.0, position=Position.GATE), at=1)
+    assert journal.write_due(60 * SECOND) is None
+    assert samples(tmp_path / "e") == []
+    add(journal, record(0, 60.0, position=Position.STREAM, k=7), at=2)
+    assert journal.write_due(62 * SECOND) == Place(2, 2, 0)
+    ids = [json.loads(line)["id"] for line in (tmp_path / "e").read_text(encoding="utf-8").splitlines()]
+    assert ids == ["s/x/0/7", "s/x/0/0"]
+    add(journal, record(3, 63.0, position=Position.GATE), at=3)
+    assert journal.write_due(65 * SECOND) == Place(3, 3, 0)
+    journal.close()
+
+
+def test_what_a_gate_says_is_written_though_no_stream_ever_begins(tmp_path: Path) -> None:
+    journal = EventJournal(tmp_path / "e", hold_s=1.0)
+    add(journal, record(0, 1.0, position=Position.GATE))
+    journal.close()
+    assert samples(tmp_path / "e") == [0]
 
 
 def test_a_resumed_journal_cuts_a_torn_line_and_writes_nothing_twice(tmp_path: Path) -> None:
