@@ -22,6 +22,8 @@ from neuroloop.config.tree import Config
 
 PRESET_FOLDER = Path(__file__).resolve().parent
 _MAX_BYTES = 1 << 20
+_MOST_NESTED = 32
+_MOST_OVERRIDE = 65_536
 _STARTS_WITH_NAME = re.compile(r"[a-z_.0-9]+ must ")
 _CONTAINERS = {
     "model_type": "a mapping of settings",
@@ -116,9 +118,18 @@ def _dotted(position: Iterable[str | int]) -> str:
     return ".".join(str(part) for part in position)
 
 
-def _has_alias(text: str) -> bool:
-    """Whether the document uses aliases, which could unfold to any size."""
-    return any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+def _check_shape(text: str, label: str) -> None:
+    """Refuse what could unfold to any size, or is nested so deeply that reading it takes for ever."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError(f"{label} must be without YAML aliases, got one")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MOST_NESTED:
+                raise ConfigError(f"{label} must be nested at most {_MOST_NESTED} deep, got more")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _read(path: Path) -> _Document:
@@ -131,8 +142,7 @@ def _read(path: Path) -> _Document:
         text = raw.decode("utf-8")
         if path.suffix == ".json":
             text = text.replace("\t", " ")  # JSON has tabs between tokens only, where YAML has none
-        if _has_alias(text):
-            raise ConfigError(f"{label} must be without YAML aliases, got one")
+        _check_shape(text, label)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except OSError as error:
@@ -157,6 +167,20 @@ def _read(path: Path) -> _Document:
     return _Document(label, values, lines, path.resolve().parent)
 
 
+def _value_of(key: str, text: str) -> Any:
+    """Read the value of one override, by the same rules as a file."""
+    label = f"--set {key}"
+    if len(text) > _MOST_OVERRIDE:
+        raise ConfigError(f"{label} must have at most {_MOST_OVERRIDE} characters, got {len(text)}")
+    try:
+        _check_shape(text, label)
+        return yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{label} must have a YAML value, got {text[:80]!r}") from error
+
+
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_Position, str]:
     """Put ``a.b=c`` settings into nested values, in place; list entries are named by number.
 
@@ -176,17 +200,14 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[_P
         parts = key.strip().split(".")
         if not found or not all(parts):
             raise ConfigError(f"--set must be KEY=VALUE with a dotted key, got {override!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {key} must have a YAML value, got {text!r}") from error
+        value = _value_of(key, text)
         position: list[str | int] = []
         here: Any = values
         for depth, part in enumerate(parts):
             step: str | int = part
             last = depth == len(parts) - 1
             if isinstance(here, list):
-                if not part.isdigit() or int(part) >= len(here):
+                if not (part.isdecimal() and part.isascii() and len(part) < 9 and int(part) < len(here)):
                     rule = f"an index below {len(here)} in {_dotted(position)}"
                     raise ConfigError(f"--set {key} must name {rule}, got {part!r}")
                 step = int(part)

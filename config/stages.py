@@ -44,7 +44,7 @@ class NotchDesign(Conditional):
     """Centre of the notch, such as the mains frequency."""
     q: PositiveFloat = 30.0
     """Quality: ``freq_hz`` divided by the width at -3 dB; higher is narrower, and rings longer."""
-    harmonics: PositiveInt = 1
+    harmonics: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many multiples of ``freq_hz``, the first included; those at or above 0.45 ``sfreq`` are left out."""
 
 

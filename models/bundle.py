@@ -32,6 +32,7 @@ from safetensors.numpy import save as save_safetensors
 
 from neuroloop.config.bundle import BundleSettings
 from neuroloop.config.errors import BundleError, StreamMismatch
+from neuroloop.config.json_text import parse_json
 from neuroloop.config.kinds import TRUSTED, CodeRules, rules_for_files
 from neuroloop.models.lstm.weights import check_tensors
 from neuroloop.stream.contracts.chunks import StreamInfo
@@ -159,7 +160,7 @@ def load_bundle(folder: Path | str, *, code: CodeRules | None = None) -> Bundle:
         )
     try:
         arrays = load_safetensors(weights)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:  # a type that NumPy has none of is a KeyError
         raise BundleError(f"{WEIGHTS_FILE} must be a safetensors file, got {str(source)!r}: {error}") from error
     check_tensors(settings.network, arrays)
     for array in arrays.values():
@@ -216,8 +217,8 @@ def _write(path: Path, content: bytes) -> None:
 def _read_settings(path: Path, code: CodeRules) -> BundleSettings:
     """Parse ``model.json``; name every key that is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise BundleError(f"{path.name} must be JSON, got {str(path)!r}: {error}") from error
     try:
         return BundleSettings.model_validate(content, context=code.as_context())

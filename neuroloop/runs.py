@@ -21,6 +21,7 @@ from neuroloop.results import Output, event_of, events_table
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, PROVENANCE_FILE, SUMMARY_FILE
 from neuroloop.stream.cli.recordings import as_recording_source, open_selected, script_for
 from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.event_lines import parse_event
 from neuroloop.stream.contracts.events import DELIVERY_FIELDS, Event
 from neuroloop.stream.engine.pipeline import INPUT_TAP
 from neuroloop.stream.replay.gate_replay import gate_events
@@ -125,7 +126,7 @@ class Run:
         """All events, in order, equal to those that the pipeline gave."""
         lines = (self.path / EVENTS_FILE).read_text(encoding="utf-8").splitlines()
         try:
-            return [event_of(json.loads(line), _DELIVERY) for line in lines]
+            return [event_of(parse_event(line), _DELIVERY) for line in lines]
         except (ValueError, KeyError, TypeError) as error:
             raise RecordingError(f"{EVENTS_FILE} must hold one event a line, got {error!r}") from error
 

@@ -13,7 +13,6 @@ References
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ from neuroloop.config.recommendations import rows_of
 from neuroloop.config.tree import Config
 from neuroloop.sinks.bids.rows import COLUMNS, EventRows, describe_columns, stimulation_kind
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, put_json
+from neuroloop.stream.contracts.event_lines import parse_event
 
 BIDS_VERSION = "1.10.0"
 _LABEL = re.compile(r"[0-9a-zA-Z]+")
@@ -175,10 +175,11 @@ def read_events(run: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    record = json.loads(line)
-                    int(record["sample"]), str(record["type"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ExportError(f"{EVENTS_FILE}:{number}: line must be one event, got {line[:80]!r}") from error
+                    record = parse_event(line)
+                except ValueError as error:
+                    raise ExportError(
+                        f"{EVENTS_FILE}:{number}: line must be one event, got one whose {error}"
+                    ) from error
                 yield record
     except OSError as error:
         raise ExportError(f"run must be a folder with {EVENTS_FILE}, got {str(run)!r}: {error.strerror}") from error

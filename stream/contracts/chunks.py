@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroloop.config.errors import InputError
+
 FloatArray = NDArray[np.float64]
 
 
@@ -20,6 +22,12 @@ StateDict = dict[str, NDArray[Any]]
 
 MONITORING_ID = "neuroloop-monitoring-"
 """How the ``source_id`` of every stream begins that only tells what a pipeline does; none is taken for an input."""
+
+
+LEAST_SFREQ, MOST_SFREQ = 1e-7, 1e6
+"""Rates that a stream may have, in Hz: from one sample in some months to a million a second."""
+MOST_CHANNELS, MOST_TEXT = 65_536, 4096
+"""Channels of a stream, and characters of each name in its description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +59,17 @@ class StreamInfo:
         if self.ch_names and not self.ch_units:
             object.__setattr__(self, "ch_units", ("",) * len(self.ch_names))
         if not (math.isfinite(self.sfreq) and self.sfreq >= 0):
-            raise ValueError(f"sfreq must be a finite number >= 0, got {self.sfreq!r}")
+            raise InputError(f"sfreq must be a finite number >= 0, got {self.sfreq!r}")
+        if self.sfreq and not LEAST_SFREQ <= self.sfreq <= MOST_SFREQ:
+            raise InputError(f"sfreq must be 0 or in [{LEAST_SFREQ:g}, {MOST_SFREQ:g}] Hz, got {self.sfreq!r}")
+        if len(self.ch_names) > MOST_CHANNELS:
+            raise InputError(f"ch_names must be at most {MOST_CHANNELS}, got {len(self.ch_names)}")
+        longest = max(map(len, (self.name, self.type, self.source_id, *self.ch_names, *self.ch_units)))
+        if longest > MOST_TEXT:
+            raise InputError(f"names must have at most {MOST_TEXT} characters, got one of {longest}")
         for label, values in (("ch_types", self.ch_types), ("ch_units", self.ch_units)):
             if len(values) != len(self.ch_names):
-                raise ValueError(f"{label} must have one entry per channel ({len(self.ch_names)}), got {len(values)}")
+                raise InputError(f"{label} must have one entry per channel ({len(self.ch_names)}), got {len(values)}")
 
     @property
     def n_channels(self) -> int:

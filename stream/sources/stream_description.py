@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from neuroloop.config.json_text import parse_json
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.sources.channel_types import is_auxiliary, normal_channel_type
 from neuroloop.stream.sources.units import normal_unit
 
+MOST_NAME = 256
+"""Characters of a name that a sender or a file gives: what is longer is cut."""
 _NAME_TAGS = ("label", "name", "id")
 _UNIT_TAGS = ("unit", "units", "scale")
 _TYPE_TAGS = ("type", "kind")
@@ -46,6 +48,11 @@ def field_text(element: Element | None, *tags: str) -> str:
             if child.tag.lower() == tag and child.text and child.text.strip():
                 return child.text.strip()
     return ""
+
+
+def short_text(element: Element | None, *tags: str) -> str:
+    """Return what `field_text` does, as a name: of bounded length."""
+    return field_text(element, *tags)[:MOST_NAME]
 
 
 def unique_names(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -93,10 +100,10 @@ def describe_channels(description: Element | None, n_channels: int, stream_type:
         notes.append(f"describes {len(channels)} channels but has {n_channels}: the description is not used")
         channels = []
     rows: list[Element | None] = list(channels) if channels else [None] * n_channels
-    names = [field_text(row, *_NAME_TAGS) or f"ch{i + 1}" for i, row in enumerate(rows)]
+    names = [short_text(row, *_NAME_TAGS) or f"ch{i + 1}" for i, row in enumerate(rows)]
     fallback = normal_channel_type(stream_type) or "misc"
-    types = [normal_channel_type(field_text(row, *_TYPE_TAGS)) or fallback for row in rows]
-    units = [normal_unit(field_text(row, *_UNIT_TAGS)) for row in rows]
+    types = [normal_channel_type(short_text(row, *_TYPE_TAGS)) or fallback for row in rows]
+    units = [normal_unit(short_text(row, *_UNIT_TAGS)) for row in rows]
     for i, name in enumerate(names):
         if types[i] == "EEG" and is_auxiliary(name):
             types[i] = "misc"
@@ -122,10 +129,10 @@ def own_info(text: str, n_channels: int) -> StreamInfo | None:
     if not text:
         return None
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
         tuples = {key: tuple(map(str, fields[key])) for key in ("ch_names", "ch_types", "ch_units")}
         texts = {key: str(fields[key]) for key in ("name", "type", "source_id")}
         info = StreamInfo(sfreq=float(fields["sfreq"]), **texts, **tuples)  # type: ignore[arg-type]
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     return info if info.n_channels == n_channels else None

@@ -1,6 +1,9 @@
 """Configuration files: presets, overrides, and every fault at once with its place."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -85,6 +88,13 @@ def test_an_override_reaches_into_lists() -> None:
         ("stages.9.name=x", "must name an index below 3"),
         ("name.deeper=x", "must name a setting"),
         ("name=[", "must have a YAML value"),
+        ("source.name=2026-02-30", "must have a YAML value"),
+        ("source.name=" + "9" * 5000, "must have a YAML value"),
+        ("source.name=" + "[" * 3000, "must be nested at most 32 deep, got more"),
+        ("source.name=" + "x" * 70_000, "must have at most 65536 characters, got 70000"),
+        ("source.name=*a", "must be without YAML aliases"),
+        ("stages.².name=x", "must name an index below 3"),
+        ("stages.99999999999999999999.name=x", "must name an index below 3"),
     ],
 )
 def test_a_wrong_override_is_refused(override: str, rule: str) -> None:
@@ -159,3 +169,26 @@ def test_a_bundle_beside_the_file_is_found_from_any_folder(tmp_path: Path) -> No
     classifier = load_config(path).classifier
     assert classifier is not None
     assert classifier.bundle == str(tmp_path / "mine")
+
+
+def test_a_file_of_many_brackets_is_refused_at_once(tmp_path: Path) -> None:
+    assert "must be nested at most 32 deep, got more" in faults_of(write(tmp_path, "a: " + "[" * 20_000))[0]
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e-320", "0xffffffffffff", "-1e13"])
+def test_no_number_of_any_preset_may_be_of_a_size_that_no_quantity_has(value: str) -> None:
+    """What is computed from it would overflow, never end, or ask for all memory."""
+
+    def numbers(node: Any, at: tuple[str, ...] = ()) -> Iterator[str]:
+        entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, one in entries:
+            yield from numbers(one, (*at, str(key)))
+        if isinstance(node, (int, float)) and not isinstance(node, bool) and at[-1] != "seed":
+            yield ".".join(at)
+
+    tried = 0
+    for preset in preset_names():
+        for path in numbers(json.loads(load_config(preset).model_dump_json())):
+            tried += 1
+            assert len(faults_of(preset, f"{path}={value}")) >= 1, f"{preset} {path}"
+    assert tried > 200

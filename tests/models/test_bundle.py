@@ -124,6 +124,18 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
         load_bundle(tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3"])
+def test_weights_of_a_type_that_numpy_has_none_of_are_refused(tmp_path: Path, kind: str) -> None:
+    written(tmp_path / "b")
+    size = 2 if kind == "BF16" else 1
+    header = json.dumps({"a": {"dtype": kind, "shape": [1], "data_offsets": [0, size]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(size)
+    (tmp_path / "b" / "model.safetensors").write_bytes(content)
+    edit(tmp_path / "b", sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(BundleError, match=r"model\.safetensors must be"):
+        load_bundle(tmp_path / "b")
+
+
 def test_one_altered_byte_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "b")
     path = tmp_path / "b" / "model.safetensors"
@@ -142,7 +154,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path / "b")
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 5000])
 def test_settings_that_are_no_json_are_refused(tmp_path: Path, content: bytes) -> None:
     written(tmp_path / "b")
     (tmp_path / "b" / "model.json").write_bytes(content)

@@ -11,8 +11,16 @@ from xml.etree.ElementTree import Element
 
 import pylsl
 
+from neuroloop.config.json_text import parse_json
 from neuroloop.stream.contracts.chunks import StreamInfo
-from neuroloop.stream.sources.stream_description import describe_channels, field_text, own_info, parse_xml
+from neuroloop.stream.sources.stream_description import (
+    MOST_NAME,
+    describe_channels,
+    field_text,
+    own_info,
+    parse_xml,
+    short_text,
+)
 
 Stamps = Literal["clock", "recording"]
 """Whose stamps a stream carries: the sender's clock, or those of a recording that is being played."""
@@ -92,9 +100,9 @@ def describe(lsl: Any) -> Description:
     if not any(table.units):
         notes.append("no channel units: values are taken as they come")
     info = StreamInfo(
-        name=field_text(own, "stream_name") or lsl.name(),
-        type=lsl.type(),
-        source_id=lsl.source_id(),
+        name=short_text(own, "stream_name") or lsl.name()[:MOST_NAME],
+        type=lsl.type()[:MOST_NAME],
+        source_id=lsl.source_id()[:MOST_NAME],
         sfreq=_number(field_text(own, "sfreq"), lsl.nominal_srate()),
         ch_names=table.names,
         ch_types=table.types,
@@ -175,8 +183,8 @@ def marker_stream_name(lsl: Any) -> tuple[str, Stamps]:
     own: Element | None = None if root is None else root.find("desc/neuroloop")
     stamps: Stamps = "recording" if field_text(own, "stamps") == "recording" else "clock"
     try:
-        return str(json.loads(field_text(own, "info"))["name"]), stamps
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return str(parse_json(field_text(own, "info"))["name"]), stamps
+    except (ValueError, TypeError, KeyError):
         return field_text(own, "stream_name") or lsl.name(), stamps
 
 

@@ -56,6 +56,8 @@ def read_bytes(path: Path) -> bytes:
     RecordingError
         If the file is missing, a folder, empty, damaged as an archive or unpacks to more than `MAX_UNPACKED_BYTES`.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise unreadable(path, "it is neither a file nor a folder")
     try:
         packed = path.read_bytes()
     except (OSError, ValueError) as error:

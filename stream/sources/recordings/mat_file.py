@@ -23,6 +23,7 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _OBJECT, _CHAR, _NUMERIC = 1, 2, 3, 4, range(6, 16)
 _COMPLEX = 0x0800
 _DEEPEST = 32
+_MOST_DIMENSIONS = 32
 
 
 class DamagedMat(Exception):
@@ -121,6 +122,8 @@ def _matrix(view: memoryview, order: str, depth: int) -> tuple[str, Any]:
         return "", None
     dimensions = _element(view, flags.end, order)
     shape = tuple(int(size) for size in _whole_numbers(dimensions, order))
+    if len(shape) > _MOST_DIMENSIONS or any(size < 0 for size in shape):
+        raise DamagedMat(f"a matrix has the shape {shape[:_MOST_DIMENSIONS]!r}")
     label = _element(view, dimensions.end, order)
     name = bytes(label.content).decode("latin-1")
     n_items = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from neuroloop.config.errors import RecordingError
+from neuroloop.config.errors import InputError, RecordingError
 from neuroloop.stream.sources.recordings.adapters import read_npz, read_with_adapter
 from neuroloop.stream.sources.recordings.brainvision import read_brainvision
 from neuroloop.stream.sources.recordings.clock import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
@@ -89,6 +89,8 @@ def open_recording(path: str | Path, *, sfreq: float | None = None, adapter: str
         return reader(path)
     except MemoryError as error:
         raise unreadable(path, "it does not fit into memory") from error
+    except InputError as error:
+        raise unreadable(path, error) from error
 
 
 def _read_text(path: Path, sfreq: float | None) -> Recording:

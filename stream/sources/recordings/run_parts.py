@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroloop.config.errors import RecordingError
 from neuroloop.stream.sources.recordings.faults import Notes
 from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream, Recording
 from neuroloop.stream.sources.recordings.run_script import RunScript, merge_scripts
@@ -91,6 +92,12 @@ def _join(parts: Sequence[RecordedStream], notes: Notes) -> RecordedStream:
         pieces.append((part, min(drop, part.n_samples)))
     if len(pieces) == 1:
         return first
+    shapes = [(one.info.n_channels, one.sample_numbers is None, one.valid is None) for one in parts]
+    if len(set(shapes)) > 1:
+        listed = " and ".join(str(n) for n in dict.fromkeys(n for n, _, _ in shapes))
+        raise RecordingError(
+            f"{first.info.name} must have the same channels and columns in all files of a run, got {listed} channels"
+        )
     return replace(
         first,
         data=np.concatenate([part.data[drop:] for part, drop in pieces]),

@@ -27,7 +27,7 @@ from neuroloop.stream.sources.recordings.recording import MarkerStream, Recorded
 from neuroloop.stream.sources.recordings.run_script import RunScript, script_of
 from neuroloop.stream.sources.recordings.xdf_chunks import DamagedChunk, SampleReader, XdfChunk, walk_chunks
 from neuroloop.stream.sources.recordings.xdf_own import OwnHeader, arrivals, marker_name, parsed_events, split_columns
-from neuroloop.stream.sources.stream_description import describe_channels, field_text, parse_xml
+from neuroloop.stream.sources.stream_description import describe_channels, field_text, parse_xml, short_text
 
 MAX_CHANNELS = 65536
 _CLOCK_RESET_S = 1.0
@@ -50,11 +50,11 @@ class _XdfStream:
 
     @property
     def name(self) -> str:
-        return field_text(self.header, "name")
+        return short_text(self.header, "name")
 
     @property
     def type(self) -> str:
-        return field_text(self.header, "type")
+        return short_text(self.header, "type")
 
     @property
     def is_markers(self) -> bool:
@@ -117,7 +117,7 @@ def read_xdf(path: Path) -> Recording:
         for number, stream in streams.items()
         if stream.is_markers and not stream.own.is_monitoring
     }
-    script = _script(streams, marker_streams)
+    script = _script(streams, marker_streams, notes)
     ordered = (
         replace(stream, markers=tuple(sorted(stream.markers, key=lambda marker: marker.time)))
         for stream in marker_streams.values()
@@ -125,7 +125,7 @@ def read_xdf(path: Path) -> Recording:
     return Recording(path, tuple(data_streams), tuple(ordered), notes.lines(), script)
 
 
-def _script(streams: dict[int, _XdfStream], marker_streams: dict[int, MarkerStream]) -> RunScript | None:
+def _script(streams: dict[int, _XdfStream], marker_streams: dict[int, MarkerStream], notes: Notes) -> RunScript | None:
     """Return what the pipeline was told, where our own recorder wrote the file."""
     by_role = {stream.own.role: stream for stream in streams.values()}
     if "data" not in by_role:
@@ -134,7 +134,7 @@ def _script(streams: dict[int, _XdfStream], marker_streams: dict[int, MarkerStre
     texts = by_role["events"].reader.texts if "events" in by_role else []
     numbers = np.concatenate(rows) if rows else np.empty((0, 3), np.int64)
     name = marker_name(by_role["data"].own, by_role["data"].name)
-    return script_of(name, arrivals(numbers, marker_streams), parsed_events(texts))
+    return script_of(name, arrivals(numbers, marker_streams), parsed_events(texts, notes))
 
 
 def _take(buffer: bytes, chunk: XdfChunk, streams: dict[int, _XdfStream], notes: Notes) -> None:
@@ -208,7 +208,7 @@ def _data_stream(stream: _XdfStream, notes: Notes) -> RecordedStream:
     info = StreamInfo(
         name=stream.name,
         type=stream.type,
-        source_id=field_text(header, "source_id"),
+        source_id=short_text(header, "source_id"),
         sfreq=reader.sfreq,
         ch_names=table.names,
         ch_types=table.types,
@@ -222,7 +222,7 @@ def _data_stream(stream: _XdfStream, notes: Notes) -> RecordedStream:
             data[row : row + len(part)] = part
             row += len(part)
     recorded = RecordedStream(
-        info, data, timestamps, clock_offset_s=_offset(stream), host=field_text(header, "hostname")
+        info, data, timestamps, clock_offset_s=_offset(stream), host=short_text(header, "hostname")
     )
     return split_columns(recorded, stream.own)
 
@@ -240,7 +240,7 @@ def _marker_stream(stream: _XdfStream) -> MarkerStream:
         Marker(when, text, name) for when, text in zip(timestamps.tolist(), texts, strict=True) if math.isfinite(when)
     ]
     offset = None if stream.own.clock == "data" else _offset(stream)
-    return MarkerStream(name, tuple(markers), offset, field_text(stream.header, "hostname"))
+    return MarkerStream(name, tuple(markers), offset, short_text(stream.header, "hostname"))
 
 
 def _number_text(value: float) -> str:

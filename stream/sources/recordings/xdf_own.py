@@ -6,7 +6,6 @@ which rows are valid, and for the recorder the stream's role in a recorded run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,13 +14,17 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroloop.config.json_text import parse_json
 from neuroloop.stream.contracts.chunks import MONITORING_ID, FloatArray, StreamInfo
+from neuroloop.stream.contracts.event_lines import parse_event
 from neuroloop.stream.contracts.events import Marker
 from neuroloop.stream.sources.lsl.stamps import restore
+from neuroloop.stream.sources.recordings.faults import Notes
 from neuroloop.stream.sources.recordings.recording import MarkerStream, RecordedStream
 from neuroloop.stream.sources.recordings.run_script import Arrival
-from neuroloop.stream.sources.stream_description import field_text, own_info
+from neuroloop.stream.sources.stream_description import field_text, own_info, short_text
 
+_N_ARRIVAL = 3
 ROLES = frozenset({"data", "tap", "markers", "arrivals", "events", "stimulation"})
 
 
@@ -60,7 +63,7 @@ class OwnHeader:
             valid=field_text(own, "valid"),
             clock=field_text(own, "clock"),
             info=field_text(own, "info"),
-            source_id=field_text(header, "source_id"),
+            source_id=short_text(header, "source_id"),
             first_row=_whole(field_text(own, "first_row")),
             first_sample=_whole(field_text(own, "first_sample")),
         )
@@ -106,7 +109,7 @@ def split_columns(stream: RecordedStream, own: OwnHeader) -> RecordedStream:
 def marker_name(own: OwnHeader, otherwise: str) -> str:
     """Return the name that a marker stream's markers carry."""
     try:
-        return str(json.loads(own.info)["name"])
+        return str(parse_json(own.info)["name"])
     except (ValueError, TypeError, KeyError):
         return otherwise
 
@@ -123,22 +126,24 @@ def arrivals(rows: NDArray[Any], streams: Mapping[int, MarkerStream]) -> Iterato
     """
     left = {number: iter(stream.markers) for number, stream in streams.items()}
     nothing: Iterator[Marker] = iter(())
+    if rows.ndim != 2 or rows.shape[1] != _N_ARRIVAL:
+        return
     for sequence, number, n_before in rows.tolist():
         marker = next(left.get(number, nothing), None)
         if marker is not None:
             yield Arrival(sequence, n_before, marker)
 
 
-def parsed_events(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the recorded events; a line that is none is left out."""
-    events = []
-    for text in texts:
+def parsed_events(texts: Sequence[str], notes: Notes) -> list[dict[str, Any]]:
+    """Return the recorded events; one that is none is left out, and the first such said."""
+    events, wrong = [], []
+    for number, text in enumerate(texts, start=1):
         try:
-            event = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and {"id", "type", "stream", "sample", "time"} <= event.keys():
-            events.append(event)
+            events.append(parse_event(text))
+        except ValueError as error:
+            wrong.append(f"the recorded event {number} is left out: {error}")
+    if wrong:
+        notes.add(f"{wrong[0]}, and so are {len(wrong) - 1} more" if len(wrong) > 1 else wrong[0])
     return events
 
 
@@ -153,4 +158,4 @@ def _first_channels(info: StreamInfo, n: int) -> StreamInfo:
 
 
 def _whole(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 18 else 0
+    return int(text) if text.isdecimal() and len(text) < 16 else 0

@@ -210,7 +210,7 @@ def test_what_is_no_run_and_what_is_no_label_is_refused_in_one_line(tmp_path: Pa
     with pytest.raises(ExportError, match=r"run must be digits only, got 'a'"):
         BidsName("s1", "nap", run="a")
     (run / "events.jsonl").write_text('{"type": "state"}\n', encoding="utf-8")
-    with pytest.raises(ExportError, match=r"events\.jsonl:1: line must be one event, got"):
+    with pytest.raises(ExportError, match=r"events\.jsonl:1: line must be one event, got one whose id must be given"):
         export_bids(run, tmp_path / "data", default_name(run))
     (run / "events.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(ExportError, match=r"events\.jsonl must say what the stream is .*, got none"):

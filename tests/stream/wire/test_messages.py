@@ -49,7 +49,7 @@ def validator_of(name: str) -> Any:
 
 @given(
     texts=st.tuples(TEXT, TEXT, TEXT),
-    sfreq=st.floats(0, allow_nan=False, allow_infinity=False),
+    sfreq=st.just(0.0) | st.floats(1e-3, 1e6),
     channels=st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=4),
     session=st.integers(-(2**63), 2**63 - 1),
     offset=st.none() | st.floats(allow_nan=False, allow_infinity=False),

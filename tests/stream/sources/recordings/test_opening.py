@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,11 @@ def test_a_stream_of_the_wrong_shape_cannot_be_made() -> None:
 @pytest.mark.parametrize(("values", "middle"), [([3.0, 1.0, 2.0], 2.0), ([4.0, 1.0, 3.0, 2.0], 2.5), ([7.0], 7.0)])
 def test_the_median_is_the_middle_of_the_sorted_values(values: list[float], middle: float) -> None:
     assert median(values) == middle
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".xdf", ".npz", ".edf"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(RecordingError, match="it is neither a file nor a folder"):
+        open_recording(path)
