@@ -1,6 +1,7 @@
 # make demo    install what the run needs, then 20 s of a trained LSTM on a simulated stream
 # make test    install everything, run the whole suite
 # make lint    formatter, linter, strict types, import law
+# make audit   known faults of the pinned packages, and sbom.json
 # make bench   speed figures, as a table and as JSON (BENCH=--quick: a walk through all of them in minutes)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ TORCH ?= torch==2.13.0
 BENCH ?=
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: demo test warm lint bench clean
+.PHONY: demo test warm lint bench audit clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.run
@@ -49,5 +50,12 @@ bench: .venv/.bench
 	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[train,dev,bench]'
 	@touch $@
 
+# a tool in an environment of its own; reports, and fails nothing: a database that is away must not stop a build
+audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	-.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off
+	-.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off --format cyclonedx-json --output sbom.json
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-audit sbom.json build *.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _N_THREADS = 8
 _CLIENT_S = 5.0
+_WHOLE_S = 10.0
+"""A request, from its connection to the end of its answer; however slowly a client speaks or listens."""
+_MAKE_ROOM_S = 0.5
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _STATUS = {200: "200 OK", 404: "404 Not Found", 405: "405 Method Not Allowed", 503: "503 Service Unavailable"}
 
@@ -120,7 +124,7 @@ def _routes(registry: CollectorRegistry, healthy: Probe, ready: Probe) -> Callab
         if method not in {"GET", "HEAD"}:
             code, facts = 405, {"error": f"method must be GET or HEAD, got {method!r}"}
         elif path == "/metrics":
-            body: Iterable[bytes] = metrics(environ, start)
+            body: Iterable[bytes] = metrics({**environ, "REQUEST_METHOD": "GET"}, start)
             return body if method == "GET" else [b""]
         elif path in probes:
             health = probes[path]()
@@ -143,20 +147,58 @@ class _Handler(WSGIRequestHandler):
     """Says nothing and lets go of a client that does not speak."""
 
     timeout = _CLIENT_S
+    server: _Server
+
+    def parse_request(self) -> bool:
+        """Read the request; from then on the client is not sent away for another."""
+        is_good = super().parse_request()
+        self.server.has_asked(self.request)
+        return is_good
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the library's name)
         """Keep scrapes out of the log."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, but only so many at once; the next one is told to come again."""
+    """A thread for each request, but only so many at once.
+
+    Where all are taken, the client that has been silent for longest makes room: a probe, which asks at once, gets its
+    answer beside any number of clients that say a word a second.
+    """
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._free = threading.BoundedSemaphore(_N_THREADS)
+        self._lock = threading.Lock()
+        self._begun: dict[socket.socket, float] = {}
+        self._silent: dict[socket.socket, None] = {}
         super().__init__(*arguments, **options)
+
+    def has_asked(self, request: socket.socket) -> None:
+        """Take note that a client has said what it wants."""
+        with self._lock:
+            self._silent.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Hang up on requests that take too long; called twice a second."""
+        begun_before = time.monotonic() - _WHOLE_S
+        with self._lock:
+            late = [request for request, begun in self._begun.items() if begun < begun_before]
+        for request in late:
+            _hang_up(request)
+
+    def _make_room(self) -> bool:
+        """Send the client away that has been silent for longest; say whether there is a place now."""
+        with self._lock:
+            oldest = next(iter(self._silent), None)
+            if oldest is not None:
+                del self._silent[oldest]
+        if oldest is None:
+            return False
+        _hang_up(oldest)
+        return self._free.acquire(timeout=_MAKE_ROOM_S)
 
     def open(self, family: socket.AddressFamily) -> None:
         """Bind and listen in an address family."""
@@ -179,11 +221,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the request a thread, or refuse it."""
-        if not self._free.acquire(blocking=False):
+        if not self._free.acquire(blocking=False) and not self._make_room():
             with suppress(OSError):
                 request.sendall(_BUSY)
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._begun[request] = time.monotonic()
+            self._silent[request] = None
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -191,7 +236,16 @@ class _Server(ThreadingMixIn, WSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            with self._lock:
+                del self._begun[request]
+                self._silent.pop(request, None)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Let a client that went away go."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    """End both directions; whoever reads or writes there sees the end."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)

@@ -53,7 +53,7 @@ class RunFolder:
     def __init__(self, path: Path, *, config_yaml: str, provenance: Mapping[str, Any]) -> None:
         self.path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             held = next(path.iterdir(), None)
             if held is not None:
                 raise RunFolderError(f"out must be a new or empty folder, got {str(path)!r}, which holds {held.name!r}")

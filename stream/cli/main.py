@@ -51,6 +51,8 @@ _COMMANDS = (
 
 
 _MOST_LINE = 4000
+_NOBODY_ELSE = 0o077
+"""What is written holds a person's data: files are 0600 and folders 0700, for the account alone that runs this."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or not 0 after one clear line per fault on standard error.
     """
     options = build_parser().parse_args(arguments)
+    before = os.umask(_NOBODY_ELSE)
     try:
         with allowing_code(getattr(options, "allow_code", False)):
             status = int(options.run(options))
@@ -131,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         _say(options, "memory must be enough for the data, got none left")
         return 1
+    finally:
+        os.umask(before)
 
 
 if __name__ == "__main__":

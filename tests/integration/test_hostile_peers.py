@@ -63,6 +63,9 @@ def test_hostile_names_descriptions_and_markers_leave_a_run_as_it_is(tmp_path: P
     assert summary["samples"]["balanced"]
     assert recorder_of(run)["lost_beside"]["markers"] == 0
     assert_replays(run)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in run.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+    assert run.stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_listed_of_the_network_is_one_line_a_stream() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.error import HTTPError
 
 import pytest
@@ -74,6 +76,7 @@ def test_other_paths_and_methods_are_refused() -> None:
     assert status == 404
     assert json.loads(line) == {"error": "path must be one of /metrics, /healthz, /readyz, got '/metricsx'"}
     assert get(port, "/metrics", method="POST")[0] == 405
+    assert get(port, "/metrics", method="HEAD") == (200, "")
 
 
 def test_two_pipelines_of_one_process_do_not_mix() -> None:
@@ -82,12 +85,47 @@ def test_two_pipelines_of_one_process_do_not_mix() -> None:
     assert "neuroloop_one 2.0" in get(second, "/metrics")[1]
 
 
-def test_silent_clients_use_up_the_threads_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_is_answered_beside_any_number_of_silent_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("neuroloop.sinks.metrics.server._Handler.timeout", 60.0)
+    monkeypatch.setattr("neuroloop.sinks.metrics.server._WHOLE_S", 600.0)
     port = start()
     with ExitStack() as stack:
-        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=90)) for _ in range(9)]
-        assert silent[8].recv(100).startswith(b"HTTP/1.1 503 Service Unavailable")
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=90)) for _ in range(30)]
+        for one in silent:
+            with suppress(OSError):
+                one.sendall(b"GET /healthz HTTP/1.1\r\nX-")
+        assert get(port, "/healthz")[0] == 200
+        assert silent[0].recv(100) == b"", "the first one had to make room"
+
+
+def test_more_answers_than_threads_are_refused_at_once() -> None:
+    entered, hold = threading.Semaphore(0), threading.Event()
+
+    def slow() -> Health:
+        entered.release()
+        hold.wait(90)
+        return good()
+
+    port = serve(One(1.0), MetricsSettings(port=0), healthy=slow, ready=bad)
+    assert port is not None
+    with ExitStack() as stack:
+        stack.callback(hold.set)
+        for _ in range(8):
+            busy = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=90))
+            busy.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert entered.acquire(timeout=90)
+        with socket.create_connection(("127.0.0.1", port), timeout=90) as ninth:
+            assert ninth.recv(100).startswith(b"HTTP/1.1 503 Service Unavailable")
+
+
+def test_a_client_that_says_a_word_now_and_then_is_let_go_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neuroloop.sinks.metrics.server._WHOLE_S", 0.3)
+    port = start()
+    with socket.create_connection(("127.0.0.1", port), timeout=90) as slow, suppress(OSError):
+        for _ in range(900):
+            slow.sendall(b"X-Word: a\r\n")
+            time.sleep(0.1)
+        pytest.fail("it was never let go")
 
 
 def test_a_silent_client_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

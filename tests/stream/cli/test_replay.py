@@ -43,6 +43,21 @@ def test_a_replay_writes_a_whole_run_folder(neuroloop: Command, recording: Path,
     assert {"p50_us", "p95_us", "p99_us", "p99.9_us", "max_us"} <= set(rows["loop"])
 
 
+def test_what_is_written_of_a_person_is_for_this_account_alone(
+    neuroloop: Command, recording: Path, tmp_path: Path
+) -> None:
+    dump = ("--dump", f"bandpower={tmp_path / 'run' / 'power.npz'}")
+    done = neuroloop("replay", recording, "--config", "monitor", "--out", tmp_path / "run", *dump)
+    assert done.status == 0, done.err
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+    assert len(modes) >= 6
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    before = os.umask(0)
+    os.umask(before)
+    assert before == 0o022, "the caller's own setting is left as it was"
+
+
 def test_every_event_obeys_the_schema_and_the_order(neuroloop: Command, recording: Path, tmp_path: Path) -> None:
     neuroloop("replay", recording, "--config", "demo", "--out", tmp_path / "run")
     validator = jsonschema.Draft202012Validator(SCHEMA)
