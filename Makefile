@@ -53,9 +53,9 @@ bench: .venv/.bench
 # a tool in an environment of its own; reports, and fails nothing: a database that is away must not stop a build
 audit:
 	$(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	-.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off
-	-.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off --format cyclonedx-json --output sbom.json
+	.venv-audit/bin/cyclonedx-py requirements constraints.txt --output-file sbom.json
 
 clean:
 	rm -rf .venv .venv-audit sbom.json build *.egg-info
