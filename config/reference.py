@@ -30,6 +30,7 @@ _UNITS = (
     ("_ma_s", "mA/s"),
     ("per_phase_uc", "µC"),
     ("_ohm", "ohm"),
+    ("_mm", "mm"),
     ("_hz", "Hz"),
     ("sfreq", "Hz"),
     ("_ms", "ms"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -15,6 +16,12 @@ Waveform = Literal["biphasic", "monophasic", "direct", "sine"]
 DeviceKind = Literal["simulated", "lsl", "serial", "tcp"]
 UNKNOWN_STATE = "unknown"
 """What the decision policy says when it has no class; nothing is ever recommended for it."""
+
+
+AREA_TOLERANCE = 0.05
+"""How far the area may be from that of the shape, as a share of it."""
+UNNAMED = "unnamed"
+"""Subject and electrode where none is said; only a simulated device takes it."""
 
 
 class RecommendationSettings(Settings):
@@ -103,6 +110,41 @@ def trigger_box_faults(settings: StimulationSettings, rows: Sequence[Recommendat
     if gate.soft_stop_s != 0:
         faults.append(f"gate.soft_stop_s must be 0 {box}, which can only be cut off, got {gate.soft_stop_s!r}")
     return faults
+
+
+class ElectrodeShapeSettings(Settings):
+    """What the smallest active contact is, from the maker's sheet; its area is reckoned and held against the number."""
+
+    kind: Literal["disc", "cylinder", "rectangle"]
+    """A flat disc, the side of a cylinder, or a rectangle."""
+    diameter_mm: PositiveFloat | None = None
+    """Of a disc or a cylinder."""
+    length_mm: PositiveFloat | None = None
+    """Of a cylinder along its axis, or of a rectangle."""
+    width_mm: PositiveFloat | None = None
+    """Of a rectangle."""
+
+    @model_validator(mode="after")
+    def _has_its_sizes(self) -> ElectrodeShapeSettings:
+        needed = {
+            "disc": ("diameter_mm",),
+            "cylinder": ("diameter_mm", "length_mm"),
+            "rectangle": ("length_mm", "width_mm"),
+        }[self.kind]
+        for key in ("diameter_mm", "length_mm", "width_mm"):
+            if (getattr(self, key) is not None) != (key in needed):
+                rule = "given" if key in needed else "left out"
+                got = getattr(self, key)
+                raise ValueError(f"{key} must be {rule} for a {self.kind}, got {'nothing' if got is None else got}")
+        return self
+
+    @property
+    def area_cm2(self) -> float:
+        """Its geometric area."""
+        across, along, wide = self.diameter_mm or 0.0, self.length_mm or 0.0, self.width_mm or 0.0
+        if self.kind == "disc":
+            return math.pi * across * across / 400
+        return (math.pi * across if self.kind == "cylinder" else wide) * along / 100
 
 
 class LimitSettings(Settings):
@@ -230,13 +272,17 @@ class StimulationSettings(Settings):
 
     electrode_area_cm2: PositiveFloat
     """Geometric area of the smallest active contact."""
+    electrode_shape: ElectrodeShapeSettings | None = None
+    """The contact's shape and sizes, whose area must be ``electrode_area_cm2`` to 5 %. An implanted contact on a device
+    that is not simulated must have it."""
     route: Route
     """Whether the electrode is implanted or on the skin."""
     profile: Profile = "custom"
     """Which hard limits hold, with ``route``."""
-    subject: Name = "unnamed"
-    """Pseudonym of who is stimulated; charge is counted by subject and electrode."""
-    electrode: Name = "unnamed"
+    subject: Name = UNNAMED
+    """Pseudonym of who is stimulated; charge is counted by subject and electrode. A device that is not simulated needs
+    names of both."""
+    electrode: Name = UNNAMED
     """Name of the contact."""
     mode: Literal["real", "sham", "simulate", "blinded"] = "simulate"
     """``blinded``: real or sham, as a sealed assignment says that nobody has read."""
@@ -276,6 +322,10 @@ class StimulationSettings(Settings):
             )
         for fault in trigger_box_faults(self, self.table):
             raise ValueError(fault)
+        area, shape = self.electrode_area_cm2, self.electrode_shape
+        if shape is not None and not abs(area - shape.area_cm2) <= AREA_TOLERANCE * shape.area_cm2:
+            rule = f"that of electrode_shape, {shape.area_cm2:.4g} cm2 ({100 * shape.area_cm2:.4g} mm2), to 5 %"
+            raise ValueError(f"electrode_area_cm2 must be {rule}, got {area!r}")
         gate = self.gate
         if gate.lease_s is not None and gate.lease_s > gate.watchdog_s:
             raise ValueError(f"gate.lease_s must be at most gate.watchdog_s={gate.watchdog_s}, got {gate.lease_s!r}")

@@ -65,6 +65,7 @@ def test_what_does_not_fit_together_is_named(tmp_path: Path, values: dict[str, A
     assert fault in found[0]
 
 
+SHAPE = "{kind: cylinder, diameter_mm: 1.27, length_mm: 1.5}"
 BOX = {"mode": "real", "device": "{kind: serial, path: /dev/ttyS9}", "gate": "{ramp_s: 0, soft_stop_s: 0}"}
 OTHER = ROW.replace("rest", "other")
 
@@ -108,3 +109,35 @@ def test_a_table_file_is_found_beside_the_configuration(tmp_path: Path, monkeypa
     settings = load_config(str(path)).stimulation
     assert settings is not None
     assert settings.table_file == str(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shape", "area_cm2"),
+    [
+        (SHAPE, 0.0598473),  # 3.14159265 * 0.127 * 0.15
+        ("{kind: disc, diameter_mm: 2.3}", 0.0415476),  # 3.14159265 * 0.115 * 0.115
+        ("{kind: rectangle, length_mm: 70, width_mm: 50}", 35.0),
+    ],
+)
+def test_an_area_must_be_that_of_its_shape_to_5_percent(tmp_path: Path, shape: str, area_cm2: float) -> None:
+    for good in (0.951 * area_cm2, area_cm2, 1.049 * area_cm2):
+        assert faults_of(tmp_path, electrode_area_cm2=good, electrode_shape=shape) == []
+    for bad in (0.949 * area_cm2, 1.051 * area_cm2, 100 * area_cm2):
+        (found,) = faults_of(tmp_path, electrode_area_cm2=bad, electrode_shape=shape)
+        shown = f"{area_cm2:.4g} cm2 ({100 * area_cm2:.4g} mm2)"
+        rule = f"electrode_area_cm2 must be that of electrode_shape, {shown}, to 5 %, got {bad!r}"
+        assert found.endswith(f"stimulation.{rule}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "fault"),
+    [
+        ("{kind: disc}", "diameter_mm must be given for a disc, got nothing"),
+        ("{kind: disc, diameter_mm: 2, length_mm: 3}", "length_mm must be left out for a disc, got 3.0"),
+        ("{kind: cylinder, diameter_mm: 2}", "length_mm must be given for a cylinder, got nothing"),
+        ("{kind: rectangle, length_mm: 2}", "width_mm must be given for a rectangle, got nothing"),
+    ],
+)
+def test_a_shape_has_its_own_sizes_and_no_others(tmp_path: Path, shape: str, fault: str) -> None:
+    (found,) = faults_of(tmp_path, electrode_shape=shape)
+    assert found.endswith(f"stimulation.electrode_shape.{fault}")

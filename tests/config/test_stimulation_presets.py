@@ -57,7 +57,9 @@ def test_the_measurements_dose_is_within_its_limits() -> None:
 @pytest.mark.parametrize("kind", ["tcp", "serial", "lsl"])
 def test_the_measurements_limits_are_refused_for_every_other_device(kind: str) -> None:
     settings = settings_of("latency", "stimulation.mode=real", f"stimulation.device.kind={kind}",
-                           "stimulation.device.port=9", "stimulation.device.path=/dev/ttyS9")  # fmt: skip
+                           "stimulation.device.port=9", "stimulation.device.path=/dev/ttyS9",
+                           "stimulation.subject=S01", "stimulation.electrode=E1",
+                           "stimulation.electrode_shape={kind: disc, diameter_mm: 2.76}")  # fmt: skip
     hard, _ = load_hard_limits(settings.hard_limits_file)
     with pytest.raises(ConfigError, match=rf"device\.kind must be one of those .*\(simulated\), got '{kind}'"):
         session_limits(settings, hard)

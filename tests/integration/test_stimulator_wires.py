@@ -236,6 +236,7 @@ def test_a_box_that_cannot_do_what_is_configured_gets_no_code_at_all(tmp_path: P
     os.set_blocking(ours, False)
     row = {"state": "rest", "frequency_hz": 20, "amplitude_ma": 1, "pulse_width_us": 100, "duration_s": 10}
     values = {"electrode_area_cm2": 0.06, "route": "implanted", "table": [row], "mode": "real",
+              "subject": "S01", "electrode": "E1", "electrode_shape": {"kind": "disc", "diameter_mm": 2.76},
               "ledger": str(tmp_path), "gate": {"ramp_s": 0, "soft_stop_s": 0},
               "device": {"kind": "serial", "path": os.ttyname(theirs)}}  # fmt: skip
     config = load_config("stimulation").model_copy(

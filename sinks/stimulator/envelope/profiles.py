@@ -15,7 +15,7 @@ from neuroloop.config.stimulation import DeviceKind, LimitSettings, Profile, Rou
 
 LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
-HARD_LIMITS_SHA256 = "23d4ce0cc5bd3194934c16acd4e626d5d29a7a00db7f10ceedbd86adfdcb5cec"
+HARD_LIMITS_SHA256 = "f6a2e474ddbba496ba5e464c741a58e6fb23807c472bcf9e4f1f5778f53999a7"
 NEVER_ABOVE_K = 1.85
 """No file may allow a Shannon k above it."""
 
@@ -24,6 +24,12 @@ class ProfileLimits(LimitSettings):
     """Hard limits of one profile and route; what is absent is not limited."""
 
     waveforms: Annotated[tuple[Waveform, ...], Field(min_length=1)]
+    min_area_cm2: PositiveFloat
+    """With ``max_area_cm2``: areas of one active contact that are plausible here."""
+    max_area_cm2: PositiveFloat
+    min_impedance_ohm: PositiveFloat
+    """With ``max_impedance_ohm``: loads that voltage and energy may be computed into."""
+    max_impedance_ohm: PositiveFloat
     max_amplitude_ma: PositiveFloat
     max_slew_ma_s: PositiveFloat
     max_dose_s: PositiveFloat

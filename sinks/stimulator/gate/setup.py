@@ -17,7 +17,7 @@ from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_c
 from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
-GATE_VERSION = 5
+GATE_VERSION = 6
 """Raised whenever the same inputs would give other outputs: a log of another version cannot be decided again."""
 
 

@@ -224,3 +224,62 @@ def test_the_table_is_assessed_as_json_and_as_text() -> None:
     assert "refused: charge_density_uc_cm2 must be at most 30, got 41.67" in text
     assert "refused: shannon_k must be at most 1.5, got 2.018" in text
     assert "never asked for" in text
+
+
+@pytest.mark.parametrize(
+    ("area_cm2", "place", "said"),
+    [
+        (6.0, {}, r"from 1e-06 to 0\.3 cm2 \(0\.0001 to 30 mm2\) for profile 'custom' and route 'implanted', "
+         r"got 6 cm2, which are 600 mm2: is it 6 mm2, 0\.06 cm2\?$"),
+        (6000.0, {}, r"got 6000 cm2, which are 600000 mm2$"),
+        (6.0, {"profile": "dbs"}, r"from 0\.005 to 0\.2 cm2 \(0\.5 to 20 mm2\) for profile 'dbs' .*: is it 6 mm2"),
+        (0.0006, {"profile": "dbs"}, r"got 0\.0006 cm2, which are 0\.06 mm2$"),
+        (2500.0, {"profile": "tdcs", "route": "transcutaneous"}, r"got 2500 cm2, .*: is it 2500 mm2, 25 cm2\?$"),
+        (0.25, {"profile": "tdcs", "route": "transcutaneous"}, r"got 0\.25 cm2, which are 25 mm2$"),
+    ],
+)  # fmt: skip
+def test_an_area_that_no_electrode_has_is_refused_in_both_units(
+    area_cm2: float, place: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^stimulation\.electrode_area_cm2 must be ") as caught:
+        session_limits(settings(electrode_area_cm2=area_cm2, **place), HARD)
+    assert len(caught.value.faults) == 1
+    assert caught.match(said)
+
+
+def test_square_millimetres_for_square_centimetres_are_plausible_nowhere_but_for_micro_electrodes() -> None:
+    for profile, routes in HARD.profiles.items():
+        for route, one in (("implanted", routes.implanted), ("transcutaneous", routes.transcutaneous)):
+            if one is not None and (profile, route) != ("custom", "implanted"):
+                assert one.max_area_cm2 < 100 * one.min_area_cm2
+
+
+@pytest.mark.parametrize("load_ohm", [1e-6, 99.0, 1.1e6])
+def test_an_impedance_that_no_electrode_has_is_refused(load_ohm: float) -> None:
+    with pytest.raises(ConfigError, match=r"^stimulation\.impedance_ohm must be from 100 to 1e\+06 for .*, got "):
+        session_limits(settings(impedance_ohm=load_ohm), HARD)
+    assert session_limits(settings(impedance_ohm=100.0), HARD)
+    assert session_limits(settings(impedance_ohm=1e6), HARD)
+
+
+REAL: dict[str, Any] = {"mode": "real", "device": {"kind": "tcp", "port": 9}, "subject": "S01", "electrode": "E1",
+                        "electrode_shape": {"kind": "cylinder", "diameter_mm": 1.27, "length_mm": 1.5}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("electrode_shape", r"given for a device of kind 'tcp' and an implanted contact: .*, got nothing"),
+        ("subject", r"named for a device of kind 'tcp': charge is counted by name, got 'unnamed'"),
+        ("electrode", r"named for a device of kind 'tcp': charge is counted by name, got 'unnamed'"),
+    ],
+)
+def test_a_device_that_is_not_simulated_needs_names_and_a_shape(key: str, fault: str) -> None:
+    assert session_limits(settings(**REAL), HARD)
+    with pytest.raises(ConfigError, match=rf"^stimulation\.{key} must be {fault}$"):
+        session_limits(settings(**{name: one for name, one in REAL.items() if name != key}), HARD)
+
+
+def test_a_pad_on_the_skin_needs_no_shape() -> None:
+    pad = REAL | {"electrode_shape": None, "route": "transcutaneous", "electrode_area_cm2": 25.0}
+    assert session_limits(settings(**pad), HARD)

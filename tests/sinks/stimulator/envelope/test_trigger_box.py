@@ -20,7 +20,13 @@ BOX = one_way_capabilities("box", limits_itself=True)
 def box_settings(**values: Any) -> StimulationSettings:
     """Return settings that a box can do: 0.19 mA at 200 mA/s are a ramp of less than a millisecond."""
     rows = (row(amplitude_ma=values.pop("amplitude_ma", 0.19), duration_s=5.0),)
-    given: dict[str, Any] = {"profile": "cortical", "mode": "real", "device": {"kind": "serial", "path": "/dev/ttyS9"}}
+    place = {"subject": "S01", "electrode": "E1", "electrode_shape": {"kind": "disc", "diameter_mm": 2.76}}
+    given: dict[str, Any] = {
+        **place,
+        "profile": "cortical",
+        "mode": "real",
+        "device": {"kind": "serial", "path": "/dev/ttyS9"},
+    }
     return settings(rows, **given | {"gate": {"ramp_s": 0.0, "soft_stop_s": 0.0}} | values)
 
 
