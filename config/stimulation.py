@@ -191,7 +191,7 @@ class LimitSettings(Settings):
 
 
 class GateSettings(Settings):
-    """When a request may pass, and what ends stimulation."""
+    """When a request may pass, and what ends stimulation; bounded by the section ``gate`` of the hard limits."""
 
     arming_s: PositiveFloat = 600.0
     """Arming expires after so long unless it is renewed."""
@@ -210,15 +210,15 @@ class GateSettings(Settings):
     """How far back ``max_missing`` looks."""
     max_clock_step_s: PositiveFloat = 0.01
     """Largest step of the clock that stamps the stream; a larger one disarms."""
-    hold_off_s: NonNegativeFloat = 2.0
+    hold_off_s: Annotated[float, Field(ge=0, le=86_400)] = 2.0
     """Nothing is passed so long after the first sample and after every interruption of the stream."""
     confirm_n: PositiveInt = 2
     """Decisions in a row that must ask for the same before it may start."""
-    dwell_s: NonNegativeFloat = 1.0
+    dwell_s: Annotated[float, Field(ge=0, le=86_400)] = 1.0
     """A state must have lasted so long before its recommendation may replace another."""
-    refractory_s: NonNegativeFloat = 5.0
+    refractory_s: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     """Shortest time from the end of one dose to the start of the next."""
-    lockout_s: NonNegativeFloat = 86_400.0
+    lockout_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """After a dose that was given in full."""
     blanking_s: Annotated[float, Field(ge=0, le=5.0)] = 0.5
     """Decisions whose samples lie so close behind a start, a stop or a change of the output are not acted upon."""
@@ -297,6 +297,8 @@ class StimulationSettings(Settings):
     hard_limits_file: str | None = None
     """Without it the ones that are shipped. A configuration may only tighten them. ``bench`` is for measurements and
     takes simulated devices only."""
+    hard_limits_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Hash of ``hard_limits_file``; a file that was not shipped must be named with it. ``neuroloop check`` says it."""
     gate: GateSettings = GateSettings()
     """When a request may pass."""
     device: DeviceSettings = DeviceSettings()

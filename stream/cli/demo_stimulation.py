@@ -105,7 +105,8 @@ class StimulationDemo:
         verdict = verify_run(folder, ledger_folder(self._stimulation.ledger))
         if not verdict.is_clean:
             raise DemoFailed(*verdict.findings)
-        hard, _ = load_hard_limits(self._stimulation.hard_limits_file)
+        named, pinned = self._stimulation.hard_limits_file, self._stimulation.hard_limits_sha256
+        hard, _ = load_hard_limits(named, pinned)
         device = prove_device(folder / DEVICE_FILE, self._stimulation, session_limits(self._stimulation, hard))
         if device.findings or not device.n_intervals:
             raise DemoFailed(f"device must have stimulated within the limits, got {device.line()}")

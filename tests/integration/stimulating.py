@@ -15,11 +15,13 @@ import pylsl
 from neuroloop.config.loading import load_config
 from neuroloop.config.source import SimulatorSettings
 from neuroloop.sinks.stimulator.control import ControlError, ask
+from neuroloop.sinks.stimulator.envelope.profiles import file_sha256
 from neuroloop.sinks.stimulator.token import TOKEN_FILE
 from neuroloop.stream.sources.lsl.description import make_lsl_info
 from neuroloop.stream.sources.simulator import Simulator
 from tests.integration.live import FINDING, PATIENCE_S, SHARING, Program, Start
 from tests.integration.lsl import wait_until
+from tests.sinks.stimulator.rig import SHIPPED, quick
 
 WATCHDOG_S, HEARTBEAT_S = 0.5, 0.1
 MARGIN_S = 1.5
@@ -40,6 +42,14 @@ GATE = (
     f"stimulation.gate={{watchdog_s: {WATCHDOG_S}, heartbeat_s: {HEARTBEAT_S}, hold_off_s: 0.1, confirm_n: 1, "
     "dwell_s: 0, refractory_s: 0.05, lockout_s: 0, blanking_s: 0.02, ramp_s: 0.1, max_age_s: 0.5}"
 )
+
+
+def quick_limits(folder: Path) -> tuple[str, str]:
+    """Write the shipped limits, under which a gate may be quick, into a folder; return what names and pins them."""
+    path = folder / "limits.yaml"
+    if not path.exists():
+        path.write_text(json.dumps(quick(SHIPPED).model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    return f"stimulation.hard_limits_file={path}", f"stimulation.hard_limits_sha256={file_sha256(path)}"
 
 
 class Sender:
@@ -102,13 +112,14 @@ class StimulatingRun:
 
     def __init__(self, start: Start, folder: Path, stream: str, *options: object) -> None:
         self.folder = folder
+        named, pinned = quick_limits(folder.parent)
         self.program: Program = start(
             "run", "demo", "--out", folder, *SHARING, *FINDING, "--set", f"name={folder.name}",
             "--set", "source.kind=lsl",
             "--set", f"source.name={stream}", "--set", "source.reconnect_s=60", "--set", "markers.enabled=false",
             "--set", "stimulation.electrode_area_cm2=0.06", "--set", "stimulation.route=implanted", "--set", TABLE,
             "--set", GATE, "--set", f"stimulation.electrode={folder.name}",
-            "--set", f"stimulation.ledger={folder.parent / 'ledger'}", *options,
+            "--set", f"stimulation.ledger={folder.parent / 'ledger'}", "--set", named, "--set", pinned, *options,
         )  # fmt: skip
         self._token = ""
 

@@ -25,7 +25,7 @@ from neuroloop.stream.live.stimulation.process import run_stimulator
 from neuroloop.stream.live.stimulation.setup import StimulationPlan
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
-from tests.integration.stimulating import GATE, TABLE, edges_of
+from tests.integration.stimulating import GATE, TABLE, edges_of, quick_limits
 
 INFO = StreamInfo("bench", "EEG", "bench", 250.0, ("a",), ("EEG",), ("uV",))
 TOKEN = "open sesame"
@@ -40,7 +40,7 @@ def bench_config(folder: Path, *overrides: str) -> Config:
         [
             "process.hot_core=any", "process.priority=normal", "name=bench", "source.kind=lsl",
             "stimulation.electrode_area_cm2=0.06", "stimulation.route=implanted", TABLE, GATE,
-            f"stimulation.ledger={folder / 'ledger'}", *overrides,
+            f"stimulation.ledger={folder / 'ledger'}", *quick_limits(folder), *overrides,
         ],
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,6 @@ from tests.integration.stimulating import HEARTBEAT_S, MARGIN_S, WATCHDOG_S, Sen
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
 MOST_S = WATCHDOG_S + HEARTBEAT_S + MARGIN_S
-HARD_LIMITS = Path(__file__).parents[2] / "config" / "limits" / "hard.yaml"
 
 
 class Theatre:
@@ -86,10 +84,8 @@ def theatre(tmp_path: Path) -> Iterator[Theatre]:
     sender = Sender(f"stimulated-{os.getpid()}")
     try:
         with starting(tmp_path) as start:
-            limits = tmp_path / "limits.yaml"
-            shutil.copy(HARD_LIMITS, limits)
-            hard = ("--set", f"stimulation.hard_limits_file={limits}")
-            theatre = Theatre(StimulatingRun(start, tmp_path / "run", sender.name, *hard), sender, limits)
+            run = StimulatingRun(start, tmp_path / "run", sender.name)
+            theatre = Theatre(run, sender, tmp_path / "limits.yaml")
             yield theatre
             for name, took_s in theatre.took_s.items():
                 print(f"{name}: off after {took_s * 1e3:.1f} ms")

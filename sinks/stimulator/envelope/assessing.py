@@ -9,7 +9,7 @@ from neuroloop.config.recommendations import rows_of
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
-from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
+from neuroloop.sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 
 _COLUMNS = (
@@ -44,7 +44,7 @@ def assess_table(settings: StimulationSettings, classes: Sequence[str] | None = 
         If the table or the limits have faults, a limit is looser than the hard one, or the device is a trigger box and
         something is configured that it cannot do.
     """
-    hard, sha256 = load_hard_limits(settings.hard_limits_file)
+    hard, sha256 = load_hard_limits(settings.hard_limits_file, settings.hard_limits_sha256)
     limits = session_limits(settings, hard)
     rows = rows_of(settings)
     refuse_what_no_box_can(settings, rows, limits)
@@ -55,6 +55,7 @@ def assess_table(settings: StimulationSettings, classes: Sequence[str] | None = 
         "profile": settings.profile,
         "mode": settings.mode,
         "device": settings.device.kind,
+        "limits_file": hard_limits_path(settings.hard_limits_file).name,
         "limits_sha256": sha256,
         "limits": limits.model_dump(mode="json", exclude_none=True),
         "rows": [
@@ -90,7 +91,8 @@ def _warnings(one: Assessment, warn_k: float) -> list[str]:
 def assessment_text(found: dict[str, Any]) -> str:
     """Return what `assess_table` found as lines for reading."""
     lines = [
-        f"stimulation: {found['route']}, profile {found['profile']}, contact of {found['electrode_area_cm2']:g} cm2, "
+        f"stimulation: {found['route']}, profile {found['profile']}, contact of {found['electrode_area_cm2']:g} cm2 "
+        f"({100 * found['electrode_area_cm2']:g} mm2), "
         f"mode {found['mode']}, device {found['device']}",
         f"{'state':<14} " + " ".join(f"{title:>9}" for title, _ in _COLUMNS) + "  verdict",
     ]
@@ -104,7 +106,7 @@ def assessment_text(found: dict[str, Any]) -> str:
             lines.append("  given only if the operator names this state when arming")
         if row["is_asked_for"] is False:
             lines.append("  never asked for: no class of the classifier has this name")
-    lines.append(f"hard limits {found['limits_sha256']}")
+    lines.append(f"hard limits {found['limits_file']}, hard_limits_sha256: {found['limits_sha256']}")
     return "\n".join(lines)
 
 

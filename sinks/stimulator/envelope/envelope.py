@@ -242,6 +242,8 @@ class Envelope:
         checks += _at_most("dose_session_s", duration, limits.max_session_s)
         checks += _at_most("dose_session_charge_mc", dose_mc, limits.max_session_charge_mc)
         checks += _at_most("dose_day_charge_mc", dose_mc, limits.max_day_charge_mc)
+        asks, least = row.min_confidence, limits.min_confidence
+        checks.append(Check("row_min_confidence", asks, least, asks >= least, "at least"))
         band = limits.override_band_hz
         if band is not None and band[0] <= train.frequency_hz <= band[1]:
             rule = "true from {:g} to {:g} Hz".format(*band)

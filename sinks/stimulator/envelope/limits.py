@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.stimulation import LimitSettings, StimulationSettings
+from neuroloop.sinks.stimulator.envelope.gate_bounds import gate_faults
 from neuroloop.sinks.stimulator.envelope.plausibility import plausibility_faults
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 
@@ -26,8 +27,8 @@ def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLi
     Raises
     ------
     ConfigError
-        With one line for every limit that is looser than the hard one and for an area or impedance that no electrode of
-        the profile and route has, or if the hard ones are for other devices.
+        With one line for every limit and setting of the gate that is looser than the hard one, and for an area or
+        impedance that no electrode of the profile and route has, or if the hard ones are for other devices.
     """
     if hard.devices is not None and settings.device.kind not in hard.devices:
         rule = f"one of those that the hard limits are for ({', '.join(hard.devices)})"
@@ -39,7 +40,8 @@ def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLi
         held["max_charge_per_phase_uc"] = min(
             small.max_charge_per_phase_uc, held["max_charge_per_phase_uc"] or small.max_charge_per_phase_uc
         )
-    faults = plausibility_faults(settings, base)
+    held["min_confidence"] = max(base.min_confidence, hard.gate.at_least.min_confidence)
+    faults = plausibility_faults(settings, base) + gate_faults(settings.gate, hard.gate, base)
     for key in LimitSettings.model_fields:
         wanted, firm = getattr(settings.limits, key), held[key]
         if wanted is None:

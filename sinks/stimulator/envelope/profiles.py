@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.loading import load_settings
-from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
 from neuroloop.config.stimulation import DeviceKind, LimitSettings, Profile, Route, Waveform
 
 LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
-HARD_LIMITS_SHA256 = "f6a2e474ddbba496ba5e464c741a58e6fb23807c472bcf9e4f1f5778f53999a7"
+HARD_LIMITS_SHA256 = "e9bceb4fa4f1fa7830e4f56d007b435e104ba37080c6fc9a23515a9a290d74ae"
+BENCH_LIMITS_SHA256 = "23ae3838ffe54dd6d06d643f454f8424e8a3aac8c6e0037a0f41696c33c3cc11"
 NEVER_ABOVE_K = 1.85
 """No file may allow a Shannon k above it."""
 
@@ -38,6 +39,10 @@ class ProfileLimits(LimitSettings):
     max_day_charge_mc: PositiveFloat
     max_starts_per_h: PositiveInt
     min_ramp_s: NonNegativeFloat
+    min_lockout_s: NonNegativeFloat
+    """Shortest wait after a dose that was given in full."""
+    min_confidence: Probability = 0.0
+    """Least that a row may ask of a decision; in a session at least that of the file's section ``gate``."""
     max_voltage_v: PositiveFloat | None = None
     """Peak, into the stated impedance."""
     max_starts_per_day: PositiveInt | None = None
@@ -88,6 +93,38 @@ class MicroelectrodeLimits(Settings):
     max_charge_per_phase_uc: PositiveFloat
 
 
+class GateMost(Settings):
+    """The largest values that settings of the gate may have. No file may go beyond what stands here."""
+
+    arming_s: Annotated[float, Field(gt=0, le=86_400)]
+    watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)]
+    heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)]
+    max_age_s: Annotated[float, Field(gt=0, le=5.0)]
+    max_missing: Annotated[float, Field(ge=0, le=0.5)]
+    missing_window_s: Annotated[float, Field(gt=0, le=60.0)]
+    max_clock_step_s: Annotated[float, Field(gt=0, le=1.0)]
+    blanking_s: Annotated[float, Field(ge=0, le=5.0)]
+    pulse_blanking_s: Annotated[float, Field(ge=0, le=0.5)]
+    soft_stop_s: Annotated[float, Field(ge=0, le=1.0)]
+
+
+class GateLeast(Settings):
+    """The smallest values that settings of the gate, and ``min_confidence`` of a row, may have."""
+
+    hold_off_s: NonNegativeFloat
+    confirm_n: PositiveInt
+    blanking_s: NonNegativeFloat
+    refractory_s: NonNegativeFloat
+    min_confidence: Probability
+
+
+class GateLimits(Settings):
+    """Bounds of the gate's own settings; a configuration may only be tighter."""
+
+    at_most: GateMost
+    at_least: GateLeast
+
+
 class HardLimits(Settings):
     """The whole file of hard limits."""
 
@@ -96,6 +133,7 @@ class HardLimits(Settings):
     """Kinds of device that these limits are for; without it any. Another one is refused."""
     shannon: ShannonLimits
     microelectrode: MicroelectrodeLimits
+    gate: GateLimits
     profiles: dict[Profile, RouteLimits]
 
     def of(self, profile: Profile, route: Route) -> ProfileLimits:
@@ -130,18 +168,21 @@ def hard_limits_path(named: str | None) -> Path:
     return shipped if "/" not in named and shipped.is_file() else Path(named)
 
 
-def load_hard_limits(named: str | None = None) -> tuple[HardLimits, str]:
+def load_hard_limits(named: str | None = None, pinned: str | None = None) -> tuple[HardLimits, str]:
     """Read the hard limits, and their SHA-256.
 
     Parameters
     ----------
     named : str, optional
-        ``stimulation.hard_limits_file``; without it the shipped file, which must be the one that was shipped.
+        ``stimulation.hard_limits_file``; without it the shipped file. A shipped one must be as it was shipped, by
+        whatever name or path it is called.
+    pinned : str, optional
+        ``stimulation.hard_limits_sha256``; a file that was not shipped must be named together with it.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not valid, or is not the shipped one.
+        If the file cannot be read, is not valid, is not the shipped one or not the one that is pinned.
     """
     path = hard_limits_path(named)
     try:
@@ -150,7 +191,13 @@ def load_hard_limits(named: str | None = None) -> tuple[HardLimits, str]:
         raise ConfigError(
             f"stimulation.hard_limits_file must be a readable file, got {str(path)!r}: {error.strerror}"
         ) from error
-    if named is None and sha256 != HARD_LIMITS_SHA256:
-        rule = f"the one that was shipped (sha256 {HARD_LIMITS_SHA256[:12]})"
+    known = {HARD_LIMITS_FILE.resolve(): HARD_LIMITS_SHA256, LIMITS_FOLDER / "bench.yaml": BENCH_LIMITS_SHA256}
+    shipped = known.get(path.resolve())
+    if shipped is not None and sha256 != shipped:
+        rule = f"the one that was shipped (sha256 {shipped[:12]})"
         raise ConfigError(f"{path.name} must be {rule}, got {sha256[:12]}: reinstall, or name a file of your own")
-    return load_settings(path, HardLimits), sha256
+    hard = load_settings(path, HardLimits)
+    if pinned != sha256 and (shipped is None or pinned is not None):
+        rule = f"that of {path.name}, {sha256}, once somebody has read what it allows"
+        raise ConfigError(f"stimulation.hard_limits_sha256 must be {rule}, got {pinned or 'nothing'}")
+    return hard, sha256

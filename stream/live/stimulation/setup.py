@@ -115,7 +115,7 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
         If the device cannot be opened or cannot do what is configured, the ledger is in use, or a setting is wrong.
     """
     settings = plan.settings
-    hard, limits_sha256 = load_hard_limits(settings.hard_limits_file)
+    hard, limits_sha256 = load_hard_limits(settings.hard_limits_file, settings.hard_limits_sha256)
     rows = rows_of(settings)
     refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)

@@ -109,7 +109,7 @@ def test_every_rule_of_the_envelope_has_a_slot(waveform: str, profile: str) -> N
     row |= {} if waveform == "direct" else {"frequency_hz": 20.0}
     row |= {"pulse_width_us": 100.0} if waveform.endswith("phasic") else {}
     settings = StimulationSettings.model_validate(
-        {"electrode_area_cm2": 1.0, "route": "transcutaneous", "profile": profile, "table": [row]}
+        {"electrode_area_cm2": 5.0, "route": "transcutaneous", "profile": profile, "table": [row]}
     )
     hard, _ = load_hard_limits()
     envelope = Envelope(settings, session_limits(settings, hard), hard.shannon, None)

@@ -10,13 +10,13 @@ from typing import Any
 from neuroloop.config.recommendations import load_table
 from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings
 from neuroloop.sinks.stimulator.devices.simulator.model import Interval, ModelLimits, StimulatorModel
-from neuroloop.sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256, load_hard_limits
+from neuroloop.sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256, HardLimits, load_hard_limits
 from neuroloop.sinks.stimulator.gate.gate import Gate
 from neuroloop.sinks.stimulator.gate.setup import make_setup
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, GateInput, GateOutput
 from neuroloop.stream.contracts.events import encode
 
-HARD, _ = load_hard_limits()
+SHIPPED, _ = load_hard_limits()
 CONFIG_SHA256 = "c" * 64
 CAPABILITIES = Capabilities(
     name="model",
@@ -31,6 +31,20 @@ CAPABILITIES = Capabilities(
     ends_by_itself=True,
     acknowledges=True,
 )
+
+
+def quick(hard: HardLimits) -> HardLimits:
+    """Return limits that bound tissue as these do, under which a gate may be as quick as a test needs it."""
+    values = hard.model_dump(mode="json", exclude_none=True)
+    values["gate"]["at_least"] = {**dict.fromkeys(values["gate"]["at_least"], 0.0), "confirm_n": 1}
+    values["gate"]["at_most"] |= {"blanking_s": 5.0, "pulse_blanking_s": 0.5}
+    for routes in values["profiles"].values():
+        for one in routes.values():
+            one["min_lockout_s"] = 0.0
+    return HardLimits.model_validate(values)
+
+
+HARD = quick(SHIPPED)
 EXAMPLE = load_table("adaptive_stimulation").states
 
 

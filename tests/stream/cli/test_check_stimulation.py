@@ -1,8 +1,10 @@
 """``neuroloop check`` and stimulation: a refused row is a statement, a loose limit is a fault."""
 
+import hashlib
 import json
 from pathlib import Path
 
+from neuroloop.sinks.stimulator.envelope.profiles import HARD_LIMITS_FILE
 from tests.stream.cli.conftest import Command
 
 CONFIG = """name: s
@@ -46,3 +48,14 @@ def test_every_loose_limit_is_a_fault_with_its_line(neuroloop: Command, tmp_path
 
 def test_without_stimulation_nothing_is_said_of_it(neuroloop: Command) -> None:
     assert json.loads(neuroloop("check", "demo", "--json").out)["stimulation"] is None
+
+
+def test_the_hash_to_pin_is_said_for_a_file_of_ones_own(neuroloop: Command, tmp_path: Path) -> None:
+    own, path = tmp_path / "own.yaml", tmp_path / "s.yaml"
+    own.write_bytes(HARD_LIMITS_FILE.read_bytes() + b"# ours\n")
+    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
+    path.write_text(CONFIG + "  hard_limits_file: own.yaml\n", "utf-8")
+    (line,) = neuroloop("check", path).err.strip().splitlines()
+    assert f"stimulation.hard_limits_sha256 must be that of own.yaml, {sha256}, " in line
+    path.write_text(CONFIG + f"  hard_limits_file: own.yaml\n  hard_limits_sha256: {sha256}\n", "utf-8")
+    assert f"hard limits own.yaml, hard_limits_sha256: {sha256}" in neuroloop("check", path).out

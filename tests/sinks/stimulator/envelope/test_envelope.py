@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from neuroloop.sinks.stimulator.envelope.profiles import (
     file_sha256,
     load_hard_limits,
 )
-from tests.sinks.stimulator.rig import CAPABILITIES, EXAMPLE, HARD, row, settings
+from tests.sinks.stimulator.rig import CAPABILITIES, EXAMPLE, HARD, SHIPPED, row, settings
 
 
 def assess(one: Any, **values: Any) -> Assessment:
@@ -184,13 +185,33 @@ def test_the_shipped_limits_are_the_known_ones() -> None:
     assert load_hard_limits()[1] == HARD_LIMITS_SHA256
 
 
-def test_altered_shipped_limits_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", [None, "hard", "path"])
+def test_altered_shipped_limits_are_not_taken_by_whatever_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
     altered = tmp_path / "hard.yaml"
     altered.write_text(HARD_LIMITS_FILE.read_text("utf-8").replace("30.0", "60.0"), "utf-8")
+    monkeypatch.setattr(profiles, "LIMITS_FOLDER", tmp_path)
     monkeypatch.setattr(profiles, "HARD_LIMITS_FILE", altered)
     with pytest.raises(ConfigError, match=r"hard\.yaml must be the one that was shipped"):
-        load_hard_limits()
-    assert load_hard_limits(str(altered))[0].of("custom", "implanted").max_charge_density_uc_cm2 == 60.0
+        load_hard_limits(str(altered) if named == "path" else named, file_sha256(altered))
+
+
+def test_a_file_of_ones_own_is_taken_only_with_its_hash(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(HARD_LIMITS_FILE.read_text("utf-8").replace("30.0", "60.0"), "utf-8")
+    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
+    for pinned, got in ((None, "nothing"), ("0" * 64, "0" * 64), (HARD_LIMITS_SHA256, HARD_LIMITS_SHA256)):
+        with pytest.raises(ConfigError, match=rf"^stimulation\.hard_limits_sha256 must be .* {sha256}, .*, got {got}$"):
+            load_hard_limits(str(own), pinned)
+    assert load_hard_limits(str(own), sha256)[0].of("custom", "implanted").max_charge_density_uc_cm2 == 60.0
+
+
+def test_a_pin_holds_for_the_shipped_files_too() -> None:
+    assert load_hard_limits("hard", HARD_LIMITS_SHA256)[1] == HARD_LIMITS_SHA256
+    for named in (None, "hard", "bench"):
+        with pytest.raises(ConfigError, match=r"^stimulation\.hard_limits_sha256 must be that of "):
+            load_hard_limits(named, "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +221,10 @@ def test_altered_shipped_limits_are_not_taken(tmp_path: Path, monkeypatch: pytes
         ("waveforms: [biphasic]", "waveforms: [monophasic]", r"implanted\.waveforms must be \['biphasic'\]"),
         ("max_net_dc_ua: 0.1 ", "# ", r"implanted\.max_net_dc_ua must be given"),
         ("version: 1", "version: 2", r"version must be 1, got 2"),
+        ("\ngate:", "\nshannons:", r"gate must be given, got nothing"),
+        ("arming_s: 3600.0", "arming_s: 1.0e+10", r"gate\.at_most\.arming_s must be .* 86400, got 10000000000\.0"),
+        ("max_missing: 0.2 ", "max_missing: 0.99 ", r"gate\.at_most\.max_missing must be .* 0\.5, got 0\.99"),
+        ("    confirm_n: 2", "    # ", r"gate\.at_least\.confirm_n must be given, got nothing"),
     ],
 )
 def test_a_file_of_ones_own_cannot_allow_everything(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -283,3 +308,50 @@ def test_a_device_that_is_not_simulated_needs_names_and_a_shape(key: str, fault:
 def test_a_pad_on_the_skin_needs_no_shape() -> None:
     pad = REAL | {"electrode_shape": None, "route": "transcutaneous", "electrode_area_cm2": 25.0}
     assert session_limits(settings(**pad), HARD)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("arming_s", 1e10, "most 3600"),
+        ("arming_s", 3600.1, "most 3600"),
+        ("watchdog_s", 1.1, "most 1"),
+        ("max_age_s", 1.1, "most 1"),
+        ("max_missing", 0.99, "most 0.2"),
+        ("missing_window_s", 1e9, "most 10"),
+        ("max_clock_step_s", 1e9, "most 0.05"),
+        ("blanking_s", 2.1, "most 2"),
+        ("pulse_blanking_s", 0.11, "most 0.1"),
+        ("blanking_s", 0.09, "least 0.1"),
+        ("hold_off_s", 0.9, "least 1"),
+        ("confirm_n", 1, "least 2"),
+        ("refractory_s", 0.0, "least 1"),
+        ("lockout_s", 59.0, "least 60"),
+    ],
+)
+def test_a_setting_of_the_gate_is_bounded_by_the_hard_limits(key: str, value: float, bound: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        session_limits(settings(gate={key: value}), SHIPPED)
+    assert caught.value.faults == (f"stimulation.gate.{key} must be at {bound}, got {value!r}",)
+
+
+def test_the_gates_defaults_and_its_bounds_themselves_are_within_the_hard_limits() -> None:
+    assert session_limits(settings(), SHIPPED)
+    on = {"arming_s": 3600.0, "watchdog_s": 1.0, "max_age_s": 1.0, "max_missing": 0.2, "missing_window_s": 10.0,
+          "max_clock_step_s": 0.05, "blanking_s": 2.0, "pulse_blanking_s": 0.1, "hold_off_s": 1.0, "confirm_n": 2,
+          "refractory_s": 1.0, "lockout_s": 60.0}  # fmt: skip
+    assert session_limits(settings(gate=on), SHIPPED)
+
+
+def test_once_a_day_stimulation_waits_half_a_day_after_a_whole_dose() -> None:
+    pad: dict[str, Any] = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tdcs"}
+    with pytest.raises(ConfigError, match=r"^stimulation\.gate\.lockout_s must be at least 43200, got 600\.0$"):
+        session_limits(settings(gate={"lockout_s": 600.0}, **pad), SHIPPED)
+
+
+def test_a_row_that_asks_for_too_little_confidence_is_refused() -> None:
+    chosen = settings()
+    envelope = Envelope(chosen, session_limits(chosen, SHIPPED), SHIPPED.shannon, CAPABILITIES)
+    assert envelope.assess(row(min_confidence=0.5)).is_allowed
+    found = envelope.assess(row(min_confidence=0.49))
+    assert found.reason == "row_min_confidence must be at least 0.5, got 0.49"
