@@ -156,6 +156,8 @@ class LimitSettings(Settings):
     """Longest phase of a pulse."""
     max_frequency_hz: PositiveFloat | None = None
     """Highest rate of pulses, or frequency of a sine."""
+    min_frequency_hz: PositiveFloat | None = None
+    """Lowest frequency of a sine; a slower one is direct current for as long as half a wave takes."""
     max_charge_per_phase_uc: PositiveFloat | None = None
     """Largest charge of one phase."""
     max_charge_density_uc_cm2: PositiveFloat | None = None
@@ -248,6 +250,9 @@ class DeviceSettings(Settings):
     """``serial``: byte that starts, and at every renewal goes on."""
     stop_code: Annotated[int, Field(ge=0, le=255)] = 0
     """``serial``: byte that stops; must differ from ``start_code``."""
+    imbalance: Probability | None = None
+    """Share of a phase's charge that the phase of the other sign leaves, from the maker's sheet. The larger of it and
+    what the device says counts; where neither is known, what the hard limits assume."""
     limits_itself: bool = False
     """``lsl`` and ``serial``: confirms that what one trigger starts ends by itself within the lease."""
     fault: str | None = None

@@ -17,8 +17,8 @@ ACTIONS = ("arm", "disarm", "start", "stop")
 ENVELOPE_RULES = (
     "waveform", "amplitude_ma", "pulse_width_us", "frequency_hz", "charge_per_phase_uc", "charge_density_uc_cm2",
     "shannon_k", "current_density_ma_cm2", "rms_ma", "rms_density_ma_cm2", "net_dc_ua", "duty", "pulse_energy_mj",
-    "voltage_v", "slew_ma_s", "ramp_s", "ramps_s", "dose_s", "dose_session_s", "dose_session_charge_mc",
-    "dose_day_charge_mc", "row_min_confidence", "requires_override",
+    "min_frequency_hz", "voltage_v", "slew_ma_s", "ramp_s", "ramps_s", "dose_s", "dose_session_s",
+    "dose_session_charge_mc", "dose_day_charge_mc", "row_min_confidence", "requires_override",
 )  # fmt: skip
 """By which a row of the table may fail on this electrode."""
 REFUSAL_RULES = (*RULES, *ENVELOPE_RULES)

@@ -78,6 +78,8 @@ class Capabilities:
         Whether a lease ends in the device even if this program is gone. Without it nothing arms.
     acknowledges : bool
         Whether it answers commands.
+    imbalance : float or None
+        Share of a phase's charge that the phase of the other sign leaves; None where the device does not say.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Capabilities:
     timeout_s: float
     ends_by_itself: bool
     acknowledges: bool
+    imbalance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

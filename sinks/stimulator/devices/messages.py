@@ -129,6 +129,7 @@ def capabilities_message(device: Capabilities, max_charge_per_phase_uc: float) -
         "waveforms": list(device.waveforms),
         "max_charge_per_phase_uc": max_charge_per_phase_uc,
         "ends_by_itself": device.ends_by_itself,
+        "imbalance": device.imbalance,
     }
 
 
@@ -165,11 +166,16 @@ def read_capabilities(message: Mapping[str, Any]) -> tuple[Capabilities, float]:
     if most_uc is None or not most_uc > 0:
         rule = "a number above 0, or left out"
         raise DeviceError(f"device capabilities.max_charge_per_phase_uc must be {rule}, got {most!r}")
+    share = message.get("imbalance")
+    imbalance = None if share is None else _number(share)
+    if share is not None and (imbalance is None or not 0 <= imbalance <= 1):
+        raise DeviceError(f"device capabilities.imbalance must be a share from 0 to 1, or left out, got {share!r}")
     capabilities = Capabilities(
         name=plain_text(label),
         waveforms=tuple(map(plain_text, waveforms)),
         ends_by_itself=ends,
         acknowledges=True,
+        imbalance=imbalance,
         **numbers,
     )
     return capabilities, most_uc

@@ -48,13 +48,15 @@ def assess_table(settings: StimulationSettings, classes: Sequence[str] | None = 
     limits = session_limits(settings, hard)
     rows = rows_of(settings)
     refuse_what_no_box_can(settings, rows, limits)
-    found = Envelope(settings, limits, hard.shannon, None).assess_table(rows)
+    envelope = Envelope(settings, limits, hard.shannon, None)
+    found = envelope.assess_table(rows)
     return {
         "electrode_area_cm2": settings.electrode_area_cm2,
         "route": settings.route,
         "profile": settings.profile,
         "mode": settings.mode,
         "device": settings.device.kind,
+        "imbalance": envelope.imbalance,
         "limits_file": hard_limits_path(settings.hard_limits_file).name,
         "limits_sha256": sha256,
         "limits": limits.model_dump(mode="json", exclude_none=True),
@@ -106,6 +108,7 @@ def assessment_text(found: dict[str, Any]) -> str:
             lines.append("  given only if the operator names this state when arming")
         if row["is_asked_for"] is False:
             lines.append("  never asked for: no class of the classifier has this name")
+    lines.append(f"phases that differ by {100 * found['imbalance']:g} % (device.imbalance, or what the device says)")
     lines.append(f"hard limits {found['limits_file']}, hard_limits_sha256: {found['limits_sha256']}")
     return "\n".join(lines)
 

@@ -101,7 +101,7 @@ class Quantities:
         return None if self.k is None else float(f"{self.k:.6f}")
 
 
-def quantities(train: Train, *, area_cm2: float, load_ohm: float) -> Quantities:
+def quantities(train: Train, *, area_cm2: float, load_ohm: float, imbalance: float) -> Quantities:
     """Compute what a train means for an electrode.
 
     Parameters
@@ -112,6 +112,8 @@ def quantities(train: Train, *, area_cm2: float, load_ohm: float) -> Quantities:
         Of the smallest active contact.
     load_ohm : float
         For energy, power and voltage.
+    imbalance : float
+        Share of a phase's charge that the phase of the other sign leaves; what stays is the net current.
     """
     current, area, load = exact(train.amplitude_ma), exact(area_cm2), exact(load_ohm)
     frequency, width = exact(train.frequency_hz), exact(train.pulse_width_us)
@@ -122,7 +124,8 @@ def quantities(train: Train, *, area_cm2: float, load_ohm: float) -> Quantities:
     elif train.waveform == "sine":
         charge = current * 1000 / _PI / frequency
         energy = current**2 * load / 4 / frequency / 1000
-        rate, square, net, duty, one = charge * frequency, current**2 / 2, Fraction(0), Fraction(1), Fraction(1, 2)
+        rate, square, duty, one = charge * frequency, current**2 / 2, Fraction(1), Fraction(1, 2)
+        net = rate * exact(imbalance)
     else:
         charge = current * width / 1000
         energy = current**2 * load * width / 10**9
@@ -130,7 +133,7 @@ def quantities(train: Train, *, area_cm2: float, load_ohm: float) -> Quantities:
         n_phases = 2 if train.waveform == "biphasic" else 1
         duty, square = n_phases * one, current**2 * n_phases * one
         rate = charge * frequency
-        net = Fraction(0) if train.waveform == "biphasic" else rate
+        net = rate * exact(imbalance) if train.waveform == "biphasic" else rate
     return Quantities(
         charge_per_phase_uc=charge,
         charge_density_uc_cm2=None if charge is None else charge / area,

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from neuroloop.config.stimulation import RecommendationSettings, StimulationSettings
+from neuroloop.sinks.stimulator.envelope.balance import imbalance_of
 from neuroloop.sinks.stimulator.envelope.charge import Quantities, exact, on_grid, quantities
 from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits, ShannonLimits
 from neuroloop.sinks.stimulator.records import Capabilities, Train
@@ -139,6 +140,7 @@ class Envelope:
         self.limits = limits
         self._warn_k = shannon.warn_k
         self._capabilities = capabilities
+        self.imbalance = imbalance_of(settings, capabilities, limits.default_imbalance)
 
     def assess(self, row: RecommendationSettings) -> Assessment:
         """Judge one row by every rule."""
@@ -146,7 +148,12 @@ class Envelope:
         grid = self._grid_checks(row, train)
         if not all(check.ok for check in grid):
             return Assessment(row.state, train, row.duration_s, 0.0, {}, tuple(grid), 0.0)
-        found = quantities(train, area_cm2=self.settings.electrode_area_cm2, load_ohm=self.settings.impedance_ohm)
+        found = quantities(
+            train,
+            area_cm2=self.settings.electrode_area_cm2,
+            load_ohm=self.settings.impedance_ohm,
+            imbalance=self.imbalance,
+        )
         ramp = self._ramp_s(train)
         dose = found.rate_uc_s * (exact(row.duration_s) - ramp) / 1000
         checks = [*grid, *self._device_checks(train), *self._tissue_checks(train, found)]
@@ -209,6 +216,10 @@ class Envelope:
             ("charge_density_uc_cm2", found.charge_density_uc_cm2, limits.max_charge_density_uc_cm2),
         ):
             checks += _at_most(rule, value, limit)
+        if train.waveform == "sine" and limits.min_frequency_hz is not None:
+            least = limits.min_frequency_hz
+            ok = exact(train.frequency_hz) >= exact(least)
+            checks.append(Check("min_frequency_hz", train.frequency_hz, least, ok, "at least"))
         if found.k is not None and limits.max_shannon_k is not None:
             most = limits.max_shannon_k
             ok, warns = Fraction(found.k) <= exact(most), Fraction(found.k) >= exact(self._warn_k)

@@ -41,6 +41,7 @@ def session_limits(settings: StimulationSettings, hard: HardLimits) -> ProfileLi
             small.max_charge_per_phase_uc, held["max_charge_per_phase_uc"] or small.max_charge_per_phase_uc
         )
     held["min_confidence"] = max(base.min_confidence, hard.gate.at_least.min_confidence)
+    held["default_imbalance"] = hard.charge_balance.default_imbalance
     faults = plausibility_faults(settings, base) + gate_faults(settings.gate, hard.gate, base)
     for key in LimitSettings.model_fields:
         wanted, firm = getattr(settings.limits, key), held[key]

@@ -15,10 +15,13 @@ from neuroloop.config.stimulation import DeviceKind, LimitSettings, Profile, Rou
 
 LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
-HARD_LIMITS_SHA256 = "e9bceb4fa4f1fa7830e4f56d007b435e104ba37080c6fc9a23515a9a290d74ae"
-BENCH_LIMITS_SHA256 = "23ae3838ffe54dd6d06d643f454f8424e8a3aac8c6e0037a0f41696c33c3cc11"
+HARD_LIMITS_SHA256 = "80510d5d958fbec838b188c82297426b5fd89cb8fc37fbc401334165a8a48e1c"
+BENCH_LIMITS_SHA256 = "7928ef46ee36fca338c34508ec516534fd0a852a6f2fd4ac1ab41c5dfc4ba9ca"
 NEVER_ABOVE_K = 1.85
 """No file may allow a Shannon k above it."""
+
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class ProfileLimits(LimitSettings):
@@ -43,6 +46,8 @@ class ProfileLimits(LimitSettings):
     """Shortest wait after a dose that was given in full."""
     min_confidence: Probability = 0.0
     """Least that a row may ask of a decision; in a session at least that of the file's section ``gate``."""
+    default_imbalance: Share = 1.0
+    """What the second phase leaves of the first; in a session that of the file's section ``charge_balance``."""
     max_voltage_v: PositiveFloat | None = None
     """Peak, into the stated impedance."""
     max_starts_per_day: PositiveInt | None = None
@@ -57,6 +62,14 @@ class RouteLimits(Settings):
 
     implanted: ProfileLimits | None = None
     transcutaneous: ProfileLimits | None = None
+
+    @model_validator(mode="after")
+    def _no_sine_is_direct_current(self) -> RouteLimits:
+        for route in RouteLimits.model_fields:
+            one: ProfileLimits | None = getattr(self, route)
+            if one is not None and "sine" in one.waveforms and one.min_frequency_hz is None:
+                raise ValueError(f"{route}.min_frequency_hz must be given where sines are allowed, got nothing")
+        return self
 
     @model_validator(mode="after")
     def _implanted_is_charge_balanced(self) -> RouteLimits:
@@ -91,6 +104,13 @@ class MicroelectrodeLimits(Settings):
 
     below_area_cm2: PositiveFloat
     max_charge_per_phase_uc: PositiveFloat
+
+
+class BalanceLimits(Settings):
+    """What is assumed of a device that does not say how well its phases match."""
+
+    default_imbalance: Share
+    """Share of a phase's charge that the other phase leaves."""
 
 
 class GateMost(Settings):
@@ -133,6 +153,7 @@ class HardLimits(Settings):
     """Kinds of device that these limits are for; without it any. Another one is refused."""
     shannon: ShannonLimits
     microelectrode: MicroelectrodeLimits
+    charge_balance: BalanceLimits
     gate: GateLimits
     profiles: dict[Profile, RouteLimits]
 

@@ -30,6 +30,7 @@ CAPABILITIES = Capabilities(
     timeout_s=2.0,
     ends_by_itself=True,
     acknowledges=True,
+    imbalance=0.0,
 )
 
 

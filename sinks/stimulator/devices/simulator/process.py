@@ -25,6 +25,7 @@ from neuroloop.sinks.stimulator.devices.simulator.device_record import DeviceRec
 from neuroloop.sinks.stimulator.devices.simulator.faults import Faults, parse_fault
 from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
 from neuroloop.sinks.stimulator.devices.simulator.session import EdgeWatcher, SimulatorSession, write_down
+from neuroloop.sinks.stimulator.envelope.balance import SIMULATED_IMBALANCE
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceError
 
 
@@ -42,6 +43,7 @@ def simulated_limits(step_ma: float) -> ModelLimits:
         timeout_s=2.0,
         ends_by_itself=True,
         acknowledges=True,
+        imbalance=SIMULATED_IMBALANCE,
     )
     return ModelLimits(capabilities, max_charge_per_phase_uc=60.0)
 

@@ -35,6 +35,12 @@ def test_capabilities_come_through() -> None:
     assert read_capabilities(decode_line(encode_line(HELLO))) == (LIMITS.capabilities, 60.0)
 
 
+def test_a_device_need_not_say_how_well_its_phases_match() -> None:
+    silent = {key: one for key, one in HELLO.items() if key != "imbalance"}
+    assert read_capabilities(silent)[0].imbalance is None
+    assert read_capabilities({**HELLO, "imbalance": 0.002})[0].imbalance == 0.002
+
+
 def test_an_answer_comes_through_and_an_unmeasured_charge_as_nan() -> None:
     answer = DeviceAnswer("nack", 3, True, 1.5, "why", "renew", 12)
     assert read_answer(decode_line(encode_line(answer_message(answer, 4)))) == answer
@@ -59,6 +65,9 @@ def test_an_answer_comes_through_and_an_unmeasured_charge_as_nan() -> None:
         ({"name": ""}, r"device capabilities\.name must be a text, got ''"),
         ({"waveforms": "sine"}, r"device capabilities\.waveforms must be a list of texts, got 'sine'"),
         ({"ends_by_itself": 1}, r"device capabilities\.ends_by_itself must be true or false, got 1"),
+        ({"imbalance": "1 %"}, r"device capabilities\.imbalance must be a share from 0 to 1, or left out, got '1 %'"),
+        ({"imbalance": 1.1}, r"device capabilities\.imbalance must be a share from 0 to 1, or left out, got 1\.1"),
+        ({"imbalance": -0.1}, r"device capabilities\.imbalance must be a share from 0 to 1, or left out, got -0\.1"),
         ({"max_charge_per_phase_uc": "x"}, r"device capabilities\.max_charge_per_phase_uc must be a number above 0"),
     ],
 )

@@ -44,7 +44,7 @@ def test_the_three_rows_have_the_numbers_of_the_table(
     total_mc: float,
     duration_s: float,
 ) -> None:
-    found = quantities(train, area_cm2=0.06, load_ohm=500.0)
+    found = quantities(train, area_cm2=0.06, load_ohm=500.0, imbalance=0.0)
     assert found.charge_per_phase_uc == exact(charge)
     assert float(found.charge_density_uc_cm2 or 0) == pytest.approx(density, abs=0.05)
     assert found.reported_k == pytest.approx(k, abs=0.005)
@@ -58,7 +58,7 @@ def test_the_three_rows_have_the_numbers_of_the_table(
 @pytest.mark.parametrize(("train", "net"), [(LOW, 10), (MEDIUM, 52.5), (HIGH, 250)])
 def test_one_sign_alone_is_a_direct_current(train: Train, net: float) -> None:
     alone = Train(train.frequency_hz, train.amplitude_ma, train.pulse_width_us, "monophasic")
-    assert float(quantities(alone, area_cm2=0.06, load_ohm=500.0).net_dc_ua) == net
+    assert float(quantities(alone, area_cm2=0.06, load_ohm=500.0, imbalance=0.0).net_dc_ua) == net
 
 
 @given(charge=st.floats(1e-4, 1e3), area=st.floats(1e-5, 1e3))
@@ -72,10 +72,10 @@ def test_k_on_a_limit_is_on_it_and_not_above() -> None:
 
 
 def test_a_sine_and_a_direct_current_have_what_they_have() -> None:
-    sine = quantities(Train(10.0, 2.0, 0.0, "sine"), area_cm2=25.0, load_ohm=500.0)
+    sine = quantities(Train(10.0, 2.0, 0.0, "sine"), area_cm2=25.0, load_ohm=500.0, imbalance=0.0)
     assert float(sine.charge_per_phase_uc or 0) == pytest.approx(2000 / math.pi / 10)
     assert sine.rms_ma == pytest.approx(2 / math.sqrt(2))
-    direct = quantities(Train(0.0, 2.0, 0.0, "direct"), area_cm2=25.0, load_ohm=500.0)
+    direct = quantities(Train(0.0, 2.0, 0.0, "direct"), area_cm2=25.0, load_ohm=500.0, imbalance=0.0)
     assert direct.charge_per_phase_uc is None
     assert direct.k is None
     assert direct.rate_uc_s == 2000
@@ -113,3 +113,18 @@ def test_no_pulse_train_delivers_more_than_is_counted(
     times = [(n + phase) / hz for n in range(int(seconds * hz) + 2) if (n + phase) / hz <= seconds]
     given_uc = math.fsum((start + (end - start) * t / seconds) * 0.2 for t in times)
     assert given_uc <= train_charge_uc(train, start, end, seconds) * (1 + 1e-12) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("train", "imbalance", "net_ua"),
+    [
+        (Train(100.0, 1.0, 1000.0, "biphasic"), 0.01, 1.0),  # 1 uC, 100 times a second: 100 uA, a hundredth stays
+        (Train(50.0, 2.0, 200.0, "biphasic"), 0.005, 0.1),
+        (Train(10.0, 2.0, 0.0, "sine"), 0.01, 6.36619772),  # 2 mA / pi, whatever the frequency
+        (Train(50.0, 2.0, 200.0, "monophasic"), 0.01, 20.0),
+        (Train(0.0, 2.0, 0.0, "direct"), 0.01, 2000.0),
+    ],
+)
+def test_what_the_second_phase_leaves_is_net_current(train: Train, imbalance: float, net_ua: float) -> None:
+    found = quantities(train, area_cm2=0.06, load_ohm=500.0, imbalance=imbalance)
+    assert float(found.net_dc_ua) == pytest.approx(net_ua, rel=1e-8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +356,57 @@ def test_a_row_that_asks_for_too_little_confidence_is_refused() -> None:
     assert envelope.assess(row(min_confidence=0.5)).is_allowed
     found = envelope.assess(row(min_confidence=0.49))
     assert found.reason == "row_min_confidence must be at least 0.5, got 0.49"
+
+
+def with_imbalance(stated: float | None, **values: Any) -> list[str]:
+    """Return by which rules 20 uC a second fail on a device that says this of itself."""
+    chosen = settings(**values)
+    device = replace(CAPABILITIES, imbalance=stated)
+    return rules(Envelope(chosen, session_limits(chosen, HARD), HARD.shannon, device).assess(row()))
+
+
+def test_a_device_whose_phases_do_not_match_is_refused_by_its_net_current() -> None:
+    assert with_imbalance(0.005) == []  # 2 mA * 200 us * 50 Hz * 0.5 % are 0.1 uA, which is the limit
+    assert with_imbalance(0.0051) == ["net_dc_ua"]
+
+
+def test_a_device_of_which_nothing_is_known_has_the_imbalance_of_the_limits() -> None:
+    assert with_imbalance(None) == ["net_dc_ua"]  # 1 % of 20 uA
+    assert with_imbalance(None, device={"kind": "simulated", "imbalance": 0.001}) == []
+
+
+def test_of_two_statements_about_imbalance_the_larger_counts() -> None:
+    assert with_imbalance(0.0, device={"kind": "simulated", "imbalance": 0.0051}) == ["net_dc_ua"]
+    assert with_imbalance(0.0051, device={"kind": "simulated", "imbalance": 0.0}) == ["net_dc_ua"]
+
+
+def test_before_the_device_is_opened_a_real_one_has_the_imbalance_of_the_limits() -> None:
+    assert assess_table(settings())["imbalance"] == 0.001
+    assert assess_table(settings(**REAL))["imbalance"] == 0.01
+    named = REAL | {"device": {"kind": "tcp", "port": 9, "imbalance": 0.002}}
+    assert assess_table(settings(**named))["imbalance"] == 0.002
+
+
+@pytest.mark.parametrize(("profile", "area_cm2"), [("tacs", 12.5), ("custom", 12.5)])
+def test_a_sine_that_is_direct_current_for_minutes_is_refused(profile: str, area_cm2: float) -> None:
+    place: dict[str, Any] = {"electrode_area_cm2": area_cm2, "route": "transcutaneous", "profile": profile}
+    slow = row(waveform="sine", frequency_hz=0.0005, pulse_width_us=0.0, amplitude_ma=2.0, duration_s=2000.0)
+    for hertz in (0.0005, 0.49):
+        one = slow.model_copy(update={"frequency_hz": hertz})
+        chosen = settings(gate={"ramp_s": 5.0}, **place)
+        envelope = Envelope(chosen, session_limits(chosen, HARD), HARD.shannon, None)
+        failing = rules(envelope.assess(one))
+        assert {"min_frequency_hz", "charge_per_phase_uc"} <= set(failing)  # 2 mA / pi / 0.49 Hz are 1299 uC
+
+
+def test_a_slow_oscillation_of_half_a_hertz_is_allowed() -> None:
+    place: dict[str, Any] = {"electrode_area_cm2": 25.0, "route": "transcutaneous", "profile": "tacs"}
+    sine = row(waveform="sine", frequency_hz=0.5, pulse_width_us=0.0, amplitude_ma=2.0, duration_s=1000.0)
+    assert assess(sine, gate={"ramp_s": 5.0}, **place).is_allowed
+
+
+def test_limits_that_allow_sines_must_say_how_slow(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(HARD_LIMITS_FILE.read_text("utf-8").replace("min_frequency_hz: 0.5", "# "), "utf-8")
+    with pytest.raises(ConfigError, match=r"transcutaneous\.min_frequency_hz must be given where sines are allowed"):
+        load_hard_limits(str(own), file_sha256(own))
