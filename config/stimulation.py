@@ -146,6 +146,15 @@ class ElectrodeShapeSettings(Settings):
             return math.pi * across * across / 400
         return (math.pi * across if self.kind == "cylinder" else wide) * along / 100
 
+    def text(self) -> str:
+        """Return kind and sizes for reading."""
+        sizes = [
+            f"{name} {value:g} mm"
+            for name, value in (("diameter", self.diameter_mm), ("length", self.length_mm), ("width", self.width_mm))
+            if value is not None
+        ]
+        return f"{self.kind} of {', '.join(sizes)}"
+
 
 class LimitSettings(Settings):
     """Limits of a session. Each may only be tighter than the hard one; what is left out is the hard one."""

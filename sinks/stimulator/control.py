@@ -1,8 +1,9 @@
 """The operator's socket: one line of JSON in, one line out, in the run's folder, for its owner only.
 
-A request is ``{"verb": ..., "token": ..., "reason": ..., "override": ...}``, an answer ``{"accepted": ..., "state":
-..., "text": ...}``. The server never waits. A request is read here, once; what is none is answered with why, and its
-client let go. A client has a few seconds to ask; where all places are taken, the oldest makes room.
+A request is ``{"verb": ..., "token": ..., "reason": ..., "override": ..., "area_cm2": ...}``, an answer ``{"accepted":
+..., "state": ..., "text": ...}``, to ``show`` with ``needs_area``. The server never waits. A request is read here,
+once; what is none is answered with why, and its client let go. A client has a few seconds to ask; where all places are
+taken, the oldest makes room.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _MOST_CLIENTS = 16
 _AT_ONCE = 8
 """Clients let in before those that are in are read: one who has just come must not make room unheard."""
 _IDLE_NS = 5 * 10**9
-VERBS = ("status", "stop", "disarm", "arm", "confirm", "reset", "unblind")
+_MOST_SIZE = 1e12
+VERBS = ("status", "show", "stop", "disarm", "arm", "confirm", "reset", "unblind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,15 @@ class OperatorRequest:
         One of `VERBS`.
     token, reason, override : str
         Plain text, empty where it was not given.
+    area_cm2 : float or None
+        Of the electrode, as the operator has read it; above 0.
     """
 
     verb: str
     token: str = ""
     reason: str = ""
     override: str = ""
+    area_cm2: float | None = None
 
 
 def read_request(line: bytes) -> OperatorRequest:
@@ -53,7 +58,7 @@ def read_request(line: bytes) -> OperatorRequest:
     Raises
     ------
     ValueError
-        If it is no JSON object of texts with a known verb.
+        If it is no JSON object of texts with a known verb, or the area is no number above 0.
     """
     try:
         values = json.loads(line)
@@ -70,7 +75,16 @@ def read_request(line: bytes) -> OperatorRequest:
                 values[key] = None
                 continue
             raise ValueError(f"{key} must be text, got {type(values[key]).__name__}")
-    return OperatorRequest(verb, *(plain_text(values.get(key)) for key in ("token", "reason", "override")))
+    area = values.get("area_cm2")
+    if area is not None and verb != "stop" and not _is_size(area):
+        raise ValueError(f"area_cm2 must be a number above 0, got {plain_text(repr(area)[:40])}")
+    texts = (plain_text(values.get(key)) for key in ("token", "reason", "override"))
+    return OperatorRequest(verb, *texts, float(area) if _is_size(area) else None)
+
+
+def _is_size(value: object) -> bool:
+    """Return whether a value is a number that can be the size of something."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < _MOST_SIZE
 
 
 class ControlError(NeuroloopError):

@@ -19,7 +19,13 @@ def run_operator(options: argparse.Namespace) -> int:
     """Send one request and say the new state."""
     if options.override is not None and options.verb != "arm":
         raise ConfigError(f"override must be left out for {options.verb}, it belongs to arm")
+    if options.area is not None and options.verb != "arm":
+        raise ConfigError(f"area must be left out for {options.verb}, it belongs to arm")
     request = {"verb": options.verb, "reason": options.reason}
+    if options.verb == "arm":
+        area = _area(options)
+        if area is not None:
+            request["area_cm2"] = area
     if options.override is not None:
         request["override"] = options.override
     if options.verb in _WITH_TOKEN:
@@ -31,6 +37,20 @@ def run_operator(options: argparse.Namespace) -> int:
         return 0
     print(f"neuroloop operator: {line}", file=sys.stderr)
     return 1
+
+
+def _area(options: argparse.Namespace) -> float | None:
+    """Show what will be stimulated; return the area that was given, or is typed now where it is needed."""
+    shown = ask(options.run_folder, {"verb": "show"})
+    print(shown.get("text", ""), file=sys.stderr)
+    is_asked = bool(shown.get("needs_area")) and options.area is None
+    if not is_asked or sys.stdin is None or not sys.stdin.isatty():
+        return None if options.area is None else float(options.area)
+    typed = input("area of the electrode in cm2, as its sheet says: ")
+    try:
+        return float(typed)
+    except ValueError as error:
+        raise ConfigError(f"area must be a number of cm2, got {typed!r}") from error
 
 
 def _token(options: argparse.Namespace) -> str:

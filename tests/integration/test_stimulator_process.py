@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from neuroloop.sinks.stimulator.envelope.profiles import file_sha256
 from neuroloop.sinks.stimulator.log.ledger import read_ledger
 from neuroloop.sinks.stimulator.log.verification import verify_run
 from neuroloop.stream.live.child_process import RunFailed
@@ -41,7 +42,12 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def test_a_log_whose_folder_is_gone_and_arming_that_expires(make: Make, tmp_path: Path) -> None:
     bench = make("stimulation.gate.arming_s=1.0")
+    shown = bench.ask("show")
+    assert shown["text"].startswith("electrode unnamed of unnamed: implanted, 0.06 cm2 (6 mm2), into 500 ohm; ")
+    assert shown["text"].endswith(f"limits.yaml (sha256 {file_sha256(tmp_path / 'limits.yaml')})")
+    assert shown["needs_area"] is False
     bench.gets_on()
+    assert bench.ask("arm")["text"] == shown["text"]
 
     def has_expired() -> bool:
         return any(one.values.get("reason") == "arming expired" for _, one in bench.log().outputs())

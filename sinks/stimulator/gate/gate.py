@@ -22,7 +22,8 @@ first, once ``event``     identity of a pipeline event: ``type``, ``sample``, ``
               24 h over all runs, with every lease of this one that was output before), ``limits_sha256``,
               ``config_sha256`` (of the files as they are now). At least every ``heartbeat_s``
 ``operator``  ``action`` (arm, disarm, stop, reset, confirm, unblind), ``channel``, ``authorised``, ``reason``,
-              ``override`` (states). ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew
+              ``override`` (states), for ``arm`` ``area_cm2`` as it was read back (null for a simulated device).
+              ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew
 ``device``    a `DeviceAnswer`: ``kind``, ``lease``, ``is_on``, ``delivered_uc`` (null for NaN), ``reason``, ``command``
 ``log``       ``what``: durable or failed; ``number``
 ``end``       ``reason``; everything stops, and nothing is done at later inputs
@@ -47,7 +48,7 @@ from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
 from neuroloop.sinks.stimulator.gate.dosing import Dosing
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, text, texts
+from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, number_or_none, text, texts
 from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
@@ -212,6 +213,8 @@ class Gate:
             raise ValueError(f"action must be a known one, got {action!r}")
         reason = str(values.get("reason") or "").strip()
         checks = self._operator_checks(action, flag(values, "authorised"), reason)
+        if action == "arm":
+            checks += self._area_checks(number_or_none(values, "area_cm2"))
         failed = [check for check in checks if not check.ok]
         if failed:
             self._outputs.refuse(action, failed, self._decisions.moment, self._machine.state)
@@ -259,6 +262,15 @@ class Gate:
                 if action == "arm" or trip.effect is Effect.FAULT:
                     checks.append(_interlock_check(trip))
         return checks
+
+    def _area_checks(self, area_cm2: float | None) -> list[Check]:
+        """Judge the area that the operator read back; a simulated device needs none, and then takes no wrong one."""
+        electrode = self._setup.settings
+        if area_cm2 is None and electrode.device.kind == "simulated":
+            return []
+        is_right = area_cm2 == electrode.electrode_area_cm2
+        said = "nothing" if area_cm2 is None else area_cm2
+        return [Check("area_cm2", said, electrode.electrode_area_cm2, is_right, "read back as")]
 
     # what follows
 

@@ -17,6 +17,7 @@ RULES: tuple[str, ...] = (
     "authorised",
     "reason",
     "machine",
+    "area_cm2",
     "armed",
     "ended",
     "interlock",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from neuroloop.stream.cli.arguments.shared import Commands
 
-_VERBS = ("arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
+_VERBS = ("show", "arm", "confirm", "stop", "disarm", "reset", "unblind", "status")
 _OPERATOR = """Arm, stop and ask a run that stimulates, over its socket.
 
-A stop needs no token. Arming, resetting and unblinding do: the one that the run showed at its start.
+A stop needs no token. Arming, resetting and unblinding do: the one that the run showed at its start. Arming says first
+which electrode, of what area, and which limits; for a device that is not simulated the area is asked for.
 """
 
 
@@ -23,6 +24,9 @@ def add_operator(commands: Commands) -> None:
     given.add_argument("--token", metavar="T", help="what the run showed at its start")
     given.add_argument("--token-file", type=Path, metavar="F", help="file that holds it, such as RUN/operator.token")
     parser.add_argument("--reason", default="", metavar="TEXT", help="goes into the log; a reset needs one")
+    parser.add_argument(
+        "--area", type=float, metavar="CM2", help="arm: the electrode's area in cm2, read from its sheet (real devices)"
+    )
     parser.add_argument("--override", metavar="STATE", help="arm: name the state whose recommendation needs it")
     parser.set_defaults(run=_operator)
 

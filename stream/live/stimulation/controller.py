@@ -20,6 +20,7 @@ from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.events import event_of
+from neuroloop.sinks.stimulator.read_back import electrode_line, needs_area
 from neuroloop.sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
 from neuroloop.sinks.stimulator.token import forget_token, is_token
 from neuroloop.stream.live.shared_state import EventRecord, Shared, pack_event
@@ -68,6 +69,7 @@ class Controller:
             writer,
             patience_s=plan.settings.gate.watchdog_s,
         )
+        self._electrode = electrode_line(plan.settings, equipment.setup["limits_sha256"])
         self._number = 0
         self._t_ns = 0
         self._start_arrival_ns = 0
@@ -147,6 +149,9 @@ class Controller:
         verb = request.verb
         if verb == "status":
             return {"accepted": True, "state": self._gate.state, "text": self._status(now_ns)}
+        if verb == "show":
+            text, is_needed = self._electrode, needs_area(self._plan.settings)
+            return {"accepted": True, "state": self._gate.state, "text": text, "needs_area": is_needed}
         if verb == "stop":
             self.stop("socket", request.reason, now_ns)
             return {"accepted": True, "state": self._gate.state, "text": ""}
@@ -162,8 +167,12 @@ class Controller:
             "reason": request.reason,
             "override": [request.override] if request.override else [],
         }
+        if verb == "arm":
+            values["area_cm2"] = request.area_cm2
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
-        text = "; ".join(refused) or (self._unblind() if verb == "unblind" else "")
+        text = "; ".join(refused) or {"unblind": self._unblind, "arm": lambda: self._electrode}.get(verb, str)()
+        if verb == "arm" and not refused:
+            _log.info("stimulation: armed for %s", self._electrode)
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:

@@ -29,7 +29,7 @@ ODD: list[object] = [
     "stop",
     "arm",
 ]
-REQUEST: dict[str, object] = {"verb": "stop", "token": "t", "reason": "r", "override": "alpha"}
+REQUEST: dict[str, object] = {"verb": "stop", "token": "t", "reason": "r", "override": "alpha", "area_cm2": 0.06}
 ANSWER: dict[str, object] = {"answer": "ack", "command": "start", "seq": 1, "lease": 1, "is_on": True,
                              "delivered_uc": 0.5, "t_ns": 12, "reason": "why"}  # fmt: skip
 
@@ -66,6 +66,7 @@ def test_no_line_to_the_operators_socket_is_more_than_refused() -> None:
             continue
         n_read += 1
         assert isinstance(request, OperatorRequest)
+        assert request.area_cm2 is None or 0 < request.area_cm2 < float("inf")
         for text in (request.reason, request.override, request.token):
             assert len(text) <= 200
             text.encode()

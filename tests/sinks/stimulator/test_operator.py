@@ -91,6 +91,12 @@ def test_rubbish_harms_nobody_else(tmp_path: Path, rubbish: bytes) -> None:
         (b"[1]", "request must be an object, got list"),
         (b'{"verb": "arm", "token": 7}', "token must be text, got int"),
         (b'{"verb": "reset", "reason": ["x"]}', "reason must be text, got list"),
+        (b'{"verb": "arm", "area_cm2": "0.06"}', "area_cm2 must be a number above 0, got '0.06'"),
+        (b'{"verb": "arm", "area_cm2": 0}', "area_cm2 must be a number above 0, got 0"),
+        (b'{"verb": "arm", "area_cm2": -0.06}', "area_cm2 must be a number above 0, got -0.06"),
+        (b'{"verb": "arm", "area_cm2": true}', "area_cm2 must be a number above 0, got True"),
+        (b'{"verb": "arm", "area_cm2": NaN}', "area_cm2 must be a number above 0, got nan"),
+        (b'{"verb": "arm", "area_cm2": Infinity}', "area_cm2 must be a number above 0, got inf"),
     ],
 )
 def test_what_is_no_request_is_refused_in_one_line(line: bytes, message: str) -> None:
@@ -103,6 +109,16 @@ def test_a_stop_is_a_stop_whatever_its_reason(reason: str) -> None:
     request = read_request(f'{{"verb": "stop", "reason": {reason}}}'.encode())
     assert request.verb == "stop"
     assert request.reason.encode().decode().isprintable()
+
+
+def test_a_stop_is_a_stop_whatever_area_it_names() -> None:
+    assert read_request(b'{"verb": "stop", "area_cm2": "none"}').verb == "stop"
+
+
+def test_an_area_is_read_as_a_number() -> None:
+    assert read_request(b'{"verb": "arm", "token": "t", "area_cm2": 6e-2}') == OperatorRequest(
+        "arm", "t", area_cm2=0.06
+    )
 
 
 def test_idle_clients_neither_stay_nor_keep_a_stop_out(tmp_path: Path) -> None:

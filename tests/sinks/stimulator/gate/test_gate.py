@@ -707,3 +707,29 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
     lines = [line_of(one) for entry in rig.inputs for one in again.step(entry)]
     assert lines == rig.lines()
     assert len(lines) > 40
+
+
+# the area is read back
+
+REAL = {"mode": "real", "device": {"kind": "tcp", "port": 9}, "subject": "S01", "electrode": "E1",
+        "electrode_shape": {"kind": "cylinder", "diameter_mm": 1.27, "length_mm": 1.5}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("area_cm2", "got"), [(None, "nothing"), (6.0, "6"), (0.6, "0.6"), (0.0598, "0.0598")])
+def test_a_real_device_is_armed_only_with_its_area_read_back(area_cm2: float | None, got: str) -> None:
+    rig = rig_of(**REAL)
+    rig.arm(area_cm2=area_cm2)
+    assert rig.at() == "DISARMED"
+    assert last_rules(rig) == ["area_cm2"]
+    assert rig.all("refusal")[-1].values["reason"] == f"area_cm2 must be read back as 0.06, got {got}"
+    rig.arm(area_cm2=0.06)
+    assert rig.at() == "ARMED"
+
+
+def test_a_simulated_device_needs_no_area_and_takes_no_wrong_one() -> None:
+    rig = rig_of()
+    rig.arm(area_cm2=6.0)
+    assert rig.at() == "DISARMED"
+    assert last_rules(rig) == ["area_cm2"]
+    rig.arm()
+    assert rig.at() == "ARMED"
