@@ -206,6 +206,8 @@ class GateSettings(Settings):
 
     arming_s: PositiveFloat = 600.0
     """Arming expires after so long unless it is renewed."""
+    armed_total_s: PositiveFloat = 14_400.0
+    """The most that one run is armed, all armings and renewals together; more needs a new run, with a new token."""
     watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
     """The output is off at the latest so long after the pipeline, the stream or this program fell silent, and what the
     device takes to act on a command."""

@@ -15,8 +15,8 @@ from neuroloop.config.stimulation import DeviceKind, LimitSettings, Profile, Rou
 
 LIMITS_FOLDER = Path(__file__).resolve().parents[3] / "config" / "limits"
 HARD_LIMITS_FILE = LIMITS_FOLDER / "hard.yaml"
-HARD_LIMITS_SHA256 = "80510d5d958fbec838b188c82297426b5fd89cb8fc37fbc401334165a8a48e1c"
-BENCH_LIMITS_SHA256 = "7928ef46ee36fca338c34508ec516534fd0a852a6f2fd4ac1ab41c5dfc4ba9ca"
+HARD_LIMITS_SHA256 = "d0e37df76fb498daed2eacc914cfa3b4a37ea9d2e21fc0d6eac569d117fc38bf"
+BENCH_LIMITS_SHA256 = "8836040ac41272080fcb4e29b5ad5b6860a90d9ca4cafff198658e47af3f9176"
 NEVER_ABOVE_K = 1.85
 """No file may allow a Shannon k above it."""
 
@@ -117,6 +117,7 @@ class GateMost(Settings):
     """The largest values that settings of the gate may have. No file may go beyond what stands here."""
 
     arming_s: Annotated[float, Field(gt=0, le=86_400)]
+    armed_total_s: Annotated[float, Field(gt=0, le=604_800)]
     watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)]
     heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)]
     max_age_s: Annotated[float, Field(gt=0, le=5.0)]

@@ -45,6 +45,7 @@ from typing import Any
 from neuroloop.config.recommendations import request_values
 from neuroloop.config.stimulation import RecommendationSettings
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
+from neuroloop.sinks.stimulator.gate.armed_time import ArmedTime
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
 from neuroloop.sinks.stimulator.gate.dosing import Dosing
@@ -92,6 +93,7 @@ class Gate:
         self._now = 0
         self._n_inputs = 0
         self._armed_until_ns: int | None = None
+        self._armed_time = ArmedTime(self._gate.armed_total_s)
         self._overrides: tuple[str, ...] = ()
         self._stop_disarms = False
         self._faults: list[str] = []
@@ -226,12 +228,12 @@ class Gate:
                 self._faults.clear()
                 self._go("DISARMED", f"reset: {reason}")
             return
-        self._armed_until_ns = self._now + round(self._gate.arming_s * 1e9)
+        self._armed_until_ns = self._armed_time.until_ns(self._now, self._gate.arming_s)
         if action == "arm":
             self._overrides = overrides
-        self._outputs.note(
-            "armed", action=action, channel=channel, override=list(self._overrides), s=self._gate.arming_s
-        )
+        armed_s = (self._armed_until_ns - self._now) * 1e-9
+        self._outputs.note("armed", action=action, channel=channel, override=list(self._overrides), s=armed_s)
+        self._end_what_is_no_longer_named()
         if self._machine.state == "DISARMED":
             self._stop_told = ""
             self._device.armed()
@@ -239,6 +241,14 @@ class Gate:
             self._outputs.forget_request()
             self._go("ARMED", f"operator: {channel}")
             self._outputs.command("arm", "operator", self._decisions.moment, self._machine.state)
+
+    def _end_what_is_no_longer_named(self) -> None:
+        """End a dose that needs to be named when arming, once it is not any more."""
+        dose = self._dosing.dose
+        if dose is None or not dose.row.requires_override or dose.row.state in self._overrides:
+            return
+        if self._machine.state in ("RAMP_UP", "STIMULATING"):
+            self._dosing.begin_down("override withdrawn")
 
     def _operator_checks(self, action: str, is_authorised: bool, reason: str) -> list[Check]:
         """Return the rules for what the operator asks, in the order of judging."""
@@ -255,6 +265,9 @@ class Gate:
             checks.append(Check("machine", state, allowed, state in allowed, "one of"))
             is_safe = self._setup.capabilities.ends_by_itself
             checks.append(Check("device_ends_by_itself", is_safe, True, is_safe, ""))
+        if action in ("arm", "confirm"):
+            used_s, most_s = self._armed_time.used_ns(self._now) * 1e-9, self._gate.armed_total_s
+            checks.append(Check("armed_total_s", used_s, most_s, used_s < most_s, "below"))
         if action in ("arm", "reset"):
             is_off = self._device.is_self_tested(self._now) or state in _GIVING
             checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
@@ -399,6 +412,7 @@ class Gate:
 
     def _disarm_device(self, reason: str) -> None:
         self._armed_until_ns, self._overrides = None, ()
+        self._armed_time.end(self._now)
         self._device.stopped(self._now)
         self._outputs.command("disarm", reason, self._decisions.moment, self._machine.state)
 

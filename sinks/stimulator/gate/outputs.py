@@ -18,6 +18,7 @@ RULES: tuple[str, ...] = (
     "reason",
     "machine",
     "area_cm2",
+    "armed_total_s",
     "armed",
     "ended",
     "interlock",

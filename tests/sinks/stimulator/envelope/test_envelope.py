@@ -316,6 +316,7 @@ def test_a_pad_on_the_skin_needs_no_shape() -> None:
     [
         ("arming_s", 1e10, "most 3600"),
         ("arming_s", 3600.1, "most 3600"),
+        ("armed_total_s", 86400.1, "most 86400"),
         ("watchdog_s", 1.1, "most 1"),
         ("max_age_s", 1.1, "most 1"),
         ("max_missing", 0.99, "most 0.2"),

@@ -709,6 +709,67 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
     assert len(lines) > 40
 
 
+# how long, and for what, it is armed
+
+
+def test_renewals_do_not_keep_a_run_armed_beyond_its_total() -> None:
+    rig = rig_of(gate={"arming_s": 5.0, "armed_total_s": 20.0})
+    rig.arm()
+    armed_ns = rig.now_ns
+    while rig.at() == "ARMED" and rig.now_ns - armed_ns < 60e9:
+        rig.operator("confirm")
+        rig.move(1)
+    assert 19e9 < rig.now_ns - armed_ns < 21.5e9
+    rig.operator("arm")
+    assert rig.at() == "DISARMED"
+    assert last_rules(rig) == ["armed_total_s"]
+
+
+def test_time_armed_is_added_up_over_armings_and_not_while_disarmed() -> None:
+    rig = rig_of(gate={"arming_s": 5.0, "armed_total_s": 20.0})
+    rig.arm()
+    for _ in range(2):
+        rig.move(5.2)  # it expires, and stays disarmed for as long
+        assert rig.at() == "DISARMED"
+        rig.move(10.0)
+        rig.operator("arm")
+        rig.move(0.3)
+        assert rig.at() == "ARMED"
+    rig.operator("disarm")  # 10.3 s are used
+    rig.move(0.3)
+    rig.operator("arm")
+    rig.move(5.2)
+    assert rig.at() == "DISARMED"
+    rig.operator("arm")  # 15.3 s are used
+    rig.move(4.6)
+    assert rig.at() == "ARMED"
+    rig.move(0.2)
+    assert rig.at() == "DISARMED"
+
+
+def test_a_dose_ends_when_the_state_that_it_needs_is_named_no_more() -> None:
+    named = row("alpha", requires_override=True)
+    rig = rig_of(named, BETA)
+    rig.arm(override=["alpha"])
+    rig.stay("alpha", 3)
+    assert rig.at() == "STIMULATING"
+    rig.operator("arm", override=["alpha"])
+    rig.move(0.2)
+    assert rig.at() == "STIMULATING"
+    rig.operator("arm")
+    assert rig.at() == "RAMP_DOWN"
+    rig.stay("alpha", 3)
+    assert last_rules(rig)[0] == "override"
+    assert not rig.model.is_on
+
+
+def test_a_dose_that_needs_no_name_goes_on_when_it_is_armed_anew() -> None:
+    rig = started()
+    rig.operator("arm")
+    rig.move(0.5)
+    assert rig.at() == "STIMULATING"
+
+
 # the area is read back
 
 REAL = {"mode": "real", "device": {"kind": "tcp", "port": 9}, "subject": "S01", "electrode": "E1",
