@@ -10,6 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 TOKEN_FILE = "operator.token"  # noqa: S105
+FREE_TRIES = 5
+"""Wrong tokens in a row after which each further try has to wait."""
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 
 
 def make_token(folder: Path) -> str:
@@ -42,3 +45,43 @@ def is_token(given: object, token_sha256: str) -> bool:
     """Return whether what was given is the token; takes the same time whatever was given."""
     text = given if isinstance(given, str) else ""
     return hmac.compare_digest(hash_token(text), token_sha256)
+
+
+class TokenCheck:
+    """Judge tokens, and let nobody try them one after the other.
+
+    From the fifth wrong one in a row on, nothing is judged for 1 s, then 2 s, and so on up to a minute: the right one
+    neither, or its answer would tell. What is not judged is counted, for the log.
+
+    Parameters
+    ----------
+    token_sha256 : str
+    """
+
+    def __init__(self, token_sha256: str) -> None:
+        self._token_sha256 = token_sha256
+        self._n_wrong = 0
+        self._until_ns = 0
+        self._n_unjudged = 0
+
+    def wait_s(self, now_ns: int) -> float:
+        """Return how long nothing will be judged, 0 where the next will be; a try while it is above 0 is counted."""
+        left_s = max(0, self._until_ns - now_ns) * 1e-9
+        self._n_unjudged += left_s > 0
+        return left_s
+
+    def is_right(self, given: object, now_ns: int) -> bool:
+        """Judge one."""
+        if is_token(given, self._token_sha256):
+            self._n_wrong = 0
+            return True
+        self._n_wrong += 1
+        n_waits = self._n_wrong - FREE_TRIES
+        if n_waits >= 0:
+            self._until_ns = now_ns + round(min(_FIRST_WAIT_S * 2.0 ** min(n_waits, 10), _LONGEST_WAIT_S) * 1e9)
+        return False
+
+    def take_unjudged(self) -> int:
+        """Return how many tries were not judged since this was last asked."""
+        n, self._n_unjudged = self._n_unjudged, 0
+        return n

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.sinks.stimulator.control import ask
 
+TOKEN_VARIABLE = "NEUROLOOP_TOKEN"  # noqa: S105
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
 
 
 def run_operator(options: argparse.Namespace) -> int:
     """Send one request and say the new state."""
+    if options.token is not None:
+        rule = f"in a file (--token-file), in {TOKEN_VARIABLE} or typed at the prompt"
+        raise ConfigError(f"token must be {rule}, got one on the command line, which ps and the shell's history show")
     if options.override is not None and options.verb != "arm":
         raise ConfigError(f"override must be left out for {options.verb}, it belongs to arm")
     if options.area is not None and options.verb != "arm":
@@ -54,14 +59,14 @@ def _area(options: argparse.Namespace) -> float | None:
 
 
 def _token(options: argparse.Namespace) -> str:
-    """Return the token that was given, or ask for it where there is a terminal."""
-    if options.token is not None:
-        return str(options.token)
+    """Return the token of the file or the environment, or ask for it where there is a terminal."""
     if options.token_file is not None:
         try:
             return str(options.token_file.read_text(encoding="utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"token-file must be a readable file, got {str(options.token_file)!r}") from error
+    if (named := os.environ.get(TOKEN_VARIABLE)) is not None:
+        return named
     if sys.stdin is not None and sys.stdin.isatty():
         return getpass.getpass("operator token: ")
     return ""

@@ -23,7 +23,8 @@ first, once ``event``     identity of a pipeline event: ``type``, ``sample``, ``
               ``config_sha256`` (of the files as they are now). At least every ``heartbeat_s``
 ``operator``  ``action`` (arm, disarm, stop, reset, confirm, unblind), ``channel``, ``authorised``, ``reason``,
               ``override`` (states), for ``arm`` ``area_cm2`` as it was read back (null for a simulated device).
-              ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew
+              ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew. For the log only:
+              ``unjudged_tokens``, how many came too soon after wrong ones (also of ``end``)
 ``device``    a `DeviceAnswer`: ``kind``, ``lease``, ``is_on``, ``delivered_uc`` (null for NaN), ``reason``, ``command``
 ``log``       ``what``: durable or failed; ``number``
 ``end``       ``reason``; everything stops, and nothing is done at later inputs

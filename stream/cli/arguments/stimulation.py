@@ -21,8 +21,13 @@ def add_operator(commands: Commands) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the running run")
     parser.add_argument("verb", choices=_VERBS, metavar="VERB", help=", ".join(_VERBS))
     given = parser.add_mutually_exclusive_group()
-    given.add_argument("--token", metavar="T", help="what the run showed at its start")
-    given.add_argument("--token-file", type=Path, metavar="F", help="file that holds it, such as RUN/operator.token")
+    given.add_argument("--token", help=argparse.SUPPRESS)  # refused by name: it must not be taken for --token-file
+    given.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="F",
+        help="file that holds the token, such as RUN/operator.token (otherwise NEUROLOOP_TOKEN, or the prompt)",
+    )
     parser.add_argument("--reason", default="", metavar="TEXT", help="goes into the log; a reset needs one")
     parser.add_argument(
         "--area", type=float, metavar="CM2", help="arm: the electrode's area in cm2, read from its sheet (real devices)"

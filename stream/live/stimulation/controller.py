@@ -22,7 +22,7 @@ from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.events import event_of
 from neuroloop.sinks.stimulator.read_back import electrode_line, needs_area
 from neuroloop.sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
-from neuroloop.sinks.stimulator.token import forget_token, is_token
+from neuroloop.sinks.stimulator.token import TokenCheck, forget_token
 from neuroloop.stream.live.shared_state import EventRecord, Shared, pack_event
 from neuroloop.stream.live.stimulation.setup import Equipment, StimulationPlan
 
@@ -70,6 +70,7 @@ class Controller:
             patience_s=plan.settings.gate.watchdog_s,
         )
         self._electrode = electrode_line(plan.settings, equipment.setup["limits_sha256"])
+        self._tokens = TokenCheck(plan.token_sha256)
         self._number = 0
         self._t_ns = 0
         self._start_arrival_ns = 0
@@ -155,6 +156,10 @@ class Controller:
         if verb == "stop":
             self.stop("socket", request.reason, now_ns)
             return {"accepted": True, "state": self._gate.state, "text": ""}
+        wait_s = self._tokens.wait_s(now_ns) if verb in _WITH_TOKEN else 0.0
+        if wait_s > 0:  # no input of the gate: whoever tries tokens must not fill the log
+            text = f"token must not be tried again for {wait_s:.1f} s after so many wrong ones, got another"
+            return {"accepted": False, "state": self._gate.state, "text": text}
         deaf = self.deaf_channels() if verb == "arm" else []
         if deaf:
             text = f"every way to stop must work before arming, got {', '.join(deaf)} that does not"
@@ -163,12 +168,15 @@ class Controller:
         values = {
             "action": verb,
             "channel": "socket",
-            "authorised": verb not in _WITH_TOKEN or is_token(request.token, self._plan.token_sha256),
+            "authorised": verb not in _WITH_TOKEN or self._tokens.is_right(request.token, now_ns),
             "reason": request.reason,
             "override": [request.override] if request.override else [],
         }
         if verb == "arm":
             values["area_cm2"] = request.area_cm2
+        if n_unjudged := self._tokens.take_unjudged():
+            values["unjudged_tokens"] = n_unjudged
+            _log.warning("stimulation: %d tokens were tried too soon after wrong ones, none was judged", n_unjudged)
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
         text = "; ".join(refused) or {"unblind": self._unblind, "arm": lambda: self._electrode}.get(verb, str)()
         if verb == "arm" and not refused:
@@ -255,7 +263,10 @@ class Controller:
         now_ns = time.monotonic_ns()
         ledger = self.equipment.ledger
         charge = {"session_uc": ledger.session_uc, "day_uc": ledger.day_uc()}
-        self.tell("end", {"reason": "the run is over", "charge": charge}, now_ns)
+        end: dict[str, Any] = {"reason": "the run is over", "charge": charge}
+        if n_unjudged := self._tokens.take_unjudged():
+            end["unjudged_tokens"] = n_unjudged
+        self.tell("end", end, now_ns)
         ledger.close((self._log.seq, self._log.head))
         self._writer.sync()
         if not self._writer.close(disk_s) or self._writer.failures:

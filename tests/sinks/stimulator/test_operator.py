@@ -19,7 +19,14 @@ from neuroloop.sinks.stimulator.control import (
     ask,
     read_request,
 )
-from neuroloop.sinks.stimulator.token import TOKEN_FILE, forget_token, hash_token, is_token, make_token
+from neuroloop.sinks.stimulator.token import (
+    TOKEN_FILE,
+    TokenCheck,
+    forget_token,
+    hash_token,
+    is_token,
+    make_token,
+)
 
 
 @contextmanager
@@ -188,3 +195,35 @@ def test_every_start_has_a_token_of_its_own(tmp_path: Path) -> None:
         tokens.add(make_token(tmp_path / name))
     assert len(tokens) == 3
     assert json.dumps(sorted(tokens))
+
+
+def test_wrong_tokens_are_slowed_down_and_what_was_not_judged_is_counted() -> None:
+    check, now_ns, n_judged = TokenCheck(hash_token("right")), 0, 0
+    for _ in range(36_000):  # ten a second for an hour
+        if check.wait_s(now_ns) == 0:
+            assert not check.is_right("wrong", now_ns)
+            n_judged += 1
+        now_ns += 100_000_000
+    assert 55 < n_judged < 75  # 5 at once, waits of 1, 2, 4 ... 32 s, then one a minute
+    assert check.take_unjudged() == 36_000 - n_judged
+    assert check.take_unjudged() == 0
+
+
+def test_the_right_token_ends_the_waiting_once_it_is_judged() -> None:
+    check = TokenCheck(hash_token("right"))
+    for _ in range(5):
+        assert check.wait_s(0) == 0
+        assert not check.is_right("wrong", 0)
+    assert check.wait_s(0) == 1.0
+    assert check.wait_s(1_000_000_000) == 0
+    assert check.is_right("right", 1_000_000_000)
+    assert not check.is_right("wrong", 1_000_000_000)
+    assert check.wait_s(1_000_000_000) == 0
+
+
+def test_a_mistyped_token_now_and_then_makes_nobody_wait() -> None:
+    check = TokenCheck(hash_token("right"))
+    for _ in range(20):
+        for given in ("wrong", "wrong", "wrong", "wrong", "right"):
+            assert check.wait_s(0) == 0
+            assert check.is_right(given, 0) == (given == "right")

@@ -76,3 +76,17 @@ def test_an_area_belongs_to_arming(neuroloop: Command, run: Run) -> None:
     done = neuroloop("operator", run.folder, "stop", "--area", "0.06")
     assert done.err == "neuroloop operator: area must be left out for stop, it belongs to arm\n"
     assert run.seen == []
+
+
+def test_a_token_on_the_command_line_is_refused(neuroloop: Command, run: Run) -> None:
+    done = neuroloop("operator", run.folder, "confirm", "--token", TOKEN)
+    assert done.status == 1
+    assert "token must be in a file (--token-file), in NEUROLOOP_TOKEN or typed at the prompt, got one on" in done.err
+    assert TOKEN not in done.err
+    assert run.seen == []
+
+
+def test_a_token_in_the_environment_is_sent(neuroloop: Command, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUROLOOP_TOKEN", TOKEN)
+    assert neuroloop("operator", run.folder, "confirm").status == 0
+    assert run.seen == [OperatorRequest("confirm", TOKEN)]
