@@ -16,3 +16,16 @@ def state_folder() -> Path:
 def ledger_folder(setting: str | None) -> Path:
     """Return the folder of the charge ledgers: the one of the configuration, or the user's."""
     return Path(setting).expanduser() if setting is not None else state_folder() / "ledger"
+
+
+def ledgers_of(folder: Path, device_kind: object) -> Path:
+    """Return where the ledgers of a kind of device lie: what a simulated one gives uses up nobody's day.
+
+    Parameters
+    ----------
+    folder : Path
+        Of all ledgers.
+    device_kind : str
+        ``stimulation.device.kind``, also as it stands in a log.
+    """
+    return folder / "simulated" if device_kind == "simulated" else folder

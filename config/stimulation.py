@@ -322,7 +322,8 @@ class StimulationSettings(Settings):
     operator: OperatorSettings = OperatorSettings()
     """Who may arm and stop."""
     ledger: str | None = None
-    """Folder of the charge ledgers; by default in the user's state folder, outside all run folders."""
+    """Folder of the charge ledgers; by default in the user's state folder, outside all run folders. Those of simulated
+    devices lie in a folder of their own in it."""
 
     @model_validator(mode="after")
     def _one_table(self) -> StimulationSettings:

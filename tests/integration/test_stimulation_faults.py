@@ -107,7 +107,7 @@ def test_a_killed_stimulator_process_ends_stimulation_and_not_the_recording(thea
     assert not run.is_on()
     device = [json.loads(line) for line in (run.folder / "device.jsonl").read_text().splitlines()]
     delivered_uc = max(record.get("total_uc", 0.0) for record in device)
-    books, _ = read_ledger(run.folder.parent / "ledger" / "unnamed.run.jsonl")
+    books, _ = read_ledger(run.folder.parent / "ledger" / "simulated" / "unnamed.run.jsonl")
     assert books.all_uc() >= delivered_uc > 0
 
 

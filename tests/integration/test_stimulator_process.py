@@ -139,7 +139,8 @@ def test_charge_survives_a_killed_process_and_a_torn_log_is_said(make: Make, tmp
         if '"what":"interval"' in line
     )
     bench.close()
-    books, chain = read_ledger(tmp_path / "ledger" / "unnamed.unnamed.jsonl")
+    books, chain = read_ledger(tmp_path / "ledger" / "simulated" / "unnamed.unnamed.jsonl")
+    assert not list((tmp_path / "ledger").glob("*.jsonl"))
     assert chain.fault is None
     assert books.all_uc() >= delivered_uc > 0
     assert books.open
@@ -161,12 +162,17 @@ def test_a_blinded_run_hides_its_assignment_until_it_is_unblinded(make: Make, tm
     assert "assignment_sha256" in setup
     assert setup["sham"] is False
     assert f': "{arm}"' not in json.dumps(setup)
-    refused = bench.ask("unblind", token="guess")
-    assert not refused["accepted"]
+    refused = [bench.ask("unblind", token="guess") for _ in range(9)]
+    assert not any(one["accepted"] for one in refused)
+    assert refused[-1]["text"].startswith("token must not be tried again for ")
+    wait_until(lambda: bench.ask("unblind")["accepted"], "a token that is judged", PATIENCE_S)
     answer = bench.ask("unblind")
     assert answer["accepted"]
     assert answer["text"] == f"the run is {arm}"
     assert bench.ends() == 0
+    tries = [one.values for one in bench.log().inputs() if one.values.get("action") == "unblind"]
+    assert sum(not one["authorised"] for one in tries) < 9
+    assert len(tries) + sum(one.get("unjudged_tokens", 0) for one in tries) >= 10
     findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert findings
     assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import RecordingError
-from neuroloop.config.places import ledger_folder
+from neuroloop.config.places import ledger_folder, ledgers_of
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
 from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
@@ -170,6 +170,7 @@ def _anchors(log: LogFile, ledgers: Path | None, notes: list[str], findings: lis
     setup = _setup(log)
     settings, run = setup.get("settings", {}), str(setup.get("run"))
     folder = ledgers if ledgers is not None else ledger_folder(settings.get("ledger"))
+    folder = ledgers_of(folder, settings.get("device", {}).get("kind"))
     path = ledger_path(folder, str(settings.get("subject")), str(settings.get("electrode")))
     if not path.is_file():
         notes.append(f"no ledger at {path}: a cut tail would show in {SUMMARY_FILE} alone")

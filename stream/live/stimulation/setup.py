@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import ConfigError
-from neuroloop.config.places import ledger_folder
+from neuroloop.config.places import ledger_folder, ledgers_of
 from neuroloop.config.recommendations import rows_of
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.config.tree import Config
@@ -121,7 +121,11 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)
     ledger = Ledger(
-        ledger_folder(settings.ledger), settings.subject, settings.electrode, run=plan.run_id, writer=writer
+        ledgers_of(ledger_folder(settings.ledger), settings.device.kind),
+        settings.subject,
+        settings.electrode,
+        run=plan.run_id,
+        writer=writer,
     )
     stack.callback(ledger.release)
     assignment = draw_assignment(plan.out) if settings.mode == "blinded" else None

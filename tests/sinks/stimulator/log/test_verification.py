@@ -54,7 +54,12 @@ def run(tmp_path: Path) -> Path:
     with writer() as done:
         log = AuditLog(folder / AUDIT_FILE, done.writer)
         ledger = Ledger(
-            tmp_path / "ledger", "unnamed", "unnamed", run="run-1", writer=done.writer, clock=HandClock().clock()
+            tmp_path / "ledger" / "simulated",
+            "unnamed",
+            "unnamed",
+            run="run-1",
+            writer=done.writer,
+            clock=HandClock().clock(),
         )
         for one, outputs in zip(RIG.inputs, RIG.outputs, strict=True):
             log.take_input(one)
@@ -91,7 +96,7 @@ def forge(run: Path, change: Callable[[Records], object]) -> None:
     (run / AUDIT_FILE).write_bytes(b"".join(chain.add(record) for record in records))
     log = read_log(run / AUDIT_FILE)
     (run / SUMMARY_FILE).write_text(json.dumps({"stimulation": summary_of(log)}), encoding="utf-8")
-    (run.parent / "ledger" / "unnamed.unnamed.jsonl").unlink()
+    (run.parent / "ledger" / "simulated" / "unnamed.unnamed.jsonl").unlink()
 
 
 def test_a_run_as_it_was_is_proven_in_one_line(run: Path) -> None:
@@ -172,7 +177,7 @@ def test_a_torn_line_is_said(run: Path) -> None:
 
 
 def test_a_cut_that_is_closed_again_is_found_by_the_ledger(run: Path) -> None:
-    ledger = run.parent / "ledger" / "unnamed.unnamed.jsonl"
+    ledger = run.parent / "ledger" / "simulated" / "unnamed.unnamed.jsonl"
     kept = ledger.read_bytes()
 
     def cut(records: Records) -> None:
@@ -255,7 +260,7 @@ def test_a_log_whose_end_nothing_holds_is_found(run: Path) -> None:
 
 
 def test_a_ledger_that_does_not_know_the_run_is_said(run: Path) -> None:
-    for path in (run.parent / "ledger").glob("*.jsonl"):
+    for path in (run.parent / "ledger" / "simulated").glob("*.jsonl"):
         path.write_text("")
     verdict = check(run)
     assert verdict.is_clean
