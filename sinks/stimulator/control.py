@@ -75,16 +75,19 @@ def read_request(line: bytes) -> OperatorRequest:
                 values[key] = None
                 continue
             raise ValueError(f"{key} must be text, got {type(values[key]).__name__}")
-    area = values.get("area_cm2")
-    if area is not None and verb != "stop" and not _is_size(area):
-        raise ValueError(f"area_cm2 must be a number above 0, got {plain_text(repr(area)[:40])}")
-    texts = (plain_text(values.get(key)) for key in ("token", "reason", "override"))
-    return OperatorRequest(verb, *texts, float(area) if _is_size(area) else None)
+    token, reason, override = (plain_text(values.get(key)) for key in ("token", "reason", "override"))
+    area_cm2 = None if verb == "stop" else _read_size(values, "area_cm2")
+    return OperatorRequest(verb, token, reason, override, area_cm2)
 
 
-def _is_size(value: object) -> bool:
-    """Return whether a value is a number that can be the size of something."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < _MOST_SIZE
+def _read_size(values: dict[str, Any], key: str) -> float | None:
+    """Return a number that can be the size of something. Raises ValueError for anything but that or nothing."""
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _MOST_SIZE:
+        raise ValueError(f"{key} must be a number above 0, got {plain_text(repr(value)[:40])}")
+    return float(value)
 
 
 class ControlError(NeuroloopError):

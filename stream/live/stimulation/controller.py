@@ -178,9 +178,12 @@ class Controller:
             values["unjudged_tokens"] = n_unjudged
             _log.warning("stimulation: %d tokens were tried too soon after wrong ones, none was judged", n_unjudged)
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
-        text = "; ".join(refused) or {"unblind": self._unblind, "arm": lambda: self._electrode}.get(verb, str)()
-        if verb == "arm" and not refused:
-            _log.info("stimulation: armed for %s", self._electrode)
+        text = "; ".join(refused)
+        if verb == "unblind" and not refused:
+            text = self._unblind()
+        elif verb == "arm" and not refused:
+            text = self._electrode
+            _log.info("stimulation: armed for %s", text)
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:

@@ -772,7 +772,7 @@ def test_a_dose_that_needs_no_name_goes_on_when_it_is_armed_anew() -> None:
 
 # the area is read back
 
-REAL = {"mode": "real", "device": {"kind": "tcp", "port": 9}, "subject": "S01", "electrode": "E1",
+REAL: dict[str, Any] = {"mode": "real", "device": {"kind": "tcp", "port": 9}, "subject": "S01", "electrode": "E1",
         "electrode_shape": {"kind": "cylinder", "diameter_mm": 1.27, "length_mm": 1.5}}  # fmt: skip
 
 
