@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuroloop.config.loading import load_config
 from neuroloop.sinks.stimulator.counting import REFUSAL_RULES
+from neuroloop.sinks.stimulator.envelope.profiles import load_hard_limits
 from neuroloop.stream.cli.main import build_parser
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,20 @@ def test_every_rule_that_the_page_names_is_one_that_the_gate_refuses_by() -> Non
     }
     assert len(named) >= 15
     assert named <= set(REFUSAL_RULES)
+
+
+def test_the_bounds_that_the_page_names_are_those_of_the_shipped_file() -> None:
+    section = PAGE.split("## Bounds of the gate's settings")[1].split("## ")[0]
+    bounds = load_hard_limits()[0].gate
+    most, least = bounds.at_most.model_dump(), bounds.at_least.model_dump()
+    named: list[dict[str, float]] = [{}, {}]
+    for line in re.findall(r"^\| .* \|$", section, re.MULTILINE):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for side, (names, values) in zip(named, (cells[:2], cells[2:]), strict=True):
+            if re.fullmatch(r"[0-9., ]+", values):
+                numbers = [float(value) for value in values.split(", ")]
+                side.update(zip(re.findall("`(.*?)`", names), numbers, strict=True))
+    assert named == [most, least]
 
 
 def test_the_page_quotes_no_conformity() -> None:
