@@ -38,7 +38,7 @@ def quick(hard: HardLimits) -> HardLimits:
     """Return limits that bound tissue as these do, under which a gate may be as quick as a test needs it."""
     values = hard.model_dump(mode="json", exclude_none=True)
     values["gate"]["at_least"] = {**dict.fromkeys(values["gate"]["at_least"], 0.0), "confirm_n": 1}
-    values["gate"]["at_most"] |= {"blanking_s": 5.0, "pulse_blanking_s": 0.5}
+    values["gate"]["at_most"] |= {"blanking_s": 5.0, "pulse_blanking_s": 0.5, "heartbeat_s": 0.5, "watchdog_s": 2.0}
     for routes in values["profiles"].values():
         for one in routes.values():
             one["min_lockout_s"] = 0.0
