@@ -129,11 +129,15 @@ class ChargeBudget:
     limits : ProfileLimits
     ledger_uc : float
         The ledger's last 24 h when the run began.
+    session_uc : float
+        What of it counts for the session, sham doses included.
     """
 
-    def __init__(self, limits: ProfileLimits, ledger_uc: float) -> None:
+    def __init__(self, limits: ProfileLimits, ledger_uc: float, *, session_uc: float = 0.0) -> None:
         self._limits = limits
         self._ledger_uc = ledger_uc
+        self._earlier_uc = session_uc
+        self._dose_from_uc = session_uc
         self._since_uc = 0.0
         self._nominal_uc = 0.0
         self.meter = ChargeMeter()
@@ -149,15 +153,21 @@ class ChargeBudget:
         self.meter.issue(lease, now_ns, most_ma=most_ma)
         self._since_uc += lease.charge_uc
 
-    def close_dose(self) -> None:
-        """Keep what a sham dose would have delivered."""
-        self._nominal_uc += self.withheld_uc
+    def open_dose(self) -> None:
+        """Count a dose from here on."""
+        self._dose_from_uc = self.session_uc
+
+    def close_dose(self) -> tuple[float, float]:
+        """Return the most that the dose can have delivered, and what of it a sham dose only counted; keep that."""
+        charge_uc, withheld_uc = max(0.0, self.session_uc - self._dose_from_uc), self.withheld_uc
+        self._nominal_uc += withheld_uc
         self.withheld_uc = 0.0
+        return charge_uc, withheld_uc
 
     @property
     def session_uc(self) -> float:
-        """Upper bound of the charge of this run."""
-        return self.meter.total_uc + self._nominal_uc + self.withheld_uc
+        """Upper bound of the charge of the session: of this run, and of the 24 h before it."""
+        return self._earlier_uc + self.meter.total_uc + self._nominal_uc + self.withheld_uc
 
     def day_uc(self, now_ns: int) -> float:
         """Return an upper bound of the charge of the last 24 hours, all runs together."""

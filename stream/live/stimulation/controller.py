@@ -67,6 +67,7 @@ class Controller:
             equipment.ledger,
             writer,
             patience_s=plan.settings.gate.watchdog_s,
+            successors={row["state"]: row["successors"] for row in equipment.setup["table"]},
         )
         self._number = 0
         self._t_ns = 0
@@ -112,13 +113,20 @@ class Controller:
         for output in outputs:
             if output.kind == "command" and output.values["action"] in ("stop", "disarm", "start"):
                 self.is_device_on = True  # until the device has answered
-            elif output.kind == "note" and output.values["what"] == "dose" and output.values["is_full"]:
-                self.equipment.ledger.note_lockout(output.values["lockout_s"])
+            elif output.kind == "note" and output.values["what"] == "dose":
+                self._keep_dose(output.values)
             if output.is_event:
                 self._emit(output, arrival_ns or one.t_ns)
         if self._gate.state != self._state:
             self._enter(self._gate.state)
         return outputs
+
+    def _keep_dose(self, values: Mapping[str, Any]) -> None:
+        """Write the end of a dose into the ledger, and the lockout that it begins."""
+        ledger = self.equipment.ledger
+        ledger.note_end(values["on_s"], values["charge_uc"], values["withheld_uc"])
+        if values["lockout_s"] > 0:
+            ledger.note_lockout(values["lockout_s"])
 
     def _emit(self, output: GateOutput, arrival_ns: int) -> None:
         """Hand an event to the cold process."""

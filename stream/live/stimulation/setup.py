@@ -128,6 +128,8 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     device = open_device(settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE)
     stack.callback(device.close)
     capabilities = device.capabilities()
+    if not capabilities.acknowledges:
+        ledger.never_settles()
     if assignment is not None and assignment.arm == "sham":
         tops = frozenset(on_grid(row.amplitude_ma, capabilities.step_ma) for row in rows)
         device = ShamDevice(device, tops)
