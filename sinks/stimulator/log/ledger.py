@@ -35,6 +35,7 @@ from neuroloop.sinks.stimulator.log.ledger_entries import (
     dose_fields,
     fields_of,
 )
+from neuroloop.sinks.stimulator.log.plain_file import read_plain, reason_of
 
 _FOLD_BYTES = 4 << 20
 _HOUR_NS = 3600 * 10**9
@@ -65,14 +66,14 @@ def read_ledger(path: Path) -> tuple[LedgerEntries, ChainFile]:
     try:
         chain = read_chain(path) if path.exists() else ChainFile()
     except OSError as error:
-        raise LedgerError(f"ledger must be a readable file, got {str(path)!r}: {error.strerror}") from error
+        raise LedgerError(f"ledger must be a readable file, got {str(path)!r}: {reason_of(error)}") from error
     if chain.fault is not None:
         raise LedgerError(f"ledger must hold from its first line on, got {str(path)!r}: {chain.fault}")
     entries = LedgerEntries()
     try:
         for link in chain.links:
             entries.take(link.record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise LedgerError(f"ledger must hold entries of its own kinds, got {str(path)!r}: {error!r}") from error
     return entries, chain
 
@@ -87,7 +88,7 @@ def read_mark(path: Path) -> Anchor | None:
     """
     marks = marks_path(path)
     try:
-        data = marks.read_bytes() if marks.is_file() else b""
+        data = read_plain(marks) if marks.exists() else b""
         lines = [json.loads(line) for line in data.split(b"\n")[:-1]]
         newest = (int(lines[-1]["lines"]), str(lines[-1]["head"])) if lines else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

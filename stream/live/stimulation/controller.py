@@ -141,10 +141,11 @@ class Controller:
         self._state = state
         _log.info("stimulation: %s", state)
 
-    def stop(self, channel: str, reason: str, t_ns: int) -> None:
-        """Stop, whoever asks."""
+    def stop(self, channel: str, reason: str, t_ns: int, by: Mapping[str, int] | None = None) -> None:
+        """Stop, whoever asks; ``by`` says who, where that is known."""
         now_ns = time.monotonic_ns()
         values = {"action": "stop", "channel": channel, "authorised": False, "reason": reason, "override": []}
+        values.update(by or {})
         self.tell("operator", values, now_ns)
         self._counts.observe_stop((self._actuator.stopped_ns - t_ns) * 1e-9)
         _log.warning("stimulation: stopped by %s (%s)", channel, reason)
@@ -155,8 +156,9 @@ class Controller:
         verb = request.verb
         if verb == "status":
             return {"accepted": True, "state": self._gate.state, "text": self._status(now_ns)}
+        by = {"uid": request.uid, "pid": request.pid}
         if verb == "stop":
-            self.stop("socket", request.reason, now_ns)
+            self.stop("socket", request.reason, now_ns, by)
             return {"accepted": True, "state": self._gate.state, "text": ""}
         deaf = self.deaf_channels() if verb == "arm" else []
         if deaf:
@@ -169,9 +171,13 @@ class Controller:
             "authorised": verb not in _WITH_TOKEN or is_token(request.token, self._plan.token_sha256),
             "reason": request.reason,
             "override": [request.override] if request.override else [],
+            **by,
         }
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
         text = "; ".join(refused) or (self._unblind() if verb == "unblind" else "")
+        if verb == "arm" and not refused:
+            text = f"log head {self._log.head}"
+            _log.info("stimulation: armed, log at seq %d, head %s", self._log.seq, self._log.head)
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:
@@ -256,6 +262,7 @@ class Controller:
         charge = {"session_uc": ledger.session_uc, "day_uc": ledger.day_uc()}
         self.tell("end", {"reason": "the run is over", "charge": charge}, now_ns)
         ledger.close((self._log.seq, self._log.head))
+        _log.info("stimulation: log ends with seq %d, head %s", self._log.seq, self._log.head)
         self._writer.sync()
         if not self._writer.close(disk_s) or self._writer.failures:
             self._log_failed[0] = 1
