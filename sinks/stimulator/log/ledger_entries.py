@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,8 @@ class LedgerEntries:
     def day_uc(self, now: Stamp) -> float:
         """Return the charge that may have been delivered within the last day, what is open in full."""
         open_uc = [uc for stamp, uc in self.open.values() if stamp.is_within_a_day(now)]
-        return math.fsum([*(uc for stamp, uc in self.charges if stamp.is_within_a_day(now)), *open_uc])
+        young = dropwhile(lambda one: not one[0].is_within_a_day(now), self.charges)
+        return math.fsum([*(uc for _, uc in young), *open_uc])
 
     def all_uc(self) -> float:
         """Return everything ever, what is open in full."""

@@ -37,6 +37,7 @@ from neuroloop.sinks.stimulator.log.event_check import event_faults
 from neuroloop.sinks.stimulator.log.events import replayed
 from neuroloop.sinks.stimulator.log.ledger_check import check_ledger
 from neuroloop.sinks.stimulator.log.plain_file import read_plain
+from neuroloop.sinks.stimulator.log.summary import summary_of
 from neuroloop.sinks.stimulator.plain_text import plain_text
 from neuroloop.stream.contracts.events import encode
 
@@ -229,7 +230,7 @@ def _setup(log: LogFile) -> Mapping[str, Any]:
 
 
 def _summary_faults(log: LogFile, run: Path, notes: list[str], *, is_anchored: bool) -> Iterator[str]:
-    """Check the head that the run's summary keeps; without an anchor in the ledger it must be there."""
+    """Check head and books that the run's summary keeps; without an anchor in the ledger the head must be there."""
     try:
         summary = json.loads(read_plain(run / SUMMARY_FILE))
         kept = summary["stimulation"]["log"]
@@ -248,6 +249,11 @@ def _summary_faults(log: LogFile, run: Path, notes: list[str], *, is_anchored: b
             f"{AUDIT_FILE} must have {n_records!r} records and head {str(head)[:16]}, as {SUMMARY_FILE} says, "
             f"got {len(log.records)} and {log.chain.head[:16]}"
         )
+        return
+    books = json.loads(encode(summary_of(log)))
+    for key, value in summary["stimulation"].items():
+        if key in books and key != "log" and value != books[key]:
+            yield f"{SUMMARY_FILE} must have the books of the log, {key} {books[key]!r}, got {value!r}"
 
 
 def _gate_faults(log: LogFile) -> Iterator[str]:

@@ -493,6 +493,13 @@ def test_a_summary_of_another_kind_is_a_finding(run: Path, text: str) -> None:
     assert check(run).findings == (said,)
 
 
+def test_books_that_are_not_those_of_the_log_are_found(run: Path) -> None:
+    summary = json.loads((run / SUMMARY_FILE).read_text())
+    summary["stimulation"]["doses"] = 0
+    (run / SUMMARY_FILE).write_text(json.dumps(summary))
+    assert check(run).findings == ("summary.json must have the books of the log, doses 1, got 0",)
+
+
 @pytest.mark.parametrize("harm", ["emptied", "removed"])
 def test_verify_ends_with_2_where_the_ledger_is_gone(run: Path, harm: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = run.parent / "ledger" / "unnamed.unnamed.jsonl"
