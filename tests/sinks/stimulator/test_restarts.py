@@ -140,7 +140,7 @@ def test_pieces_of_a_dose_lock_out_as_one_does(tmp_path: Path) -> None:
     electrode = Electrode(tmp_path, row("alpha", duration_s=20.0), row("beta", duration_s=20.0), gate=lockout)
     with electrode.run() as rig:
         for _ in range(12):
-            rig.stay("alpha", 10.0)
+            rig.stay("alpha", 19.0)
             rig.stay("beta", 1.0)
         on_s = sum(one.values["on_s"] for one in rig.all("note") if one.values["what"] == "dose")
         assert on_s <= 20.0
