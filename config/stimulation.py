@@ -190,9 +190,9 @@ class LimitSettings(Settings):
     max_dose_s: PositiveFloat | None = None
     """Longest dose."""
     max_session_s: PositiveFloat | None = None
-    """Time with the output on, all doses of the run together."""
+    """Time with the output on, all doses of a session together: of the run and of the 24 h before it."""
     max_session_charge_mc: PositiveFloat | None = None
-    """Largest charge, all doses of the run together."""
+    """Largest charge, all doses of a session together: of the run and of the 24 h before it."""
     max_day_charge_mc: PositiveFloat | None = None
     """In any 24 h, all runs on the subject's electrode together."""
     max_starts_per_h: PositiveInt | None = None
@@ -232,7 +232,7 @@ class GateSettings(Settings):
     refractory_s: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     """Shortest time from the end of one dose to the start of the next."""
     lockout_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
-    """After a dose that was given in full."""
+    """After a row has given its dose, in one piece or in several."""
     blanking_s: Annotated[float, Field(ge=0, le=5.0)] = 0.5
     """Decisions whose samples lie so close behind a start, a stop or a change of the output are not acted upon."""
     pulse_blanking_s: Annotated[float, Field(ge=0, le=0.5)] = 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from neuroloop.sinks.stimulator.log.audit import AuditLog
@@ -42,6 +43,8 @@ class Actuator:
         Writes for both.
     patience_s : float
         How long a lease may wait for the disk.
+    successors : mapping
+        By state, what its row lets follow; for the ledger.
     clock_ns : callable
         ``CLOCK_MONOTONIC``.
     """
@@ -54,6 +57,7 @@ class Actuator:
         writer: DiskWriter,
         *,
         patience_s: float,
+        successors: Mapping[str, Sequence[str] | None] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._device = device
@@ -61,6 +65,7 @@ class Actuator:
         self._ledger = ledger
         self._writer = writer
         self._patience_ns = round(patience_s * 1e9)
+        self._successors = successors
         self._clock_ns = clock_ns
         self._waiting: deque[_Waiting] = deque()
         self._problems: list[DeviceAnswer] = []
@@ -108,7 +113,8 @@ class Actuator:
         for one in leases:
             if one.lease is not None:
                 if one.values["action"] == "start":
-                    self._ledger.note_start(str(one.values["state"]))
+                    state = str(one.values["state"])
+                    self._ledger.note_start(state, self._successors.get(state))
                 self._reserve(str(one.values["action"]), one.lease, of.number)
 
     def _reserve(self, action: str, lease: Lease, number: int) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class OperatorRequest:
         Plain text, empty where it was not given.
     area_cm2 : float or None
         Of the electrode, as the operator has read it; above 0.
+    uid, pid : int
+        Who asked, as the system says; -1 where it does not.
     """
 
     verb: str
@@ -50,6 +53,8 @@ class OperatorRequest:
     reason: str = ""
     override: str = ""
     area_cm2: float | None = None
+    uid: int = field(default=-1, compare=False)
+    pid: int = field(default=-1, compare=False)
 
 
 def read_request(line: bytes) -> OperatorRequest:
@@ -108,6 +113,8 @@ def _short(folder: Path) -> Iterator[str]:
 class _Client:
     link: socket.socket
     since_ns: int
+    uid: int
+    pid: int
     held: bytearray = field(default_factory=bytearray)
 
 
@@ -165,7 +172,7 @@ class ControlServer:
             if len(self._clients) >= _MOST_CLIENTS:
                 self.let_go(next(iter(self._clients)))
             client.setblocking(False)
-            self._clients[client.fileno()] = _Client(client, self._clock_ns())
+            self._clients[client.fileno()] = _Client(client, self._clock_ns(), *_peer(client))
             fresh.append(client.fileno())
         return fresh
 
@@ -196,7 +203,7 @@ class ControlServer:
             line = bytes(held[:end])
             del held[: end + 1]
             try:
-                requests.append(read_request(line))
+                requests.append(replace(read_request(line), uid=one.uid, pid=one.pid))
             except ValueError as error:
                 self.answer(fd, {"accepted": False, "state": "", "text": str(error)})
                 if fd in self._clients:
@@ -230,6 +237,15 @@ class ControlServer:
         self._socket.close()
         with suppress(OSError):
             self._path.unlink()
+
+
+def _peer(client: socket.socket) -> tuple[int, int]:
+    """Return the user and the process that connected, by the system's word and not by the client's."""
+    try:
+        pid, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return -1, -1
+    return uid, pid
 
 
 def ask(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class StimulationDemo:
             raise DemoFailed(f"operator must be heeded {len(self._script)} times, got {done}; {'; '.join(refused)}")
         verdict = verify_run(folder, ledger_folder(self._stimulation.ledger))
         if not verdict.is_clean:
-            raise DemoFailed(*verdict.findings)
+            raise DemoFailed(*verdict.findings, *verdict.unproven)
         named, pinned = self._stimulation.hard_limits_file, self._stimulation.hard_limits_sha256
         hard, _ = load_hard_limits(named, pinned)
         device = prove_device(folder / DEVICE_FILE, self._stimulation, session_limits(self._stimulation, hard))

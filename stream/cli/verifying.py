@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 
-from neuroloop.sinks.stimulator.log.verification import verify_run
+from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
+from neuroloop.stream.assembly.provenance import code_hash
 
 
 def run_verify(options: argparse.Namespace) -> int:
     """Print one line for a clean run, one per finding otherwise."""
-    verdict = verify_run(options.run_folder, options.ledger)
+    verdict = verify_run(options.run_folder, options.ledger, heads=options.head)
     if verdict.is_clean:
-        print(verdict.line())
+        print(verdict.line() + _written_by(verdict))
         return 0
     for line in (*verdict.findings, *verdict.unproven, *(f"note: {note}" for note in verdict.notes)):
         print(f"neuroloop verify: {line}", file=sys.stderr)
     return 1 if verdict.findings else 2
+
+
+def _written_by(verdict: Verdict) -> str:
+    """Say which program wrote the log, where it was not this one."""
+    code = verdict.program.get("code_sha256")
+    if code is None or code == code_hash():
+        return ""
+    version, python = verdict.program.get("version"), verdict.program.get("python")
+    return f"; written by neuroloop {version} on Python {python}, code {code[:16]}, which is not this one's"

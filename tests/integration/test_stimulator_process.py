@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import platform
 import resource
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import pytest
 from neuroloop.sinks.stimulator.envelope.profiles import file_sha256
 from neuroloop.sinks.stimulator.log.ledger import read_ledger
 from neuroloop.sinks.stimulator.log.verification import verify_run
+from neuroloop.stream.assembly.provenance import code_hash
 from neuroloop.stream.live.child_process import RunFailed
 from tests.integration.live import PATIENCE_S
 from tests.integration.lsl import wait_until
@@ -190,6 +193,30 @@ def test_no_line_ends_the_process_and_a_stop_with_any_reason_is_in_the_log(make:
     assert bench.ends() == 0
     findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)
+
+
+def test_the_log_says_which_program_and_who_and_its_head_is_told_at_arming(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    wait_until(lambda: len(bench.log().inputs()) > 30, "a few heartbeats", PATIENCE_S)
+    told: list[str] = []
+
+    def arms() -> bool:
+        answer = bench.ask("arm")
+        told.append(answer["text"])
+        return bool(answer["accepted"])
+
+    wait_until(arms, "armed", PATIENCE_S)
+    assert bench.ends() == 0
+    setup = bench.log().inputs()[0].values
+    assert setup["program"]["python"] == platform.python_version()
+    assert setup["program"]["code_sha256"] == code_hash()
+    asked = [one.values for one in bench.log().inputs() if one.values.get("channel") == "socket"]
+    assert {(one["uid"], one["pid"]) for one in asked} == {(os.getuid(), os.getpid())}
+    head = told[-1].removeprefix("log head ")
+    verdict = verify_run(bench.out, tmp_path / "ledger", heads=[head])
+    assert not any("was noted" in finding for finding in verdict.findings)
+    assert not verdict.unproven
+    assert verdict.program["code_sha256"] == code_hash()
 
 
 def test_two_runs_cannot_stimulate_one_electrode(make: Make) -> None:

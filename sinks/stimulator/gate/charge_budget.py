@@ -12,6 +12,8 @@ from neuroloop.sinks.stimulator.records import Lease
 
 _DAY_NS = 86_400 * 10**9
 _MINUTE_NS = 60 * 10**9
+_OVER_NS = 5 * 10**9
+"""A device that answers, and has not done so for so long, has tripped its watchdog, which is at most 2 s."""
 
 
 @dataclass
@@ -31,15 +33,24 @@ class ChargeMeter:
     Where two leases may have been in force, between the issue of the second and the device's answer to it, the larger
     amplitude is counted. Each lease counts one pulse more than its time holds, for a device may begin every lease with
     one. A lease that is never answered counts in full for good. All charges are in uC, over the phases of one sign.
+
+    A lease whose time has long passed is settled in full when the next one is issued. So few are open at any time, also
+    on a device that answers nothing, and a sum takes no longer in its 12th hour than in its first minute.
     """
 
     def __init__(self) -> None:
         self._open: list[_Open] = []
         self._minutes: deque[tuple[int, float]] = deque()
+        self._minutes_uc = 0.0
         self._settled_uc = 0.0
         self._armed_uc = 0.0
         self.said_uc = 0.0
         """What the device says it has delivered since the begin, over all times that it was armed."""
+
+    @property
+    def n_open(self) -> int:
+        """How many leases have no known end."""
+        return len(self._open)
 
     @property
     def bound_uc(self) -> float:
@@ -66,12 +77,12 @@ class ChargeMeter:
 
     def day_uc(self, now_ns: int) -> float:
         """Return the same for the last 24 hours, to the minute, never too little."""
-        while self._minutes and now_ns - self._minutes[0][0] >= _DAY_NS:
-            self._minutes.popleft()
-        total = self._open_uc()
-        for _, charge in self._minutes:
-            total += charge
-        return total
+        minutes = self._minutes
+        if minutes and now_ns - minutes[0][0] >= _DAY_NS:
+            while minutes and now_ns - minutes[0][0] >= _DAY_NS:
+                minutes.popleft()
+            self._minutes_uc = sum(charge for _, charge in minutes)
+        return self._open_uc() + self._minutes_uc
 
     def _open_uc(self) -> float:
         total = 0.0
@@ -85,6 +96,8 @@ class ChargeMeter:
 
     def issue(self, lease: Lease, now_ns: int, *, most_ma: float) -> None:
         """Count a lease in full; ``most_ma`` is the highest amplitude that it may reach."""
+        for one in [one for one in self._open if now_ns - one.from_ns >= one.lease.duration_s * 1e9 + _OVER_NS]:
+            self._count(one, one.lease.charge_uc, now_ns)
         self._open.append(_Open(lease, most_ma, now_ns, now_ns))
 
     def answer(self, number: int, now_ns: int) -> None:
@@ -108,9 +121,13 @@ class ChargeMeter:
     def _settle(self, one: _Open, until_ns: int, now_ns: int) -> None:
         lease = one.lease
         seconds = max(1, until_ns - one.from_ns) * 1e-9
-        charge = min(lease.charge_uc, train_charge_uc(lease.train, one.most_ma, one.most_ma, seconds))
+        self._count(one, min(lease.charge_uc, train_charge_uc(lease.train, one.most_ma, one.most_ma, seconds)), now_ns)
+
+    def _count(self, one: _Open, charge: float, now_ns: int) -> None:
+        """Put what a lease has delivered at the most into the sums."""
         self._open.remove(one)
         self._settled_uc += charge
+        self._minutes_uc += charge
         minute = now_ns - now_ns % _MINUTE_NS + _MINUTE_NS
         if self._minutes and self._minutes[-1][0] == minute:
             self._minutes[-1] = (minute, self._minutes[-1][1] + charge)
@@ -129,11 +146,15 @@ class ChargeBudget:
     limits : ProfileLimits
     ledger_uc : float
         The ledger's last 24 h when the run began.
+    session_uc : float
+        What of it counts for the session, sham doses included.
     """
 
-    def __init__(self, limits: ProfileLimits, ledger_uc: float) -> None:
+    def __init__(self, limits: ProfileLimits, ledger_uc: float, *, session_uc: float = 0.0) -> None:
         self._limits = limits
         self._ledger_uc = ledger_uc
+        self._earlier_uc = session_uc
+        self._dose_from_uc = session_uc
         self._since_uc = 0.0
         self._nominal_uc = 0.0
         self.meter = ChargeMeter()
@@ -149,15 +170,21 @@ class ChargeBudget:
         self.meter.issue(lease, now_ns, most_ma=most_ma)
         self._since_uc += lease.charge_uc
 
-    def close_dose(self) -> None:
-        """Keep what a sham dose would have delivered."""
-        self._nominal_uc += self.withheld_uc
+    def open_dose(self) -> None:
+        """Count a dose from here on."""
+        self._dose_from_uc = self.session_uc
+
+    def close_dose(self) -> tuple[float, float]:
+        """Return the most that the dose can have delivered, and what of it a sham dose only counted; keep that."""
+        charge_uc, withheld_uc = max(0.0, self.session_uc - self._dose_from_uc), self.withheld_uc
+        self._nominal_uc += withheld_uc
         self.withheld_uc = 0.0
+        return charge_uc, withheld_uc
 
     @property
     def session_uc(self) -> float:
-        """Upper bound of the charge of this run."""
-        return self.meter.total_uc + self._nominal_uc + self.withheld_uc
+        """Upper bound of the charge of the session: of this run, and of the 24 h before it."""
+        return self._earlier_uc + self.meter.total_uc + self._nominal_uc + self.withheld_uc
 
     def day_uc(self, now_ns: int) -> float:
         """Return an upper bound of the charge of the last 24 hours, all runs together."""

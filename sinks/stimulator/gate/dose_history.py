@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from neuroloop.config.stimulation import GateSettings, RecommendationSettings
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
 from neuroloop.sinks.stimulator.envelope.profiles import ProfileLimits
+from neuroloop.sinks.stimulator.gate.earlier_runs import EarlierRuns, Given
 
 _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS
@@ -58,7 +60,10 @@ class Dose:
 
 
 class DoseHistory:
-    """Remember doses and judge by them.
+    """Remember doses, those of earlier runs too, and judge by them.
+
+    A row may give as much as one dose of its own, in one piece or in several; then all is locked out for
+    ``lockout_s``, and every row may begin anew. It is locked out as soon as what is left has no room for a dose.
 
     Parameters
     ----------
@@ -73,42 +78,97 @@ class DoseHistory:
         self._free_ns: int | None = None
         self._lockout_ns: int | None = None
         self._off_ns: int | None = None
-        self._last: RecommendationSettings | None = None
+        self._last_state: str | None = None
+        self._successors: tuple[str, ...] | None = None
+        self._given: dict[str, Given] = {}
         self.on_s = 0.0
-        """Time with the output on, all doses that have ended."""
+        """Time with the output on in the session, all doses that have ended."""
 
-    def begin(self, now_ns: int, *, lockout_left_s: float, start_ages_s: tuple[float, ...]) -> None:
-        """Take what earlier runs left."""
-        if lockout_left_s > 0:
-            self._lockout_ns = now_ns + round(lockout_left_s * 1e9)
-        self._starts = sorted(now_ns - round(age * 1e9) for age in start_ages_s)
+    def begin(
+        self,
+        now_ns: int,
+        earlier: EarlierRuns,
+        *,
+        rows: Mapping[str, RecommendationSettings],
+        plans: Mapping[str, Assessment],
+    ) -> None:
+        """Take what earlier runs left.
 
-    def follow(self, row: RecommendationSettings | None) -> None:
-        """Take the row that was given last, by an earlier run too."""
-        self._last = row
+        Parameters
+        ----------
+        now_ns : int
+        earlier : EarlierRuns
+        rows, plans : mapping
+            By state. What may follow a row is as they say now; of one that is no longer there, as it was.
+        """
+        self.on_s = earlier.session_s
+        self._starts = sorted(now_ns - round(age * 1e9) for age in earlier.start_ages_s)
+        self._given = dict(earlier.given)
+        if earlier.lockout_left_s > 0:
+            self._lockout_ns = now_ns + round(earlier.lockout_left_s * 1e9)
+        if earlier.last_ended_s is not None:
+            ended_ns = now_ns - round(earlier.last_ended_s * 1e9)
+            self._wait_from(ended_ns, earlier.last_on_s or 0.0)
+            if any(self._is_spent(plan) for plan in plans.values()):
+                self._lock_out(ended_ns)
+        self._last_state, self._successors = earlier.last_state, earlier.successors
+        row = rows.get(earlier.last_state or "")
+        if row is not None:
+            self._follow(row)
+
+    def _follow(self, row: RecommendationSettings) -> None:
+        """Take the row that was given last."""
+        self._last_state = row.state
+        self._successors = None if row.successors is None else tuple(row.successors)
 
     def started(self, dose: Dose) -> None:
         """Note a start."""
         del self._starts[: bisect_right(self._starts, dose.start_ns - _DAY_NS)]
         self._starts.append(dose.start_ns)
-        self._last = dose.row
+        self._follow(dose.row)
 
-    def ended(self, dose: Dose, now_ns: int) -> dict[str, Any]:
-        """Note the end of a dose; return it as JSON values."""
-        on_s = dose.on_s(now_ns)
+    def ended(self, dose: Dose, now_ns: int, *, charge_uc: float = 0.0) -> dict[str, Any]:
+        """Note the end of a dose and what it can have delivered; return it as JSON values."""
+        on_s, state = dose.on_s(now_ns), dose.row.state
         self.on_s += on_s
-        self._free_ns = now_ns + round(self._gate.refractory_s * 1e9)
-        if self._limits.min_off_ratio > 0:
-            self._off_ns = now_ns + round(self._limits.min_off_ratio * on_s * 1e9)
-        if dose.is_full:
-            self._lockout_ns = now_ns + round(self._gate.lockout_s * 1e9)
+        self._wait_from(now_ns, on_s)
+        before = self._given.get(state, Given(0.0, 0.0))
+        self._given[state] = Given(before.on_s + on_s, before.charge_uc + charge_uc)
+        is_spent = dose.is_full or self._is_spent(dose.plan)
+        if is_spent:
+            self._lock_out(now_ns)
         return {
             "what": "dose",
-            "state": dose.row.state,
+            "state": state,
             "on_s": on_s,
+            "charge_uc": charge_uc,
             "is_full": dose.is_full,
-            "lockout_s": self._gate.lockout_s if dose.is_full else 0.0,
+            "lockout_s": self._gate.lockout_s if is_spent else 0.0,
         }
+
+    def _wait_from(self, ended_ns: int, on_s: float) -> None:
+        """Let nothing begin too soon behind a dose."""
+        self._free_ns = ended_ns + round(self._gate.refractory_s * 1e9)
+        if self._limits.min_off_ratio > 0:
+            self._off_ns = ended_ns + round(self._limits.min_off_ratio * on_s * 1e9)
+
+    def _lock_out(self, ended_ns: int) -> None:
+        """Let nothing begin for the lockout; every row has its whole dose again behind it."""
+        self._lockout_ns = max(self._lockout_ns or 0, ended_ns + round(self._gate.lockout_s * 1e9))
+        self._given.clear()
+
+    def _is_spent(self, plan: Assessment) -> bool:
+        """Return whether a row has given its dose, or has no room for another piece of it."""
+        given = self._given.get(plan.state)
+        if given is None or self._gate.lockout_s == 0:
+            return False
+        is_no_room = given.on_s + self.least_s(plan) > plan.duration_s
+        return is_no_room or given.charge_uc >= plan.numbers["dose_charge_mc"] * 1000.0
+
+    def _left_s(self, row: RecommendationSettings) -> float:
+        """Return how much of its dose a row has left."""
+        given = self._given.get(row.state)
+        return row.duration_s if given is None or self._gate.lockout_s == 0 else row.duration_s - given.on_s
 
     @property
     def _late_s(self) -> float:
@@ -121,10 +181,10 @@ class DoseHistory:
 
     def judge(self, row: RecommendationSettings, plan: Assessment, now_ns: int, since_ns: int) -> list[Check]:
         """Return the rules about earlier doses, in the order of judging."""
-        limits, last, checks = self._limits, self._last, []
-        if last is not None and last.state != row.state:
-            if last.successors is not None:
-                allowed = [last.state, *last.successors]
+        limits, last, checks = self._limits, self._last_state, []
+        if last is not None and last != row.state:
+            if self._successors is not None:
+                allowed = [last, *self._successors]
                 checks.append(Check("successor", row.state, allowed, row.state in allowed, "one of"))
             lasted = (now_ns - since_ns) * 1e-9
             checks.append(Check("dwell_s", lasted, self._gate.dwell_s, lasted >= self._gate.dwell_s, "at least"))
@@ -152,8 +212,8 @@ class DoseHistory:
         return 2.0 * (plan.ramp_s + self._late_s)
 
     def plan(self, row: RecommendationSettings, plan: Assessment, now_ns: int) -> Dose:
-        """Return a dose that begins now and ends within its own time and the session's."""
-        left_s = self._limits.max_session_s - self.on_s
-        end_ns = now_ns + round(min(row.duration_s, left_s) * 1e9)
+        """Return a dose that begins now and ends within what is left of its own time and of the session's."""
+        left_s, own_s = self._limits.max_session_s - self.on_s, self._left_s(row)
+        end_ns = now_ns + round(min(own_s, left_s) * 1e9)
         down_ns = end_ns - round((plan.ramp_s + self._late_s) * 1e9)
-        return Dose(row, plan, now_ns, down_ns, end_ns, left_s < row.duration_s)
+        return Dose(row, plan, now_ns, down_ns, end_ns, left_s < own_s)

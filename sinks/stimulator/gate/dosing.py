@@ -37,7 +37,7 @@ class Dosing:
         self._machine = machine
         self._outputs = outputs
         self._decisions = decisions
-        self.budget = ChargeBudget(setup.limits, setup.ledger_day_uc)
+        self.budget = ChargeBudget(setup.limits, setup.earlier.day_uc, session_uc=setup.earlier.session_uc)
         self.line = LeaseLine(
             setup.capabilities,
             lease_ns=setup.lease_ns,
@@ -115,6 +115,7 @@ class Dosing:
         dose = self.history.plan(self._setup.rows[plan.state], plan, self._now)
         self.dose = dose
         self.history.started(dose)
+        self.budget.open_dose()
         self._changed_ns = self._now
         self._go("RAMP_UP", plan.state)
         self._send("start", self.line.up(plan, self._now), "confirmed")
@@ -273,12 +274,12 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return
-        self.budget.close_dose()
+        charge_uc, withheld_uc = self.budget.close_dose()
         self.dose = None
         self._decisions.forget()
         self._outputs.forget_request()
-        values = self.history.ended(dose, self._now)
-        self._outputs.note(**values, session_uc=self.budget.session_uc, day_uc=self.day_uc)
+        values = self.history.ended(dose, self._now, charge_uc=charge_uc)
+        self._outputs.note(**values, withheld_uc=withheld_uc, session_uc=self.budget.session_uc, day_uc=self.day_uc)
 
     def _reserve_uc(self, plan: Assessment) -> float:
         """Return what a ramp down may need, one pulse more for each of its leases included."""

@@ -165,8 +165,7 @@ class Gate:
             if encode(values) != self._given:
                 raise ValueError("setup must be the one that the gate was made from")
             setup = self._setup
-            self._dosing.history.begin(self._now, lockout_left_s=setup.lockout_left_s, start_ages_s=setup.start_ages_s)
-            self._dosing.history.follow(setup.rows.get(setup.last_state or ""))
+            self._dosing.history.begin(self._now, setup.earlier, rows=setup.rows, plans=setup.assessments)
             self._go("DISARMED", "set up")
         elif entry.kind == "event":
             self._take_event(values)

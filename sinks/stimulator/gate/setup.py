@@ -14,6 +14,7 @@ from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
+from neuroloop.sinks.stimulator.gate.earlier_runs import EarlierRuns, read_earlier_runs
 from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
@@ -62,8 +63,8 @@ def make_setup(
     is_sham : bool
         Mode ``sham``, or what the sealed assignment says under ``blinded``.
     ledger : mapping
-        What earlier runs left: ``day_charge_uc`` (required), ``lockout_left_s``, ``start_ages_s`` (of the last 24 h),
-        ``last_state`` (whose recommendation was given last).
+        What earlier runs left, as `read_earlier_runs` reads it: ``day_charge_uc`` (required), and what the ledger
+        says of doses, session and lockout.
     """
     plain = settings.model_dump(mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger"})
     return {
@@ -99,10 +100,7 @@ class Setup:
     is_sham: bool
     rows: dict[str, RecommendationSettings]
     assessments: dict[str, Assessment]
-    ledger_day_uc: float
-    lockout_left_s: float
-    start_ages_s: tuple[float, ...]
-    last_state: str | None
+    earlier: EarlierRuns
 
     @property
     def is_coded(self) -> bool:
@@ -138,8 +136,6 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
         rows = {row.state: row for row in settings.table or ()}
         refuse_what_no_box_can(settings, tuple(rows.values()), limits)
         envelope = Envelope(settings, limits, hard.shannon, capabilities)
-        ledger = values["ledger"]
-        ages = ledger.get("start_ages_s", [])
         setup = Setup(
             settings=settings,
             limits=limits,
@@ -152,16 +148,13 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             is_sham=flag(values, "sham"),
             rows=rows,
             assessments={state: envelope.assess(row) for state, row in rows.items()},
-            ledger_day_uc=number(ledger, "day_charge_uc"),
-            lockout_left_s=number_or_none(ledger, "lockout_left_s") or 0.0,
-            start_ages_s=tuple(float(age) for age in ages),
-            last_state=ledger.get("last_state"),
+            earlier=read_earlier_runs(values["ledger"]),
         )
     except KeyError as error:
         raise ConfigError(f"setup.{error.args[0]} must be given, got nothing") from error
     except ConfigError:
         raise
-    except (ValidationError, TypeError, ValueError) as error:
+    except (ValidationError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
     mode = settings.mode
     if mode != "blinded" and setup.is_sham != (mode == "sham"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neuroloop.sinks.stimulator.log.plain_file import read_plain
 from neuroloop.stream.contracts.events import encode
 
 GENESIS = "0" * 64
@@ -104,9 +105,9 @@ def read_chain(path: Path) -> ChainFile:
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be read, or is no plain file.
     """
-    data = path.read_bytes()
+    data = read_plain(path)
     found = ChainFile()
     head, end, torn = GENESIS, 0, 0
     fault: str | None = None

@@ -3,7 +3,11 @@
 One file per subject and electrode, chained lines that only grow. Charge is reserved before the lease that may deliver
 it leaves, and settled with the larger of two: what the device says it has delivered, and the gate's own bound of what
 it can have delivered. What was never settled counts as delivered in full: a process that dies, a power cut or a lost
-answer can make the ledger say too much, never too little.
+answer can make the ledger say too much, never too little. Doses are kept with begin, end, length and charge, so that
+what must lie between them, and what a session and a row may give, holds over restarts.
+
+Beside it lies a file of marks, ``.marks``: how many lines the ledger had, and the hash of the last. A ledger that is
+not there any more, or is shorter or another than its marks say, is refused.
 
 Entries carry the wall clock, which never goes back in the file, and the time since the machine's start. A wall clock
 behind the newest entry makes more entries count, not fewer.
@@ -11,168 +15,44 @@ behind the newest entry makes more entries count, not fewer.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.log.chain import Chain, ChainFile, read_chain
 from neuroloop.sinks.stimulator.log.disk_writer import AppendFile, DiskWriter
+from neuroloop.sinks.stimulator.log.ledger_entries import (
+    LEDGER_FORMAT,
+    Anchor,
+    LedgerClock,
+    LedgerEntries,
+    Stamp,
+    dose_fields,
+    fields_of,
+)
+from neuroloop.sinks.stimulator.log.plain_file import read_plain, reason_of
 
-DAY_NS = 86_400 * 10**9
-_MINUTE_NS = 60 * 10**9
 _FOLD_BYTES = 4 << 20
+_HOUR_NS = 3600 * 10**9
 
 
 class LedgerError(NeuroloopError):
     """A ledger cannot be opened, is in use, or does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """When an entry was made.
-
-    Parameters
-    ----------
-    wall_ns : int
-        Wall clock, or that of the entry before where the clock went back.
-    boot : str
-        Which start of the machine.
-    boot_ns : int
-        Since then, time asleep included.
-    """
-
-    wall_ns: int
-    boot: str
-    boot_ns: int
-
-    def age_ns(self, now: Stamp) -> int:
-        """Return how long ago it was, by the clock that says less; never below 0."""
-        by_wall = max(0, now.wall_ns - self.wall_ns)
-        return min(by_wall, now.boot_ns - self.boot_ns) if self.boot == now.boot else by_wall
-
-    def is_within_a_day(self, now: Stamp) -> bool:
-        """Return whether this may be less than a day ago."""
-        return self.age_ns(now) < DAY_NS
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerClock:
-    """The clocks of a ledger; replaced in tests."""
-
-    wall_ns: Callable[[], int] = time.time_ns
-    boot_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    boot: Callable[[], str] = lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-    def now(self) -> Stamp:
-        """Return the present moment."""
-        return Stamp(self.wall_ns(), self.boot(), self.boot_ns())
-
-
-Anchor = tuple[int, str]
-"""Number and hash of a record of a run's audit log that was on the disk."""
-
-
-@dataclass
-class LedgerEntries:
-    """What the lines of a ledger outputs, taken one after the other.
-
-    Parameters
-    ----------
-    charges : list of (Stamp, float)
-        Settled charge in uC, gathered by the minute.
-    open : dict
-        What is reserved and not settled, by run and lease.
-    anchors : dict
-        By run, in their order.
-    older_uc : float
-        What was folded away.
-    starts : list of (Stamp, str)
-        When doses began, and for which state.
-    lockout : (Stamp, float) or None
-        When the last lockout began, and how long it is in seconds.
-    newest : Stamp or None
-    """
-
-    charges: list[tuple[Stamp, float]] = field(default_factory=list)
-    open: dict[tuple[str, int], tuple[Stamp, float]] = field(default_factory=dict)
-    anchors: dict[str, list[Anchor]] = field(default_factory=dict)
-    older_uc: float = 0.0
-    starts: list[tuple[Stamp, str]] = field(default_factory=list)
-    lockout: tuple[Stamp, float] | None = None
-    newest: Stamp | None = None
-
-    def take(self, record: Mapping[str, Any]) -> None:
-        """Take one entry."""
-        kind = record["kind"]
-        stamp = Stamp(record["wall_ns"], record["boot"], record["boot_ns"])
-        self.newest = stamp
-        if kind == "fold":
-            self.older_uc = record["older_uc"]
-            self.anchors = {run: [tuple(one) for one in anchors] for run, anchors in record["anchors"].items()}
-        elif kind == "charge":
-            self._add(stamp, record["uc"])
-        elif kind == "reserve":
-            self.open[record["run"], record["lease"]] = (stamp, record["uc"])
-        elif kind == "settle":
-            for key in [key for key in self.open if key[0] == record["run"] and key[1] <= record["lease"]]:
-                del self.open[key]
-            self._add(stamp, record["uc"])
-        elif kind == "start":
-            self.starts.append((stamp, record["state"]))
-        elif kind == "lockout":
-            self.lockout = (stamp, record["length_s"])
-        if "audit_seq" in record:
-            self.anchors.setdefault(record["run"], []).append((record["audit_seq"], record["audit_hash"]))
-
-    def _add(self, stamp: Stamp, charge_uc: float) -> None:
-        """Count a charge; those of one minute are one, at the time of the last."""
-        if self.charges:
-            last, before = self.charges[-1]
-            if last.boot == stamp.boot and last.wall_ns // _MINUTE_NS == stamp.wall_ns // _MINUTE_NS:
-                self.charges[-1] = (stamp, before + charge_uc)
-                return
-        self.charges.append((stamp, charge_uc))
-
-    def forget_older(self, now: Stamp) -> None:
-        """Move what is more than a day old into one sum."""
-        young = [one for one in self.charges if one[0].is_within_a_day(now)]
-        if len(young) < len(self.charges):
-            self.older_uc += math.fsum(uc for stamp, uc in self.charges if not stamp.is_within_a_day(now))
-            self.charges = young
-        self.starts = [one for one in self.starts[:-1] if one[0].is_within_a_day(now)] + self.starts[-1:]
-
-    def day_uc(self, now: Stamp) -> float:
-        """Return the charge that may have been delivered within the last day, what is open in full."""
-        open_uc = [uc for stamp, uc in self.open.values() if stamp.is_within_a_day(now)]
-        return math.fsum([*(uc for stamp, uc in self.charges if stamp.is_within_a_day(now)), *open_uc])
-
-    def history(self, now: Stamp) -> dict[str, Any]:
-        """Return what a gate must know of earlier runs."""
-        left_s = 0.0
-        if self.lockout is not None:
-            begun, length_s = self.lockout
-            left_s = max(0.0, length_s - begun.age_ns(now) * 1e-9)
-        return {
-            "day_charge_uc": self.day_uc(now),
-            "lockout_left_s": left_s,
-            "start_ages_s": [stamp.age_ns(now) * 1e-9 for stamp, _ in self.starts if stamp.is_within_a_day(now)],
-            "last_state": self.starts[-1][1] if self.starts else None,
-        }
-
-    def all_uc(self) -> float:
-        """Return everything ever, what is open in full."""
-        return math.fsum([self.older_uc, *(uc for _, uc in self.charges), *(uc for _, uc in self.open.values())])
-
-
 def ledger_path(folder: Path, subject: str, electrode: str) -> Path:
     """Return the file of a subject's electrode; both are plain names."""
     return folder / f"{subject}.{electrode}.jsonl"
+
+
+def marks_path(ledger: Path) -> Path:
+    """Return the file of a ledger's marks."""
+    return ledger.with_suffix(".marks")
 
 
 def read_ledger(path: Path) -> tuple[LedgerEntries, ChainFile]:
@@ -186,16 +66,46 @@ def read_ledger(path: Path) -> tuple[LedgerEntries, ChainFile]:
     try:
         chain = read_chain(path) if path.exists() else ChainFile()
     except OSError as error:
-        raise LedgerError(f"ledger must be a readable file, got {str(path)!r}: {error.strerror}") from error
+        raise LedgerError(f"ledger must be a readable file, got {str(path)!r}: {reason_of(error)}") from error
     if chain.fault is not None:
         raise LedgerError(f"ledger must hold from its first line on, got {str(path)!r}: {chain.fault}")
     entries = LedgerEntries()
     try:
         for link in chain.links:
             entries.take(link.record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise LedgerError(f"ledger must hold entries of its own kinds, got {str(path)!r}: {error!r}") from error
     return entries, chain
+
+
+def read_mark(path: Path) -> Anchor | None:
+    """Return the newest mark of a ledger, None where there is none; what a half-written last line says does not count.
+
+    Raises
+    ------
+    LedgerError
+        If the marks cannot be read.
+    """
+    marks = marks_path(path)
+    try:
+        data = read_plain(marks) if marks.exists() else b""
+        lines = [json.loads(line) for line in data.split(b"\n")[:-1]]
+        newest = (int(lines[-1]["lines"]), str(lines[-1]["head"])) if lines else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LedgerError(f"ledger marks must be a readable file of this program, got {str(marks)!r}") from error
+    return newest
+
+
+def mark_fault(entries: LedgerEntries, chain: ChainFile, mark: Anchor | None) -> str | None:
+    """Return why a ledger is not the one that its mark is of, None where it is."""
+    if mark is None or mark[0] == 0 or entries.was == mark:
+        return None
+    n_lines, head = mark
+    if n_lines > len(chain.links):
+        return f"{n_lines} lines, as its marks say, got {len(chain.links)}"
+    if chain.links[n_lines - 1].hash != head:
+        return f"line {n_lines} as its marks say, {head[:16]}, got {chain.links[n_lines - 1].hash[:16]}"
+    return None
 
 
 class Ledger:
@@ -217,7 +127,7 @@ class Ledger:
     Raises
     ------
     LedgerError
-        If another run has it open, or it cannot be read or written.
+        If another run has it open, it cannot be read or written, or it is not the one that its marks are of.
     """
 
     def __init__(
@@ -237,36 +147,71 @@ class Ledger:
         self._clock = clock or LedgerClock()
         self._base_uc = 0.0
         self._cached: tuple[int, float] | None = None
+        self._is_final = False
         self.notes: list[str] = []
-        """What a user should be told."""
+        """What a user should be told; it stands in the log of the run too."""
         self._lock = _lock(self.path)
         try:
             self._entries, chain = read_ledger(self.path)
-            if chain.torn_bytes:
-                self.notes.append(
-                    f"ledger: {chain.torn_bytes} bytes of a half-written entry were cut off, no lease left with it"
+            fault = mark_fault(self._entries, chain, read_mark(self.path))
+            if fault is not None:
+                raise LedgerError(
+                    f"ledger must have {fault} in {str(self.path)!r}: put it back; who removes {marks_path(self.path)} "
+                    "begins anew, and nothing earlier counts"
                 )
-            n_open = len(self._entries.open)
-            if n_open:
-                self.notes.append(f"ledger: {n_open} leases were never settled and count as delivered in full")
             now = self._clock.now()
-            newest = self._entries.newest
-            if newest is not None and newest.wall_ns > now.wall_ns:
-                behind_s = (newest.wall_ns - now.wall_ns) * 1e-9
-                self.notes.append(
-                    f"ledger: the wall clock is {behind_s:.1f} s behind the newest entry, which counts until it is a "
-                    "day old by this clock"
-                )
+            self._note(chain, now)
+            self._entries.fold_open()
             self._chain = Chain(len(chain.links), chain.head)
+            self._before: Anchor = (len(chain.links), chain.head)
+            self._n_folds = self._entries.n_folds
+            _replace(marks_path(self.path), _mark_line(self._before))  # a file that is rewritten names it too
             self._file = self._open(chain, fold_bytes, now)
+            self._marks = AppendFile(marks_path(self.path))
             self._settled_uc = self._said_uc = 0.0
-            self._write("open")
+            self._history = self._entries.history(now)
+            self._write("open", format=LEDGER_FORMAT)
+            self._mark()
         except OSError as error:
             os.close(self._lock)
             raise LedgerError(f"ledger must be a writable file, got {str(self.path)!r}: {error.strerror}") from error
         except BaseException:
             os.close(self._lock)
             raise
+
+    def _note(self, chain: ChainFile, now: Stamp) -> None:
+        """Say what a user should know of what was found."""
+        entries, notes = self._entries, self.notes
+        if not chain.links:
+            notes.append("ledger: it is new, nothing is known of earlier doses")
+        if chain.torn_bytes:
+            notes.append(
+                f"ledger: {chain.torn_bytes} bytes of a half-written entry were cut off, no lease left with it"
+            )
+        if entries.open:
+            notes.append(f"ledger: {len(entries.open)} leases were never settled and count as delivered in full")
+        n_cut = sum(not one.is_ended for one in entries.doses)
+        if n_cut:
+            notes.append(f"ledger: {n_cut} doses have no end and count as long as they had leases, and one more")
+        newest = entries.newest
+        if newest is None:
+            return
+        passed_ns = now.wall_ns - newest.wall_ns
+        if passed_ns < 0:
+            notes.append(
+                f"ledger: the wall clock is {-passed_ns * 1e-9:.1f} s behind the newest entry, which counts until it "
+                "is a day old by this clock"
+            )
+        elif newest.boot != now.boot:
+            notes.append(
+                f"ledger: the machine was started anew; that the newest entry is {passed_ns * 1e-9:.0f} s old is by "
+                "the wall clock alone"
+            )
+        elif passed_ns - (now.boot_ns - newest.boot_ns) > _HOUR_NS:
+            notes.append(
+                f"ledger: the wall clock says {passed_ns * 1e-9:.0f} s since the newest entry, the machine "
+                f"{(now.boot_ns - newest.boot_ns) * 1e-9:.0f} s, which counts"
+            )
 
     def _open(self, chain: ChainFile, fold_bytes: int, now: Stamp) -> AppendFile:
         """Open the file behind its last whole line, rewritten where it has grown long."""
@@ -277,29 +222,18 @@ class Ledger:
         anchors = {run: found[-1:] for run, found in entries.anchors.items()}
         newest = entries.newest or now
         self._chain = Chain()
+        fold = {"kind": "fold", "format": LEDGER_FORMAT, "folds": entries.n_folds + 1, "was": list(self._before),
+                "older_uc": entries.older_uc, "anchors": anchors}  # fmt: skip
         lines = [
-            self._chain.add({"kind": "fold", "older_uc": entries.older_uc, "anchors": anchors, **_fields(newest)}),
-            *(self._chain.add({"kind": "charge", "uc": uc, **_fields(stamp)}) for stamp, uc in entries.charges),
-            *(
-                self._chain.add({"kind": "reserve", "run": run, "lease": lease, "uc": uc, **_fields(stamp)})
-                for (run, lease), (stamp, uc) in entries.open.items()
-            ),
-            *(self._chain.add({"kind": "start", "state": state, **_fields(stamp)}) for stamp, state in entries.starts),
+            self._chain.add({**fold, **fields_of(newest)}),
+            *(self._chain.add({"kind": "charge", "uc": uc, **fields_of(stamp)}) for stamp, uc in entries.charges),
         ]
         if entries.lockout is not None:
             begun, length_s = entries.lockout
-            lines.append(self._chain.add({"kind": "lockout", "length_s": length_s, **_fields(begun)}))
-        entries.anchors = {run: list(found) for run, found in anchors.items()}
-        partial = self.path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        file = AppendFile(partial)
-        file.write(b"".join(lines))
-        file.sync()
-        failure = file.failure
-        file.close()
-        if failure is not None:
-            raise LedgerError(f"ledger must be a writable file, got {str(self.path)!r}: {failure}")
-        partial.replace(self.path)
+            lines.append(self._chain.add({"kind": "lockout", "length_s": length_s, **fields_of(begun)}))
+        lines += [self._chain.add(dose_fields(dose)) for dose in entries.doses]  # a lockout rests what is before it
+        _replace(self.path, b"".join(lines))
+        self._entries, chain = read_ledger(self.path)
         return AppendFile(self.path)
 
     @property
@@ -322,12 +256,32 @@ class Ledger:
         return self._cached[1]
 
     def history(self) -> dict[str, Any]:
-        """Return what the gate must know of earlier runs: charge, starts and lockout; at the begin of a run."""
-        return self._entries.history(self._clock.now())
+        """Return what the gate must know of earlier runs, as it was when this one opened the ledger.
 
-    def note_start(self, state: str) -> None:
-        """Write down that a dose begins."""
-        self._write("start", state=state)
+        Beside it: ``notes``, and where the ledger stood, ``lines``, ``head`` and ``folds``, for a check of the log.
+        """
+        n_lines, head = self._before
+        stood = {"lines": n_lines, "head": head, "folds": self._n_folds}
+        return {**self._history, "notes": list(self.notes), **stood}
+
+    def note_start(self, state: str, successors: Sequence[str] | None = None) -> None:
+        """Write down that a dose begins, and what may follow it."""
+        self._write("start", state=state, successors=None if successors is None else list(successors))
+
+    def note_end(self, on_s: float, charge_uc: float, withheld_uc: float) -> None:
+        """Write down that the dose is over.
+
+        Parameters
+        ----------
+        on_s : float
+        charge_uc : float
+            The most that it can have delivered, or would have as a real one.
+        withheld_uc : float
+            Of that, what a sham dose only counted.
+        """
+        newest = self._entries.doses[-1] if self._entries.doses else None
+        if newest is not None and newest.run == self._run and not newest.is_ended:  # one that never left has no start
+            self._write("end", on_s=on_s, uc=charge_uc, withheld_uc=withheld_uc)
 
     def note_lockout(self, length_s: float) -> None:
         """Write down that nothing may begin for so long."""
@@ -337,6 +291,11 @@ class Ledger:
         """Note from where on the device counts its charge: what it says when it has been armed."""
         if math.isfinite(delivered_uc):
             self._base_uc = delivered_uc
+        self._mark()
+
+    def never_settles(self) -> None:
+        """Count every lease as delivered in full from when it is reserved: the device answers nothing."""
+        self._is_final = True
 
     def reserve(self, lease: int, charge_uc: float, *, audit: Anchor) -> None:
         """Write down what a lease may deliver; take a ticket and let it leave when that is done.
@@ -348,7 +307,9 @@ class Ledger:
         audit : Anchor
             Last record of the audit log.
         """
-        self._write("reserve", lease=lease, uc=charge_uc, audit_seq=audit[0], audit_hash=audit[1])
+        kind = "charge" if self._is_final else "reserve"
+        self._settled_uc += charge_uc if self._is_final else 0.0
+        self._write(kind, lease=lease, uc=charge_uc, audit_seq=audit[0], audit_hash=audit[1])
 
     def settle(self, up_to: int, delivered_uc: float, *, bound_uc: float) -> None:
         """Write down what the leases up to this number have delivered.
@@ -379,7 +340,7 @@ class Ledger:
         now, newest = self._clock.now(), self._entries.newest
         if newest is not None and newest.wall_ns > now.wall_ns:
             now = Stamp(newest.wall_ns, now.boot, now.boot_ns)
-        record = {"kind": kind, "run": self._run, **values, **_fields(now)}
+        record = {"kind": kind, "run": self._run, **values, **fields_of(now)}
         self._entries.take(record)
         self._cached = None
         self._writer.append(self._file, self._chain.add(record))
@@ -392,17 +353,37 @@ class Ledger:
         audit : Anchor
         """
         self._write("close", audit_seq=audit[0], audit_hash=audit[1])
+        self._mark()
+
+    def _mark(self) -> None:
+        """Write down how long the ledger is; the writer puts it on the disk behind the ledger's own lines."""
+        self._writer.append(self._marks, _mark_line((self._chain.seq, self._chain.head)))
 
     def release(self) -> None:
         """Let others open it, after the writer is closed; may be called twice."""
         self._file.close()
+        self._marks.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
-def _fields(stamp: Stamp) -> dict[str, Any]:
-    return {"wall_ns": stamp.wall_ns, "boot": stamp.boot, "boot_ns": stamp.boot_ns}
+def _mark_line(mark: Anchor) -> bytes:
+    return json.dumps({"lines": mark[0], "head": mark[1]}).encode() + b"\n"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file anew, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    file = AppendFile(partial)
+    file.write(data)
+    file.sync()
+    failure = file.failure
+    file.close()
+    if failure is not None:
+        raise LedgerError(f"ledger must be a writable file, got {str(path)!r}: {failure}")
+    partial.replace(path)
 
 
 def _lock(path: Path) -> int:

@@ -3,11 +3,17 @@
 What is checked, each by itself, so that one fault does not hide another:
 
 - the chain: every byte of every line, their numbers and order;
-- its end: torn lines, a missing end record, and a cut tail, by the anchors in the ledger and in ``summary.json``;
+- its end: torn lines, a missing end record, and a cut tail, by the anchors in the ledger and in ``summary.json``, and
+  by hashes that somebody has noted;
+- the ledger: it must be there and know the run, and be the one that the run began with; otherwise nothing is proven;
 - the gate: decides again on the logged inputs and must say the same, so that a log whose chain was forged is found;
   the log of another version of the gate cannot be decided again, and is not proven;
+- the acts: what was handed to the device is what the gate decided, once each, in order and in time;
+- the device: a simulated one's own record holds nothing that was not granted;
 - the events: commands and refusals of ``events.jsonl`` are those of the log;
 - the sealed assignment of a blinded run, against the commitment of its first record.
+
+Whatever stands in the files, it ends as a finding of one line.
 """
 
 from __future__ import annotations
@@ -15,23 +21,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuroloop.config.errors import RecordingError
-from neuroloop.config.places import ledger_folder, ledgers_of
-from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
+from neuroloop.sinks.run_folder.folder import CONFIG_FILE, SUMMARY_FILE
 from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
+from neuroloop.sinks.stimulator.log.act_check import act_faults
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
-from neuroloop.sinks.stimulator.log.events import events_of, replayed
-from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_ledger
-from neuroloop.stream.contracts.events import canonical, encode
+from neuroloop.sinks.stimulator.log.device_check import device_faults, unreadable
+from neuroloop.sinks.stimulator.log.event_check import event_faults
+from neuroloop.sinks.stimulator.log.events import replayed
+from neuroloop.sinks.stimulator.log.ledger_check import check_ledger
+from neuroloop.sinks.stimulator.log.plain_file import read_plain
+from neuroloop.sinks.stimulator.log.summary import summary_of
+from neuroloop.sinks.stimulator.plain_text import plain_text
+from neuroloop.stream.contracts.events import encode
 
-_TYPES = ("command", "refusal")
-_MOST_SHOWN = 3
+_MOST_CHARACTERS = 600
+_LEAST_HEAD = 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,8 @@ class Verdict:
     head : str
     unproven : tuple of str
         What could not be checked and must be, for a run to count as proven.
+    program : mapping
+        ``version``, ``python`` and ``code_sha256`` of the program that wrote the log, as it says.
     """
 
     findings: tuple[str, ...]
@@ -59,6 +72,7 @@ class Verdict:
     counts: dict[str, int]
     head: str
     unproven: tuple[str, ...] = ()
+    program: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
@@ -77,7 +91,7 @@ class Verdict:
         return f"{AUDIT_FILE}: {counts}, head {self.head}{beside}"
 
 
-def verify_run(run: Path, ledgers: Path | None = None) -> Verdict:
+def verify_run(run: Path, ledgers: Path | None = None, *, heads: Sequence[str] = ()) -> Verdict:
     """Check a run's log.
 
     Parameters
@@ -85,8 +99,10 @@ def verify_run(run: Path, ledgers: Path | None = None) -> Verdict:
     run : Path
         Its folder.
     ledgers : Path, optional
-        Folder of the ledgers; otherwise the one that the run used. One that does not know it, as on another machine,
-        is noted; then the summary must hold the end of the log.
+        Folder of the ledgers; otherwise the one that the run used. Without a ledger that knows the run, as on another
+        machine, nothing is proven.
+    heads : sequence of str
+        Hashes of records that somebody has noted, or their first 16 characters or more: the log must have them.
 
     Raises
     ------
@@ -96,34 +112,82 @@ def verify_run(run: Path, ledgers: Path | None = None) -> Verdict:
     path = run / AUDIT_FILE
     if not path.is_file():
         raise RecordingError(f"run must be the folder of a run that stimulates, got {str(run)!r} without {AUDIT_FILE}")
+    for head in heads:
+        if len(head.strip()) < _LEAST_HEAD:
+            raise RecordingError(f"head must be at least {_LEAST_HEAD} characters of a hash, got {head!r}")
     log = read_log(path)
     findings: list[str] = []
     notes: list[str] = []
+    unproven: list[str] = []
     if log.chain.fault is not None:
         findings.append(f"{AUDIT_FILE}: {log.chain.fault}")
     open_end = _open_end(log)
     if open_end is not None:
+        open_end = _one_line(open_end)
         findings.append(open_end)
-    findings += _order_faults(log)
-    anchors = _anchors(log, ledgers, notes, findings)
-    for seq, head in anchors:
-        fault = _anchor_fault(log, seq, head)
-        if fault is not None:
-            findings.append(fault)
-            break
-    findings += _summary_faults(log, run, notes, is_anchored=bool(anchors))
-    unproven: list[str] = []
-    version = _setup(log).get("gate", 1)
-    if _setup(log) and version != GATE_VERSION:
+    setup = _setup(log)
+    findings += _held("records", lambda: _order_faults(log))
+    findings += _held("heads", lambda: _head_faults(log, heads))
+    n_before = len(findings) + len(unproven)
+    findings += _held("ledger", lambda: check_ledger(log, setup, ledgers, unproven=unproven, notes=notes))
+    is_anchored = len(findings) + len(unproven) == n_before
+    findings += _held("summary", lambda: _summary_faults(log, run, notes, is_anchored=is_anchored))
+    version = setup.get("gate", 1)
+    if setup and version != GATE_VERSION:
         unproven.append(f"decisions not replayed: the log is of gate {version!r}, this program has gate {GATE_VERSION}")
     else:
-        findings += _gate_faults(log)
-    findings += _event_faults(log, run, notes if open_end is not None else None)
-    findings += _file_faults(log, run)
+        findings += _held("decisions", lambda: _gate_faults(log))
+        findings += _held("device record", lambda: _device_faults(log, run, setup, unproven))
+    if log.chain.fault is None:
+        findings += _held("acts", lambda: act_faults(log, is_open=open_end is not None))
+    findings += _held("events", lambda: event_faults(log, run, notes if open_end is not None else None))
+    findings += _held("files", lambda: _file_faults(log, run))
     counts = Counter("inputs" if "in" in one.record else "outputs" if "out" in one.record else "acts" for one in
                      log.records)  # fmt: skip
     names = {"records": len(log.records), **{name: counts[name] for name in ("inputs", "outputs", "acts")}}
-    return Verdict(tuple(findings), open_end, tuple(notes), names, log.chain.head, tuple(unproven))
+    said = (tuple(_one_line(one) for one in some) for some in (findings, notes, unproven))
+    found, noted, not_proven = said
+    return Verdict(found, open_end, noted, names, log.chain.head, not_proven, _program(setup))
+
+
+def _held(what: str, check: Callable[[], Iterable[str]]) -> list[str]:
+    """Return what a check finds; records of another kind than this program writes are a finding, wherever met."""
+    found: list[str] = []
+    try:
+        found.extend(check())
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        found.append(f"{AUDIT_FILE} must hold what this program writes, got, for its {what}, {reason}")
+    return found
+
+
+def _one_line(text: str) -> str:
+    return plain_text(text, _MOST_CHARACTERS)
+
+
+def _program(setup: Mapping[str, Any]) -> dict[str, str]:
+    """Return which program the log says it is of."""
+    program = setup.get("program")
+    return {str(key): str(value) for key, value in program.items()} if isinstance(program, dict) else {}
+
+
+def _head_faults(log: LogFile, heads: Sequence[str]) -> Iterator[str]:
+    """Check that the log has the records that somebody noted."""
+    for head in heads:
+        wanted = head.strip().lower()
+        if not any(link.hash.startswith(wanted) for link in log.records):
+            yield f"{AUDIT_FILE} must have a record with the hash that was noted, {wanted[:16]}, got none"
+
+
+def _device_faults(log: LogFile, run: Path, setup: Mapping[str, Any], unproven: list[str]) -> Iterator[str]:
+    """Check the device's own record, where the device was a simulated one."""
+    settings = setup.get("settings", {})
+    if settings.get("device", {}).get("kind", "simulated") != "simulated" or not setup:
+        return
+    try:
+        yield from device_faults(log, run)
+    except OSError as error:
+        unproven.append(unreadable(error))
 
 
 def _open_end(log: LogFile) -> str | None:
@@ -165,51 +229,31 @@ def _setup(log: LogFile) -> Mapping[str, Any]:
     return values if first.get("kind") == "setup" and isinstance(values, dict) else {}
 
 
-def _anchors(log: LogFile, ledgers: Path | None, notes: list[str], findings: list[str]) -> list[tuple[int, str]]:
-    """Return the records and hashes that the ledger keeps of this run; note it where it keeps none."""
-    setup = _setup(log)
-    settings, run = setup.get("settings", {}), str(setup.get("run"))
-    folder = ledgers if ledgers is not None else ledger_folder(settings.get("ledger"))
-    folder = ledgers_of(folder, settings.get("device", {}).get("kind"))
-    path = ledger_path(folder, str(settings.get("subject")), str(settings.get("electrode")))
-    if not path.is_file():
-        notes.append(f"no ledger at {path}: a cut tail would show in {SUMMARY_FILE} alone")
-        return []
-    try:
-        anchors = read_ledger(path)[0].anchors.get(run, [])
-    except LedgerError as error:
-        findings.append(str(error))
-        return []
-    if not anchors:
-        notes.append(f"the ledger at {path} does not know this run: a cut tail would show in {SUMMARY_FILE} alone")
-    return list(anchors)
-
-
-def _anchor_fault(log: LogFile, seq: int, head: str) -> str | None:
-    """Check one record that the ledger keeps the hash of."""
-    if seq >= len(log.records):
-        return f"{AUDIT_FILE} must have seq {seq}, as the ledger says, got {len(log.records)} records: cut off"
-    if log.records[seq].hash != head:
-        return f"{AUDIT_FILE}: seq {seq} must have the hash that the ledger keeps, {head[:16]}, got another"
-    return None
-
-
 def _summary_faults(log: LogFile, run: Path, notes: list[str], *, is_anchored: bool) -> Iterator[str]:
-    """Check the head that the run's summary keeps; without an anchor in the ledger it must be there."""
+    """Check head and books that the run's summary keeps; without an anchor in the ledger the head must be there."""
     try:
-        summary = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))
+        summary = json.loads(read_plain(run / SUMMARY_FILE))
         kept = summary["stimulation"]["log"]
-    except (OSError, ValueError, KeyError, TypeError):
+        head, n_records = kept["head"], kept["records"]
+    except (ValueError, TypeError, RecursionError):
+        yield f"{SUMMARY_FILE} must be an object with the books of stimulation, got something else"
+        return
+    except (OSError, KeyError):
         if is_anchored or not log.is_ended:
             notes.append(f"no head in {SUMMARY_FILE}")
         else:
             yield f"{SUMMARY_FILE} must hold the head of the log where no ledger knows the run, got none"
         return
-    if kept["head"] != log.chain.head:
+    if head != log.chain.head:
         yield (
-            f"{AUDIT_FILE} must have {kept['records']} records and head {kept['head'][:16]}, as {SUMMARY_FILE} says, "
+            f"{AUDIT_FILE} must have {n_records!r} records and head {str(head)[:16]}, as {SUMMARY_FILE} says, "
             f"got {len(log.records)} and {log.chain.head[:16]}"
         )
+        return
+    books = json.loads(encode(summary_of(log)))
+    for key, value in summary["stimulation"].items():
+        if key in books and key != "log" and value != books[key]:
+            yield f"{SUMMARY_FILE} must have the books of the log, {key} {books[key]!r}, got {value!r}"
 
 
 def _gate_faults(log: LogFile) -> Iterator[str]:
@@ -220,8 +264,8 @@ def _gate_faults(log: LogFile) -> Iterator[str]:
             logged.setdefault(link.record["out"], []).append((link.seq, encode(link.record)))
     try:
         again = replayed(log)
-    except (KeyError, TypeError, ValueError) as error:
-        yield f"{AUDIT_FILE}: seq 0 must be a setup that a gate can be made from, got: {str(error).splitlines()[0]}"
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        yield f"{AUDIT_FILE}: seq 0 must be a setup that a gate can be made from, got: {error}"
         return
     for one, outputs in again:
         was = logged.get(one.number, [])
@@ -239,37 +283,12 @@ def _gate_faults(log: LogFile) -> Iterator[str]:
             return
 
 
-def _event_faults(log: LogFile, run: Path, notes: list[str] | None) -> Iterator[str]:
-    """Compare the commands and refusals that were written as events.
-
-    Behind the end of a log that was cut off there is nothing to compare with: that is noted.
-    """
-    try:
-        text = (run / EVENTS_FILE).read_text(encoding="utf-8")
-        records = [json.loads(line) for line in text.splitlines() if any(f'"type":"{kind}"' in line for kind in _TYPES)]
-    except (OSError, ValueError) as error:
-        yield f"{EVENTS_FILE} must be whole JSON lines, got: {error}"
-        return
-    written = Counter(canonical(record) for record in records if record.get("type") in _TYPES)
-    decided = Counter(canonical(event) for event in events_of(output for _, output in log.outputs()))
-    if notes is not None:
-        n_off = (decided - written).total() + (written - decided).total()
-        if n_off:
-            notes.append(f"{n_off} commands and refusals at the end cannot be compared with {EVENTS_FILE}")
-        return
-    for what, some in (("without", decided - written), ("with", written - decided)):
-        for line in list(some)[:_MOST_SHOWN]:
-            yield f"{EVENTS_FILE} must have the log's commands and refusals, got it {what} {line[:160]}"
-        if len(some) > _MOST_SHOWN:
-            yield f"{EVENTS_FILE} must have the log's commands and refusals, got it {what} {some.total()} in all"
-
-
 def _file_faults(log: LogFile, run: Path) -> Iterator[str]:
     """Check the files that the first record names by their hashes."""
     setup = _setup(log)
     wanted = setup.get("config_sha256")
     try:
-        found = hashlib.sha256((run / CONFIG_FILE).read_bytes()).hexdigest()
+        found = hashlib.sha256(read_plain(run / CONFIG_FILE)).hexdigest()
     except OSError:
         found = "no file"
     if setup and wanted != found:
@@ -279,9 +298,9 @@ def _file_faults(log: LogFile, run: Path) -> Iterator[str]:
         return
     sealed = [link.record for link in log.records if link.record.get("act") == "unblind"]
     try:
-        sealed.append(json.loads((run / ASSIGNMENT_FILE).read_text(encoding="ascii")))
+        sealed.append(json.loads(read_plain(run / ASSIGNMENT_FILE)))
     except (OSError, ValueError) as error:
         yield f"{ASSIGNMENT_FILE} must be there and whole, got: {error}"
     for one in sealed:
         if commit(str(one.get("arm")), str(one.get("salt"))) != commitment:
-            yield f"{ASSIGNMENT_FILE} must be the one that the log commits to, {commitment[:16]}, got another"
+            yield f"{ASSIGNMENT_FILE} must be the one that the log commits to, {str(commitment)[:16]}, got another"

@@ -51,6 +51,13 @@ def add_verify(commands: Commands) -> None:
     )
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run that stimulates")
     parser.add_argument("--ledger", type=Path, metavar="DIR", help="folder of the charge ledgers (default: the run's)")
+    parser.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="HASH",
+        help="a hash that was noted at arming or at the end, 16 characters or more; may be given several times",
+    )
     parser.set_defaults(run=_verify)
 
 

@@ -68,6 +68,7 @@ class Controller:
             equipment.ledger,
             writer,
             patience_s=plan.settings.gate.watchdog_s,
+            successors={row["state"]: row["successors"] for row in equipment.setup["table"]},
         )
         self._electrode = electrode_line(plan.settings, equipment.setup["limits_sha256"])
         self._tokens = TokenCheck(plan.token_sha256)
@@ -115,13 +116,20 @@ class Controller:
         for output in outputs:
             if output.kind == "command" and output.values["action"] in ("stop", "disarm", "start"):
                 self.is_device_on = True  # until the device has answered
-            elif output.kind == "note" and output.values["what"] == "dose" and output.values["is_full"]:
-                self.equipment.ledger.note_lockout(output.values["lockout_s"])
+            elif output.kind == "note" and output.values["what"] == "dose":
+                self._keep_dose(output.values)
             if output.is_event:
                 self._emit(output, arrival_ns or one.t_ns)
         if self._gate.state != self._state:
             self._enter(self._gate.state)
         return outputs
+
+    def _keep_dose(self, values: Mapping[str, Any]) -> None:
+        """Write the end of a dose into the ledger, and the lockout that it begins."""
+        ledger = self.equipment.ledger
+        ledger.note_end(values["on_s"], values["charge_uc"], values["withheld_uc"])
+        if values["lockout_s"] > 0:
+            ledger.note_lockout(values["lockout_s"])
 
     def _emit(self, output: GateOutput, arrival_ns: int) -> None:
         """Hand an event to the cold process."""
@@ -136,10 +144,11 @@ class Controller:
         self._state = state
         _log.info("stimulation: %s", state)
 
-    def stop(self, channel: str, reason: str, t_ns: int) -> None:
-        """Stop, whoever asks."""
+    def stop(self, channel: str, reason: str, t_ns: int, by: Mapping[str, int] | None = None) -> None:
+        """Stop, whoever asks; ``by`` says who, where that is known."""
         now_ns = time.monotonic_ns()
         values = {"action": "stop", "channel": channel, "authorised": False, "reason": reason, "override": []}
+        values.update(by or {})
         self.tell("operator", values, now_ns)
         self._counts.observe_stop((self._actuator.stopped_ns - t_ns) * 1e-9)
         _log.warning("stimulation: stopped by %s (%s)", channel, reason)
@@ -153,8 +162,9 @@ class Controller:
         if verb == "show":
             text, is_needed = self._electrode, needs_area(self._plan.settings)
             return {"accepted": True, "state": self._gate.state, "text": text, "needs_area": is_needed}
+        by = {"uid": request.uid, "pid": request.pid}
         if verb == "stop":
-            self.stop("socket", request.reason, now_ns)
+            self.stop("socket", request.reason, now_ns, by)
             return {"accepted": True, "state": self._gate.state, "text": ""}
         wait_s = self._tokens.wait_s(now_ns) if verb in _WITH_TOKEN else 0.0
         if wait_s > 0:  # no input of the gate: whoever tries tokens must not fill the log
@@ -171,6 +181,7 @@ class Controller:
             "authorised": verb not in _WITH_TOKEN or self._tokens.is_right(request.token, now_ns),
             "reason": request.reason,
             "override": [request.override] if request.override else [],
+            **by,
         }
         if verb == "arm":
             values["area_cm2"] = request.area_cm2
@@ -182,8 +193,10 @@ class Controller:
         if verb == "unblind" and not refused:
             text = self._unblind()
         elif verb == "arm" and not refused:
-            text = self._electrode
-            _log.info("stimulation: armed for %s", text)
+            text = f"{self._electrode}; log head {self._log.head}"
+            _log.info(
+                "stimulation: armed for %s; log at seq %d, head %s", self._electrode, self._log.seq, self._log.head
+            )
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:
@@ -271,6 +284,7 @@ class Controller:
             end["unjudged_tokens"] = n_unjudged
         self.tell("end", end, now_ns)
         ledger.close((self._log.seq, self._log.head))
+        _log.info("stimulation: log ends with seq %d, head %s", self._log.seq, self._log.head)
         self._writer.sync()
         if not self._writer.close(disk_s) or self._writer.failures:
             self._log_failed[0] = 1

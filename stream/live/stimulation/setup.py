@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device
 from neuroloop.sinks.stimulator.sham import ShamDevice
 from neuroloop.stream.assembly.bundles import find_bundle
+from neuroloop.stream.assembly.provenance import code_hash
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 
@@ -132,6 +135,8 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     device = open_device(settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE)
     stack.callback(device.close)
     capabilities = device.capabilities()
+    if not capabilities.acknowledges:
+        ledger.never_settles()
     if assignment is not None and assignment.arm == "sham":
         tops = frozenset(on_grid(row.amplitude_ma, capabilities.step_ma) for row in rows)
         device = ShamDevice(device, tops)
@@ -151,9 +156,18 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
         ledger=ledger.history(),
     )
     setup["run"] = plan.run_id
+    setup["program"] = {"version": _version(), "python": platform.python_version(), "code_sha256": code_hash()}
     if assignment is not None:
         setup["assignment_sha256"] = assignment.commitment
     return Equipment(device, ledger, setup, limits, config, assignment)
+
+
+def _version() -> str | None:
+    """Return the version of the program, None where it runs without being installed."""
+    try:
+        return version("neuroloop")
+    except PackageNotFoundError:
+        return None
 
 
 def _watch_config(plan: StimulationPlan) -> FileWatch:

@@ -275,7 +275,8 @@ class Rig:
     # a run
 
     def arm(self, **values: Any) -> None:
-        """Wait until the hold-off is over, then arm."""
+        """Wait until the hold-off is over, then arm, with the area read back."""
+        values.setdefault("area_cm2", self.setup["settings"]["electrode_area_cm2"])
         self.move(2.6)
         self.operator("arm", **values)
         self.move(0.3)

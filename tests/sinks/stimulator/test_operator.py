@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,12 @@ def test_a_request_is_answered(tmp_path: Path) -> None:
         assert ask(tmp_path, {"verb": "status"}, timeout_s=90.0) == {"accepted": True, "state": "status", "text": ""}
         assert ask(tmp_path, {"verb": "stop", "reason": "enough"}, timeout_s=90.0)["state"] == "stop"
     assert seen == [OperatorRequest("status"), OperatorRequest("stop", reason="enough")]
+
+
+def test_the_system_says_who_asks_whatever_the_request_says(tmp_path: Path) -> None:
+    with serving(tmp_path) as seen:
+        ask(tmp_path, {"verb": "status", "uid": 12345, "pid": 1}, timeout_s=90.0)
+    assert [(one.uid, one.pid) for one in seen] == [(os.getuid(), os.getpid())]
 
 
 def test_the_socket_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
-from neuroloop.sinks.stimulator.log.ledger import LedgerClock
+from neuroloop.sinks.stimulator.log.ledger_entries import LedgerClock
 
 PATIENCE_S = 20.0
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, read_ledger
+from neuroloop.sinks.stimulator.log.chain import Chain
+from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerError, ledger_path, marks_path, read_ledger
 from tests.sinks.stimulator.writing import Done, HandClock, writer
 
 AUDIT = (3, "f" * 64)
@@ -217,6 +218,104 @@ def test_a_long_ledger_is_folded_without_losing_charge_or_anchors(tmp_path: Path
         assert books.anchors["run"] == [AUDIT]
 
 
+def test_a_rewritten_ledger_keeps_doses_lockout_and_what_dead_runs_were_granted(tmp_path: Path) -> None:
+    hand = HandClock()
+    with writer() as done:
+        first = open_ledger(tmp_path, done, hand)
+        for lease in range(1, 40):
+            first.note_start("alpha", ["beta"])
+            first.reserve(lease, 2.0, audit=AUDIT)
+            hand.pass_h(0.01)
+            first.note_end(36.0, 1.5, 0.25)
+        first.note_lockout(7200.0)
+        first.note_start("beta")
+        first.reserve(40, 2.0, audit=AUDIT)
+        done.sync()
+        first.release()
+        hand.pass_h(1.0)
+        second = open_ledger(tmp_path, done, hand, "second")
+        before = second.history()
+        close(second, done)
+        third = open_ledger(tmp_path, done, hand, "third", fold_bytes=1000)
+        close(third, done)
+        fourth = open_ledger(tmp_path, done, hand, "fourth")
+        after = fourth.history()
+        fourth.release()
+    assert before["session_s"] == pytest.approx(39 * 36.0 + 4.0)
+    assert before["given"] == {"beta": {"on_s": pytest.approx(4.0), "charge_uc": 2.0}}
+    assert before["lockout_left_s"] == pytest.approx(3600.0)
+    assert before["session_charge_uc"] == before["day_charge_uc"] + 39 * 0.25
+    for state in (before, after):
+        for key in ("lines", "head", "folds", "notes"):
+            del state[key]
+    assert after == {key: pytest.approx(value) if isinstance(value, float) else value for key, value in before.items()}
+
+
+@pytest.mark.parametrize("harm", ["removed", "emptied", "cut", "another"])
+def test_a_ledger_that_has_vanished_or_lost_lines_is_refused(tmp_path: Path, harm: str) -> None:
+    hand = HandClock()
+    with writer() as done:
+        ledger = open_ledger(tmp_path, done, hand)
+        ledger.reserve(1, 10.0, audit=AUDIT)
+        close(ledger, done)
+        lines = ledger.path.read_bytes().splitlines(keepends=True)
+        if harm == "removed":
+            ledger.path.unlink()
+        elif harm == "another":
+            chain = Chain()
+            stamp = {"wall_ns": 1, "boot": "first", "boot_ns": 1}
+            ledger.path.write_bytes(b"".join(chain.add({"kind": "open", "run": "x", **stamp}) for _ in lines))
+        else:
+            ledger.path.write_bytes(b"" if harm == "emptied" else b"".join(lines[:-1]))
+        with pytest.raises(LedgerError, match=r"ledger must have .* as its marks say, .*: put it back; who removes"):
+            open_ledger(tmp_path, done, hand, "next")
+        marks_path(ledger.path).unlink()
+        open_ledger(tmp_path, done, hand, "next").release()
+
+
+def test_a_new_ledger_says_that_nothing_is_known(tmp_path: Path) -> None:
+    with writer() as done:
+        ledger = open_ledger(tmp_path, done, HandClock())
+        assert ledger.history()["notes"] == ["ledger: it is new, nothing is known of earlier doses"]
+        ledger.release()
+
+
+def test_marks_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    marks_path(ledger_path(tmp_path, "s01", "c3")).write_text("[]\n")
+    with writer() as done, pytest.raises(LedgerError, match="ledger marks must be a readable file of this program"):
+        open_ledger(tmp_path, done, HandClock())
+
+
+def test_a_ledger_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    stamp = {"wall_ns": 1, "boot": "first", "boot_ns": 1}
+    line = Chain().add({"kind": "open", "run": "x", "format": 3, **stamp})
+    ledger_path(tmp_path, "s01", "c3").write_bytes(line)
+    with (
+        writer() as done,
+        pytest.raises(LedgerError, match=r"entries of its own kinds.*format must be at most 2, got 3"),
+    ):
+        open_ledger(tmp_path, done, HandClock())
+
+
+def test_leases_of_a_device_that_answers_nothing_are_final_and_add_up_by_the_minute(tmp_path: Path) -> None:
+    hand = HandClock()
+    with writer() as done:
+        ledger = open_ledger(tmp_path, done, hand)
+        ledger.never_settles()
+        for lease in range(1, 2001):
+            ledger.reserve(lease, 0.5, audit=AUDIT)
+            hand.pass_h(0.25 / 3600)
+        assert ledger.day_uc() == ledger.session_uc == 1000.0
+        close(ledger, done)
+        entries, _ = read_ledger(ledger.path)
+        assert not entries.open
+        assert len(entries.charges) <= 10
+        again = open_ledger(tmp_path, done, hand, "next")
+        assert again.day_uc() == 1000.0
+        assert again.notes == []
+        again.release()
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_run_killed_at_any_byte_never_counts_less_than_was_delivered(
@@ -227,6 +326,7 @@ def test_a_run_killed_at_any_byte_never_counts_less_than_was_delivered(
     with writer() as done:
         ledger = open_ledger(folder, done, hand)
         done.sync()
+        opened = ledger.path.stat().st_size
         truth: list[tuple[int, float]] = [(0, 0.0)]
         delivered = 0.0
         for lease in range(1, data.draw(st.integers(1, 6), label="leases") + 1):
@@ -241,6 +341,8 @@ def test_a_run_killed_at_any_byte_never_counts_less_than_was_delivered(
         whole = ledger.path.read_bytes()
         cut = data.draw(st.integers(0, len(whole)), label="cut")
         ledger.path.write_bytes(whole[:cut])
+        if cut < opened:  # the mark of a line comes to the disk behind the line
+            marks_path(ledger.path).unlink()
         left = max(charge for size, charge in truth if size <= cut)
         again = open_ledger(folder, done, hand, "next")
         assert again.day_uc() >= left
