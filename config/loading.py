@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kinds import TRUSTED, CodeRules, code_is_allowed
 from neuroloop.config.nearest import did_you_mean
+from neuroloop.config.open_settings import UNKNOWN_KEY
 from neuroloop.config.schema import known_keys
 from neuroloop.config.settings import Settings
 from neuroloop.config.source import KIND_KEYS
@@ -229,6 +230,8 @@ def _sentence(error: Mapping[str, Any], name: str, model: type[Settings]) -> str
     if kind == "extra_forbidden":
         *around, key = error["loc"]
         return f"{name} must be a known setting{did_you_mean(str(key), known_keys(model, around))}, got an unknown key"
+    if kind == UNKNOWN_KEY:
+        return f"{name} {message}"
     if kind == "value_error":
         text = message.removeprefix("Value error, ")
         joint = "." if _STARTS_WITH_NAME.match(text) else ": "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.decision import Decision
 from neuroloop.config.drift import AccuracySettings, DriftMonitorSettings
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
@@ -47,8 +47,9 @@ class Config(Settings):
     """Numeric stages, in order; the first one reads the source."""
     classifier: ClassifierSettings | None = None
     """The network that turns the last stage's rows into class probabilities; none without it."""
-    decision: DecisionSettings | None = None
-    """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them."""
+    decision: Decision | None = None
+    """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them, one with
+    the ``kind`` of a policy of your own takes their place."""
     drift: tuple[DriftMonitorSettings, ...] = ()
     """Monitors, each on one tap; none unless given."""
     accuracy: AccuracySettings | None = None

@@ -43,6 +43,7 @@ def provenance(config: Config, plan: Plan, *, with_host: bool = False) -> dict[s
         "bundle_sha256": plan.bundle,
         "code_sha256": code_hash(),
         "own_stages": plan.own_stages,
+        **({"own_policy": plan.own_policy} if plan.own_policy else {}),
         "versions": package_versions(),
         "plan": plan.as_dict(),
     }
