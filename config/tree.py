@@ -11,6 +11,7 @@ from neuroloop.config.drift import AccuracySettings, DriftMonitorSettings
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
 from neuroloop.config.settings import Name, PositiveInt, Settings
+from neuroloop.config.sinks import SinkSettings
 from neuroloop.config.source import SourceSettings
 from neuroloop.config.stages import StageSettings
 from neuroloop.config.stimulation import StimulationSettings
@@ -64,6 +65,8 @@ class Config(Settings):
     """Where Prometheus may scrape a live run."""
     recorder: RecorderSettings = RecorderSettings()
     """What a live run keeps of its signals."""
+    sinks: tuple[SinkSettings, ...] | None = None
+    """Where the events of a live run go besides: classes of your own."""
     stimulation: StimulationSettings | None = None
     """Without it nothing can stimulate."""
     kafka: KafkaSettings | None = None
@@ -93,6 +96,11 @@ class Config(Settings):
             if name in seen:
                 raise ValueError(f"stages.{index}.name must be distinct and not 'input', got {name!r}")
             seen.add(name)
+        told: set[str] = set()
+        for index, sink in enumerate(self.sinks or ()):
+            if sink.name in told:
+                raise ValueError(f"sinks.{index}.name must be distinct, got {sink.name!r}")
+            told.add(sink.name)
         watched: set[str] = set()
         for index, monitor in enumerate(self.drift):
             if monitor.name in watched:

@@ -14,6 +14,7 @@ from neuroloop.config.loading import Places, dump_config, load_with_places
 from neuroloop.config.tree import Config
 from neuroloop.models.classifier import LstmClassifier
 from neuroloop.processors.stages.verdict import Verdict
+from neuroloop.sinks.guarded import check_sinks
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.assembly.bundles import decision_of, load_classifier
@@ -78,6 +79,7 @@ def run_check(options: argparse.Namespace) -> int:
     of_policy: Verdict | None = None
     try:
         config, places = load_with_places(options.config, options.set)
+        check_sinks(config.sinks or ())
         info = _stream_of(config, options)
         if options.prove:
             proofs, of_policy = _prove(config, info)

@@ -19,6 +19,7 @@ from neuroloop.config.errors import ConfigError
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import reference_accuracy
+from neuroloop.sinks.guarded import check_sinks
 from neuroloop.sinks.metrics.server import check_port
 from neuroloop.sinks.run_folder.folder import RunFolder, add_to_summary
 from neuroloop.sinks.xdf.recorder import RecordedRun
@@ -180,6 +181,7 @@ class Supervisor:
         """Refuse what cannot work, find the stream, make the shared memory and the run folder."""
         config = self._config
         check_port(config.metrics)
+        check_sinks(config.sinks or ())
         bundle = load_classifier(config)
         source = find_source(config)
         _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)

@@ -12,6 +12,7 @@ from neuroloop.config.errors import ConfigError, StreamEnded, StreamMismatch
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
+from neuroloop.sinks.guarded import OwnSinks, SinkRun, check_sinks
 from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
 from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
 from neuroloop.sinks.run_folder.stage_dump import StageDumps
@@ -73,6 +74,8 @@ class Replay:
         Of a recorded run: which markers came when, which rows were skipped; ``markers`` are not used then.
     commands : sequence of Event
         Of a recorded run that stimulated: what its gate decides again, in order.
+    tells_sinks : bool
+        Whether the sinks of the configuration get the events; it is taken for one without sinks otherwise.
     """
 
     config: Config
@@ -86,8 +89,12 @@ class Replay:
     listeners: Sequence[Listener] = ()
     script: RunScript | None = None
     commands: Sequence[Event] = ()
+    tells_sinks: bool = False
 
     def __post_init__(self) -> None:
+        if self.config.sinks and not self.tells_sinks:
+            self.config = self.config.model_copy(update={"sinks": None})
+        check_sinks(self.config.sinks or ())
         if self.config.source.timing == "counter" and self.stream.sample_numbers is None:
             name = self.stream.info.name
             raise ConfigError(f"source.timing must not be 'counter' for {name!r}, which has no sample numbers")
@@ -114,6 +121,8 @@ class Replay:
         folder = RunFolder(
             self.out, config_yaml=dump_config(self.config), provenance=provenance(self.config, self.built.plan)
         )
+        run = SinkRun(self.config.name, self.stream.info, self.built.classes, self.built.plan.hash, is_replay=True)
+        self._own_sinks = OwnSinks(self.config.sinks or (), run, waits=True)
         try:
             if self.script is None:
                 engine.add_markers(self.markers)
@@ -137,8 +146,12 @@ class Replay:
             if self._accuracy is not None:
                 self._accuracy.finish()
                 summary["accuracy"] = self._accuracy.report()
+            if self.config.sinks:
+                self._own_sinks.close()
+                summary["sinks"] = self._own_sinks.books()
             folder.write_json(SUMMARY_FILE, summary)
         finally:
+            self._own_sinks.close()
             folder.close()
         return summary
 
@@ -181,6 +194,7 @@ class Replay:
     def _tell(self, events: Sequence[Event], progress: Progress) -> None:
         if self._accuracy is not None:
             self._accuracy.add(events)
+        self._own_sinks.write(events)
         for listener in self.listeners:
             listener(events, progress)
 

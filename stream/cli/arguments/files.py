@@ -25,6 +25,7 @@ def add_replay(commands: Commands) -> None:
     parser.add_argument(
         "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
     )
+    parser.add_argument("--sinks", action="store_true", help="hand the events to the sinks of the configuration, too")
     add_code_option(parser)
     parser.set_defaults(run=_replay)
 

@@ -35,6 +35,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ("section", "path"),
     [
         ({"decision": {"kind": "evil:Thing"}, "classifier": {"bundle": "demo"}}, "decision.kind"),
+        ({"sinks": [{"kind": "evil:Thing"}]}, "sinks.0.kind"),
     ],
 )
 @pytest.mark.parametrize("command", ["replay", "check", "run"])
