@@ -190,7 +190,9 @@ def told(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     root = Path(__file__).resolve().parent.parent
     ours = [root / room for room in ("config", "stream", "processors", "models", "sinks")]
-    theirs = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(room) for room in ours)]
+    theirs = [
+        frame for frame in frames if not any(Path(frame.filename).resolve().is_relative_to(room) for room in ours)
+    ]
     theirs = [frame for frame in theirs if not frame.filename.startswith("<")]
     at = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
     text = " ".join(str(error).split())

@@ -12,7 +12,7 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
 from neuroloop.config.settings import Name, PositiveInt, Settings
 from neuroloop.config.sinks import SinkSettings
-from neuroloop.config.source import SourceSettings
+from neuroloop.config.source import AnySource, SourceSettings
 from neuroloop.config.stages import StageSettings
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.config.training import TrainSettings
@@ -42,7 +42,7 @@ class Config(Settings):
     """Name of the pipeline, in files, events and topics."""
     description: str = ""
     """One line for people."""
-    source: SourceSettings = SourceSettings()
+    source: AnySource = SourceSettings()
     """Which stream is processed, and how its samples are numbered."""
     stages: tuple[StageSettings, ...] = ()
     """Numeric stages, in order; the first one reads the source."""

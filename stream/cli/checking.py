@@ -11,6 +11,7 @@ from typing import Any
 
 from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import Places, dump_config, load_with_places
+from neuroloop.config.source import OwnSourceSettings
 from neuroloop.config.tree import Config
 from neuroloop.models.classifier import LstmClassifier
 from neuroloop.processors.stages.verdict import Verdict
@@ -25,6 +26,7 @@ from neuroloop.stream.assembly.stage_checks import build_stages
 from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publish_plan import publish_plan, publish_plan_lines
+from neuroloop.stream.sources.own_source import check_source
 from neuroloop.stream.sources.simulator import Simulator
 from neuroloop.stream.worker.snapshot_size import plan_snapshot
 
@@ -80,6 +82,8 @@ def run_check(options: argparse.Namespace) -> int:
     try:
         config, places = load_with_places(options.config, options.set)
         check_sinks(config.sinks or ())
+        if isinstance(config.source, OwnSourceSettings):
+            check_source(config.source)
         info = _stream_of(config, options)
         if options.prove:
             proofs, of_policy = _prove(config, info)

@@ -33,7 +33,7 @@ from neuroloop.stream.engine.pipeline import INPUT_TAP
 from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.cold_process import ColdPlan, run_cold
 from neuroloop.stream.live.hot_process import HotPlan, run_hot
-from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source
+from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source, is_live
 from neuroloop.stream.live.placement import plan_placement, settle
 from neuroloop.stream.live.publish_plan import publish_plan
 from neuroloop.stream.live.publisher_guard import PublisherGuard, is_publishing
@@ -108,7 +108,7 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
-        if config.source.kind not in FINDERS:
+        if not is_live(config.source):
             raise ConfigError(f"source.kind must be one of {', '.join(FINDERS)} here, got {config.source.kind!r}")
         if config.recorder.enabled and options.out is None:
             raise ConfigError("out must be given for a run that is recorded, got nothing")

@@ -36,6 +36,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [
         ({"decision": {"kind": "evil:Thing"}, "classifier": {"bundle": "demo"}}, "decision.kind"),
         ({"sinks": [{"kind": "evil:Thing"}]}, "sinks.0.kind"),
+        ({"source": {"kind": "evil:Thing"}}, "source.kind"),
     ],
 )
 @pytest.mark.parametrize("command", ["replay", "check", "run"])
