@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,14 @@ def test_a_table_file_is_found_beside_the_configuration(tmp_path: Path, monkeypa
     settings = load_config(str(path)).stimulation
     assert settings is not None
     assert settings.table_file == str(tmp_path / "mine.yaml")
+
+
+def test_a_device_is_no_code_of_somebodys_own_and_the_message_names_the_bridge() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("stimulation", ["stimulation.device.kind=evil_device:Device"])
+    assert caught.value.faults == (
+        "--set stimulation.device.kind=evil_device:Device: stimulation.device.kind must be simulated, lsl, serial or "
+        "tcp (a device of your own is reached through kind 'tcp' by a bridge in a process of its own, "
+        "docs/devices.md), got 'evil_device:Device'",
+    )
+    assert "evil_device" not in sys.modules
