@@ -69,7 +69,8 @@ class SourceSettings(TimingSettings):
     """Which stream to process."""
 
     kind: Literal["lsl", "simulator", "recording", "kafka"] = "lsl"
-    """Where samples come from: Lab Streaming Layer, the simulator, a file, or Kafka."""
+    """Where samples come from: Lab Streaming Layer, the simulator, a file, or Kafka; or a class of your own,
+    ``package.module:Class``."""
     name: str | None = None
     """Name of the LSL stream; what is given of ``name``, ``type`` and ``source_id`` must match."""
     type: str | None = None
