@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -86,3 +87,22 @@ def test_a_hostile_policy_of_a_bundle_is_refused_in_one_line(
     assert "evil" not in sys.modules
     neuroloop(command, *arguments[command], "--allow-code")
     assert (lab / "was-here").exists()
+
+
+def test_the_blocks_of_the_page_are_the_files_whose_tests_run() -> None:
+    root = Path(__file__).resolve().parents[3]
+    page = (root / "docs" / "your-own-source-and-sink.md").read_text("utf-8")
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
+    files = ("mylab_io/udp.py", "mylab_io/lines.py", "doors.yaml", "mylab_io/policy.py", "policy.yaml")
+    assert len(blocks) == len(files)
+    for (language, block), file in zip(blocks, files, strict=True):
+        text = (root / "examples" / "own_source_and_sink" / file).read_text("utf-8")
+        assert block == (text if language == "yaml" else text.split('"""\n\n', 1)[1])
+
+
+def test_the_pages_configurations_are_checked(neuroloop: Command, recording: Path) -> None:
+    folder = Path(__file__).resolve().parents[3] / "examples" / "own_source_and_sink"
+    assert neuroloop("check", folder / "doors.yaml", "--stream", recording).status == 0
+    done = neuroloop("check", folder / "policy.yaml")
+    assert done.status == 0, done.err
+    assert "policy of your own: mylab_io.policy:Steady, code " in done.out
