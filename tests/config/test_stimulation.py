@@ -115,8 +115,8 @@ def test_a_device_is_no_code_of_somebodys_own_and_the_message_names_the_bridge()
     with pytest.raises(ConfigError) as caught:
         load_config("stimulation", ["stimulation.device.kind=evil_device:Device"])
     assert caught.value.faults == (
-        "--set stimulation.device.kind=evil_device:Device: stimulation.device.kind must be simulated, lsl, serial or "
-        "tcp (a device of your own is reached through kind 'tcp' by a bridge in a process of its own, "
+        "--set stimulation.device.kind=evil_device:Device: stimulation.device.kind must be one of simulated, lsl, "
+        "serial, tcp (a device of your own is reached through kind 'tcp' by a bridge in a process of its own, "
         "docs/devices.md), got 'evil_device:Device'",
     )
     assert "evil_device" not in sys.modules
