@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuroloop.config.errors import ConfigError, StreamEnded, StreamMismatch
+from neuroloop.config.errors import ConfigError, NeuroloopError, StreamEnded, StreamMismatch
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
 from neuroloop.sinks.guarded import OwnSinks, SinkRun, check_sinks
 from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
-from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
+from neuroloop.sinks.run_folder.folder import (
+    CONFIG_FILE,
+    EVENTS_FILE,
+    LATENCY_FILE,
+    PROVENANCE_FILE,
+    SUMMARY_FILE,
+    RunFolder,
+)
 from neuroloop.sinks.run_folder.stage_dump import StageDumps
-from neuroloop.sinks.stimulator.requests import write_requests
+from neuroloop.sinks.stimulator.requests import REQUESTS_FILE, write_requests
 from neuroloop.stream.assembly.build import Built, build
 from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.assembly.machine import machine_settings
@@ -150,10 +158,24 @@ class Replay:
                 self._own_sinks.close()
                 summary["sinks"] = self._own_sinks.books()
             folder.write_json(SUMMARY_FILE, summary)
+        except NeuroloopError:
+            folder.close()
+            self._clear()
+            raise
         finally:
             self._own_sinks.close()
             folder.close()
         return summary
+
+    def _clear(self) -> None:
+        """Take away what a replay that failed has written: it would stand in the way of the next try."""
+        names = (CONFIG_FILE, PROVENANCE_FILE, EVENTS_FILE, DRIFT_FILE, REQUESTS_FILE, LATENCY_FILE, SUMMARY_FILE)
+        dumps = (path for path in self.dumps.values() if path.parent == self.out)
+        for path in (*(self.out / name for name in names), *dumps):
+            with suppress(OSError):
+                path.unlink()
+        with suppress(OSError):  # it may hold what others have put there
+            self.out.rmdir()
 
     def _loop(self, engine: Engine, folder: RunFolder, begin: float) -> None:
         """Push block after block until the recording is over."""
