@@ -193,8 +193,8 @@ def _no_code(kind: Any) -> Any:
     """Refuse a class of somebody's own: code that can hang or crash does not stand between gate and device."""
     if isinstance(kind, str) and ":" in kind:
         raise ValueError(
-            f"must be one of {', '.join(get_args(DeviceKind))} (a device of your own is reached through kind 'tcp' by a "
-            f"bridge in a process of its own, docs/devices.md), got {kind!r}"
+            f"must be one of {', '.join(get_args(DeviceKind))} (a device of your own is reached through kind 'tcp' by "
+            f"a bridge in a process of its own, docs/devices.md), got {kind!r}"
         )
     return kind
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from neuroloop.stream.contracts.events import canonical
 from tests.stream.cli.conftest import Command
 
 DEMO = Path(__file__).resolve().parents[3] / "models" / "bundles" / "demo"
@@ -106,3 +107,23 @@ def test_the_pages_configurations_are_checked(neuroloop: Command, recording: Pat
     done = neuroloop("check", folder / "policy.yaml")
     assert done.status == 0, done.err
     assert "policy of your own: mylab_io.policy:Steady, code " in done.out
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_replay_tells_the_sinks_only_where_it_is_asked_to(
+    neuroloop: Command, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(DEMO.parents[2] / "examples" / "own_source_and_sink")])
+    config, told = tmp_path / "own.yaml", tmp_path / "told.txt"
+    sinks = [{"kind": "mylab_io.lines:Lines", "path": str(told)}]
+    stages = [{"kind": "artifacts", "gradient": {"limit": 1.0}}]
+    config.write_text(yaml.safe_dump({"name": "own", "stages": stages, "sinks": sinks}), "utf-8")
+    out = tmp_path / "run"
+    done = neuroloop("replay", recording, "--config", config, "--out", out, *(["--sinks"] if asked else []))
+    assert done.status == 0, done.err
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text("utf-8").splitlines()]
+    assert told.exists() == asked
+    assert ("sinks" in json.loads((out / "summary.json").read_text("utf-8"))) == asked
+    assert "mylab_io" in (out / "config.yaml").read_text("utf-8") or not asked
+    if asked:
+        assert told.read_text("utf-8").splitlines() == [canonical(event) for event in events]
