@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.decision import Decision, DecisionSettings
 from neuroloop.config.settings import Name, NonNegativeFloat, PositiveInt, Settings
 from neuroloop.config.stages import StageSettings
 
@@ -78,7 +78,7 @@ class BundleSettings(Settings):
     """Sizes of the network."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Calibration: logits are divided by it before the softmax."""
-    decision: DecisionSettings = DecisionSettings()
+    decision: Decision = DecisionSettings()
     """From probabilities to a state, unless a configuration says otherwise."""
     sha256: str
     """Of ``model.safetensors``."""

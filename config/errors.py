@@ -18,6 +18,7 @@ class NeuroloopError(Exception):
         |-- RecordingError      a file cannot be read as what it claims to be
         |-- StreamMismatch      a stream disagrees with what the pipeline was made for
         |-- StageFailed         a stage of somebody's own failed, or gave out what no stage may
+        |-- PolicyFailed        a policy of somebody's own failed, or named what is no state
         |-- ProofFailed         a stage does not hold what every stage must
         |-- StreamEnded         a source has no further sample (a recording is over)
         |-- StreamLost          a live source stopped delivering

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from neuroloop.config.errors import ConfigError
+from neuroloop.config.nearest import did_you_mean
 
 CODE_VARIABLE = "NEUROLOOP_ALLOW_CODE"
 """Set to ``1`` in the environment of a process, it is the same as ``--allow-code``; child processes inherit it."""
@@ -149,7 +150,8 @@ class Kinds:
     def closed(self, kind: str) -> ConfigError:
         """Return the error for code that is not taken from here."""
         return ConfigError(
-            f"{self.field} must be a known kind (code is taken from here only with --allow-code), got {kind!r}"
+            f"{self.field} must be a known kind (code is taken from here only with --allow-code or "
+            f"{CODE_VARIABLE}=1), got {kind!r}"
         )
 
     def _installed(self, kind: str) -> type[Any]:
@@ -157,7 +159,8 @@ class Kinds:
         found = {entry.name: entry for entry in entry_points(group=self.group)}
         if kind not in found:
             known = [*self.builtin, *self._registered, *sorted(found)]
-            raise ConfigError(f"{self.field} must be one of {', '.join(known)}, got {kind!r}")
+            rule = f"one of {', '.join(known)}" if known else f"package.module:Class or an installed {self.noun}"
+            raise ConfigError(f"{self.field} must be {rule}{did_you_mean(kind, known)}, got {kind!r}")
         entry = found[kind]
         return self._class(self._imported(entry.module, kind, None), entry.attr, kind)
 
@@ -187,7 +190,9 @@ def told(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     root = Path(__file__).resolve().parent.parent
     ours = [root / room for room in ("config", "stream", "processors", "models", "sinks")]
-    theirs = [frame for frame in frames if not any(Path(frame.filename).is_relative_to(room) for room in ours)]
+    theirs = [
+        frame for frame in frames if not any(Path(frame.filename).resolve().is_relative_to(room) for room in ours)
+    ]
     theirs = [frame for frame in theirs if not frame.filename.startswith("<")]
     at = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
     text = " ".join(str(error).split())

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kinds import TRUSTED, CodeRules, code_is_allowed
 from neuroloop.config.nearest import did_you_mean
+from neuroloop.config.open_settings import UNKNOWN_KEY
 from neuroloop.config.schema import known_keys
 from neuroloop.config.settings import Settings
-from neuroloop.config.source import KIND_KEYS
+from neuroloop.config.source import KIND_KEYS, OF_ANY_LIVE
 from neuroloop.config.tree import Config
 
 PRESET_FOLDER = Path(__file__).resolve().parent
@@ -250,8 +251,12 @@ def _sentence(error: Mapping[str, Any], name: str, model: type[Settings]) -> str
     if kind == "extra_forbidden":
         *around, key = error["loc"]
         return f"{name} must be a known setting{did_you_mean(str(key), known_keys(model, around))}, got an unknown key"
+    if kind == UNKNOWN_KEY:
+        return f"{name} {message}"
     if kind == "value_error":
         text = message.removeprefix("Value error, ")
+        if text.startswith("must "):
+            return f"{name} {text}"
         joint = "." if _STARTS_WITH_NAME.match(text) else ": "
         return f"{name}{joint}{text}" if name else text
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -345,7 +350,7 @@ def _drop_other_kinds(values: dict[str, Any], origin: Mapping[_Position, str]) -
     source = values.get("source")
     if ("source", "kind") not in origin or not isinstance(source, dict):
         return
-    kept = KIND_KEYS.get(str(source.get("kind")), frozenset())
+    kept = KIND_KEYS.get(str(source.get("kind")), OF_ANY_LIVE)
     for key in frozenset[str]().union(*KIND_KEYS.values()) - kept:
         if not any(position[:2] == ("source", key) for position in origin):
             source.pop(key, None)

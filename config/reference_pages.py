@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from neuroloop.config.errors import ConfigError
 from neuroloop.config.reference import Key, Section, example_of, examples_of, find_keys, nested, sections
 
 _INTRODUCTION = """\
@@ -72,7 +73,10 @@ def _level(section: Section) -> str:
 
 def _section_page(section: Section) -> str:
     title = section.name or "The top of the file"
-    shown = nested(section, examples_of(section)[0])
+    examples = examples_of(section)
+    if not examples:
+        raise ConfigError(f"config/examples/sections.yaml must have an example of {section.name}, got none")
+    shown = nested(section, examples[0])
     rows = "".join(_row(key) for key in section.keys)
     return (
         f"{_level(section)} {title}\n\n{section.meaning}\n\n```yaml\n{shown}```\n\n"

@@ -60,7 +60,7 @@ def _list_in_words(node: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         return f"a list of {len(entries)}: {', '.join(entries)}"
     choices = branches(node["items"], root)
     kinds = [f"`{tag}`" for one in choices if (tag := tag_of(one))]
-    words = [in_words(one, root) for one in choices]
+    words = list(dict.fromkeys(in_words(one, root) for one in choices))
     least = f", {node['minItems']} or more" if node.get("minItems") else ""
     if kinds:
         return f"a list of sections{least}; kinds: {', '.join(kinds)}"

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    WrapValidator,
+    model_validator,
+)
 
+from neuroloop.config.open_settings import OpenKinds, OpenSchema, own_fields, write_own
 from neuroloop.config.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 
@@ -52,13 +61,16 @@ KIND_KEYS = {
     "kafka": frozenset({"stream_id", "start", "resolve_s", "reconnect_s"}),
 }
 """Which settings belong to some kinds of source only."""
+OF_ANY_LIVE = frozenset({"resolve_s", "reconnect_s"})
+"""Those of them that a source of somebody's own has too."""
 
 
 class SourceSettings(TimingSettings):
     """Which stream to process."""
 
     kind: Literal["lsl", "simulator", "recording", "kafka"] = "lsl"
-    """Where samples come from: Lab Streaming Layer, the simulator, a file, or Kafka."""
+    """Where samples come from: Lab Streaming Layer, the simulator, a file, or Kafka; or a class of your own,
+    ``package.module:Class``."""
     name: str | None = None
     """Name of the LSL stream; what is given of ``name``, ``type`` and ``source_id`` must match."""
     type: str | None = None
@@ -102,3 +114,64 @@ class SourceSettings(TimingSettings):
         if self.kind == "recording" and not self.path:
             raise ValueError("path must be given for kind 'recording'")
         return self
+
+
+_FOREIGN = frozenset[str]().union(*KIND_KEYS.values()) - OF_ANY_LIVE
+
+
+class OwnSourceSettings(SourceSettings):
+    """Base of the settings of a source that somebody else has written; a subclass adds its own fields.
+
+    It may have fields that belong to a kind that is built in, such as ``name`` or ``path``, with a meaning of its own.
+    """
+
+    kind: str  # type: ignore[assignment]  # any name, where those that are built in are four
+    """A name that is registered or that an installed package offers, or ``package.module:Class``."""
+
+    @model_validator(mode="after")
+    def _only_what_the_kind_uses(self) -> OwnSourceSettings:
+        foreign = _FOREIGN - own_fields(type(self), OwnSourceSettings)
+        for kind, keys in KIND_KEYS.items():
+            for key in sorted(keys & foreign & self.model_fields_set):
+                raise ValueError(f"{key} must be left out for kind {self.kind!r}, it belongs to kind {kind!r}")
+        return self
+
+
+class UnreadSourceSettings(OwnSourceSettings):
+    """Settings of a source whose code was not asked: kept as they were written, and never opened."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _only_what_the_kind_uses(self) -> UnreadSourceSettings:
+        return self
+
+
+SOURCE_KINDS = OpenKinds(
+    "source",
+    "neuroloop.sources",
+    tuple(KIND_KEYS),
+    base=OwnSourceSettings,
+    unread=UnreadSourceSettings,
+    hidden=_FOREIGN,
+)
+"""Which kinds of source there are."""
+
+
+def built_in(settings: SourceSettings) -> SourceSettings:
+    """Return the settings that all sources share, as those of a source that is built in."""
+    if not isinstance(settings, OwnSourceSettings):
+        return settings
+    shared = set(SourceSettings.model_fields) - _FOREIGN - {"kind"}
+    return SourceSettings(**{key: getattr(settings, key) for key in shared & settings.model_fields_set})
+
+
+def _write(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+    """Write what is not built in by its own class."""
+    return write_own(value, handler, info) if isinstance(value, OwnSourceSettings) else handler(value)
+
+
+if TYPE_CHECKING:
+    AnySource = SourceSettings
+else:
+    AnySource = Annotated[SourceSettings, WrapValidator(SOURCE_KINDS.open), WrapSerializer(_write), OpenSchema()]

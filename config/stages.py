@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import new_class
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationInfo,
@@ -17,11 +15,9 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
-from neuroloop.config.errors import ConfigError
 from neuroloop.config.kinds import TRUSTED, CodeRules, Kinds
+from neuroloop.config.open_settings import OpenSchema, declared_settings, name_from_kind, validated, write_own
 from neuroloop.config.settings import FiniteFloat, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Settings
 
 _NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
@@ -340,10 +336,7 @@ class OwnStageSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _name_follows_from_the_kind(cls, values: Any) -> Any:
-        has_default = not cls.model_fields["name"].is_required()
-        if has_default or not isinstance(values, dict) or "name" in values or not isinstance(values.get("kind"), str):
-            return values
-        return {**values, "name": values["kind"].rpartition(":")[2].rpartition(".")[2].lower()}
+        return name_from_kind(cls, values)
 
 
 class UnreadStageSettings(OwnStageSettings):
@@ -368,8 +361,6 @@ STAGE_KINDS = Kinds(
     "stage", "neuroloop.stages", (get_args(one.model_fields["kind"].annotation)[0] for one in _BUILT_IN)
 )
 """Which kinds of stage there are."""
-_SETTINGS_ATTRIBUTES = ("Settings", "settings_type")
-_DERIVED: dict[type[Settings], type[Settings]] = {}
 
 
 def stage_settings_type(stage: type[Any], kind: str) -> type[Settings]:
@@ -382,30 +373,7 @@ def stage_settings_type(stage: type[Any], kind: str) -> type[Settings]:
     ConfigError
         If what it declares is no settings class.
     """
-    declared = next((getattr(stage, name) for name in _SETTINGS_ATTRIBUTES if hasattr(stage, name)), OwnStageSettings)
-    if not (isinstance(declared, type) and issubclass(declared, Settings)):
-        raise ConfigError(f"kind must name a class whose Settings are a subclass of config.Settings, got {kind!r}")
-    return declared if {"kind", "name"} <= set(declared.model_fields) else _with_kind_and_name(declared)
-
-
-def _with_kind_and_name(declared: type[Settings]) -> type[Settings]:
-    """Return a settings class with the two fields that every stage's has."""
-    if declared not in _DERIVED:
-        own = {"__module__": declared.__module__, "__reduce__": _reduced}  # no module holds a class made here
-        _DERIVED[declared] = new_class(
-            declared.__name__, (declared, OwnStageSettings), {}, lambda body: body.update(own)
-        )
-    return _DERIVED[declared]
-
-
-def _reduced(self: Settings) -> tuple[Any, ...]:
-    """Say how settings of a made class are sent to another process."""
-    return _restored, (type(self).__bases__[0], self.model_dump())
-
-
-def _restored(declared: type[Settings], values: dict[str, Any]) -> Settings:
-    """Make settings of a derived class again, in the process that they were sent to."""
-    return _with_kind_and_name(declared).model_validate(values)
+    return declared_settings(stage, kind, OwnStageSettings)
 
 
 def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
@@ -425,7 +393,7 @@ def _open(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInf
     if rules.unread:
         return UnreadStageSettings.model_validate(value)
     settings = stage_settings_type(STAGE_KINDS.resolve(kind, rules), kind)
-    return settings.model_validate(value, context=info.context)
+    return validated(settings, value, info.context)
 
 
 def _must_fit(settings: Settings, kind: str) -> None:
@@ -437,27 +405,10 @@ def _must_fit(settings: Settings, kind: str) -> None:
 
 def _write(value: Any, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
     """Write what is not built in by its own class."""
-    if isinstance(value, _BUILT_IN):
-        return handler(value)
-    return value.model_dump(
-        mode=info.mode,
-        exclude_none=bool(info.exclude_none),
-        exclude_defaults=bool(info.exclude_defaults),
-        exclude_unset=bool(info.exclude_unset),
-    )
+    return handler(value) if isinstance(value, _BUILT_IN) else write_own(value, handler, info)
 
 
-class _OpenSchema:
-    """Shows editors the built-in kinds in full, and one that names code as a mapping."""
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        known = handler(core)
-        kind = {"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "description": "Such as ``package.module:Class``."}
-        name = {"type": "string", "description": "That of its tap; the class's in small letters unless given."}
-        own = {"type": "object", "properties": {"kind": kind, "name": name}, "required": ["kind"]}
-        return {"anyOf": [known, own]}
-
-
+_NAMED = "That of its tap; the class's in small letters unless given."
 if TYPE_CHECKING:
     StageSettings = (
         FilterSettings
@@ -471,4 +422,4 @@ if TYPE_CHECKING:
         | OwnStageSettings
     )
 else:
-    StageSettings = Annotated[_BuiltIn, WrapValidator(_open), WrapSerializer(_write), _OpenSchema()]
+    StageSettings = Annotated[_BuiltIn, WrapValidator(_open), WrapSerializer(_write), OpenSchema(_NAMED)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
 
@@ -244,10 +244,20 @@ class GateSettings(Settings):
     """Ramp down of a soft stop; an operator's stop and a fault switch off at once."""
 
 
+def _no_code(kind: Any) -> Any:
+    """Refuse a class of somebody's own: code that can hang or crash does not stand between gate and device."""
+    if isinstance(kind, str) and ":" in kind:
+        raise ValueError(
+            f"must be one of {', '.join(get_args(DeviceKind))} (a device of your own is reached through kind 'tcp' by "
+            f"a bridge in a process of its own, docs/devices.md), got {kind!r}"
+        )
+    return kind
+
+
 class DeviceSettings(Settings):
     """Which stimulator, and how it is reached."""
 
-    kind: DeviceKind = "simulated"
+    kind: Annotated[DeviceKind, BeforeValidator(_no_code)] = "simulated"
     """Which device: simulated, or reached through LSL markers, a serial trigger box or TCP."""
     host: str = "127.0.0.1"
     """``tcp``: address of the device."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from neuroloop.config.bundle import DenseLayer, LstmLayer
-from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.decision import Decision, DecisionSettings
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kinds import CodeRules, Kinds, is_dotted
 from neuroloop.config.settings import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Settings
@@ -157,7 +157,7 @@ class TrainSettings(Settings):
     """How the weights are found."""
     split: SplitSettings = SplitSettings()
     """What is held out."""
-    decision: DecisionSettings = DecisionSettings()
+    decision: Decision = DecisionSettings()
     """Written into the bundle."""
 
     @model_validator(mode="before")

@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.decision import Decision
 from neuroloop.config.drift import AccuracySettings, DriftMonitorSettings
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.live import MarkerSettings, MetricsSettings, OutletSettings, ProcessSettings, RecorderSettings
 from neuroloop.config.settings import Name, PositiveInt, Settings
-from neuroloop.config.source import SourceSettings
+from neuroloop.config.sinks import SinkSettings
+from neuroloop.config.source import AnySource, SourceSettings
 from neuroloop.config.stages import StageSettings
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.config.training import TrainSettings
@@ -41,14 +42,15 @@ class Config(Settings):
     """Name of the pipeline, in files, events and topics."""
     description: str = ""
     """One line for people."""
-    source: SourceSettings = SourceSettings()
+    source: AnySource = SourceSettings()
     """Which stream is processed, and how its samples are numbered."""
     stages: tuple[StageSettings, ...] = ()
     """Numeric stages, in order; the first one reads the source."""
     classifier: ClassifierSettings | None = None
     """The network that turns the last stage's rows into class probabilities; none without it."""
-    decision: DecisionSettings | None = None
-    """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them."""
+    decision: Decision | None = None
+    """Without it the bundle's own; a configuration that repeats the bundle's settings must agree with them, one with
+    the ``kind`` of a policy of your own takes their place."""
     drift: tuple[DriftMonitorSettings, ...] = ()
     """Monitors, each on one tap; none unless given."""
     accuracy: AccuracySettings | None = None
@@ -63,6 +65,8 @@ class Config(Settings):
     """Where Prometheus may scrape a live run."""
     recorder: RecorderSettings = RecorderSettings()
     """What a live run keeps of its signals."""
+    sinks: tuple[SinkSettings, ...] | None = None
+    """Where the events of a live run go besides: classes of your own."""
     stimulation: StimulationSettings | None = None
     """Without it nothing can stimulate."""
     kafka: KafkaSettings | None = None
@@ -92,6 +96,11 @@ class Config(Settings):
             if name in seen:
                 raise ValueError(f"stages.{index}.name must be distinct and not 'input', got {name!r}")
             seen.add(name)
+        told: set[str] = set()
+        for index, sink in enumerate(self.sinks or ()):
+            if sink.name in told:
+                raise ValueError(f"sinks.{index}.name must be distinct, got {sink.name!r}")
+            told.add(sink.name)
         watched: set[str] = set()
         for index, monitor in enumerate(self.drift):
             if monitor.name in watched:

@@ -46,6 +46,7 @@ def replay(
     chunking: str | None = None,
     outputs: Iterable[str] = (),
     allow_code: bool = False,
+    sinks: bool = False,
 ) -> Run:
     """Do what ``neuroloop replay`` does: a recording through a pipeline, into a run folder.
 
@@ -67,6 +68,8 @@ def replay(
         Stages whose rows are kept for `Run.signals`, as ``STAGE.npz``; ``input`` for the numbered samples.
     allow_code : bool
         Whether the configuration that lies in a run folder may name code. One that you name or give always may.
+    sinks : bool
+        Whether the sinks of the configuration get the events, too.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def replay(
         notes=opened.notes,
         script=script_for(opened, stream),
         commands=gate_events(path) if path.is_dir() else (),
+        tells_sinks=sinks,
     ).run()
     return Run(folder)
 

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.kernels import kernel
+from neuroloop.config.nearest import did_you_mean
 from neuroloop.stream.contracts.chunks import BoolArray, Chunk, FloatArray, StreamInfo, make_chunk
 
+_FEW = 16
+"""Channels that a message lists."""
 LIMIT = 1e100
 """Magnitudes beyond it count as not finite: their squares and filter states would overflow."""
 
@@ -127,6 +130,14 @@ def refuse_start(name: str, next_sample: int, first_sample: int) -> None:
         raise ValueError(f"first_sample of stage {name!r} must be >= 0, got {first_sample!r}")
 
 
+def _known(name: str, channels: Sequence[str]) -> str:
+    """Return which channels there are and which of them is meant, or of many only what is meant."""
+    hint = did_you_mean(name, channels)
+    if len(channels) <= _FEW:
+        return f" ({', '.join(channels)}){hint}"
+    return hint or f" ({', '.join(channels[:_FEW])} and {len(channels) - _FEW} more)"
+
+
 def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[int]:
     """Return where the named channels are.
 
@@ -140,7 +151,7 @@ def channel_indices(names: Iterable[str], info: StreamInfo, field: str) -> list[
     faults: list[str] = []
     for i, name in enumerate(names):
         if name not in places:
-            faults.append(f"{field}.{i} must be a channel of the stream ({', '.join(info.ch_names)}), got {name!r}")
+            faults.append(f"{field}.{i} must be a channel of the stream{_known(name, info.ch_names)}, got {name!r}")
         elif places[name] in indices:
             faults.append(f"{field}.{i} must be named once, got {name!r} again")
         else:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from neuroloop.config.decision import DecisionSettings
+from neuroloop.config.decision import Decision
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.stages import FilterSettings, StageSettings
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import check_labels
 from neuroloop.models.bundle import Bundle, check_stream
 from neuroloop.models.classifier import LstmClassifier
+from neuroloop.models.own_policy import OwnPolicy, PolicyPlace, build_policy
 from neuroloop.models.policy import ThresholdPolicy
 from neuroloop.processors.filters.sos_filter import SosFilter
-from neuroloop.stream.assembly.bundles import bundle_folder, load_classifier
+from neuroloop.stream.assembly.bundles import bundle_folder, decision_of, load_classifier
 from neuroloop.stream.assembly.drift_monitors import build_monitors, tap_of
+from neuroloop.stream.assembly.own_policy import refuse_unproven_policy
 from neuroloop.stream.assembly.own_stages import refuse_unproven
 from neuroloop.stream.assembly.plan import Plan, make_plan
 from neuroloop.stream.assembly.stage_checks import build_stages, check_taps
@@ -84,13 +86,13 @@ def build(
         raise ConfigError(f"sfreq must be above 0 Hz for processing, got {info.sfreq!r} (an irregular stream)")
     stages = build_stages(stage_settings, info)
     designed = list(stages)
-    if config.stimulation is not None or for_worker:
-        where = "next to a stimulator" if config.stimulation is not None else "in a worker"
+    where = _where_exact(config, for_worker=for_worker)
+    if where:
         refuse_unproven(stage_settings, stages, where)
     check_taps(set(taps or {}), [stage.name for stage in stages], config)
     stages = _fuse(stages, stage_settings, {*(taps or {}), *(tap_of(one, config) for one in config.drift)})
     classes: tuple[str, ...] = ()
-    policy: ThresholdPolicy | None = None
+    policy: ThresholdPolicy | OwnPolicy | None = None
     if bundle is not None and config.classifier is not None:
         feature_info = stages[-1].info_out if stages else info
         classifier = LstmClassifier(bundle, feature_info, mode=config.classifier.mode, name=config.classifier.name)
@@ -99,18 +101,27 @@ def build(
         classes = bundle.settings.classes
         if config.accuracy is not None:
             check_labels(config.accuracy, classes)
-        policy = _policy(bundle.settings.decision, classes, info, stages)
+        decision = decision_of(config, bundle)
+        if where:
+            refuse_unproven_policy(decision, classifier.info_out, where)
+        policy = _policy(decision, classes, info, stages)
     monitors = build_monitors(config, info, stages, bundle, bundle_folder(config))
     pipeline = Pipeline(info, stages, policy, taps=taps, timer=timer, monitors=monitors)
     return Built(pipeline, make_plan(config, info, designed, bundle, monitors), classes, bundle)
 
 
+def _where_exact(config: Config, *, for_worker: bool) -> str:
+    """Return in words why only what is proven exact has a place here; nothing where it need not be."""
+    if config.stimulation is not None:
+        return "next to a stimulator"
+    return "in a worker" if for_worker else ""
+
+
 def _policy(
-    settings: DecisionSettings, classes: tuple[str, ...], info: StreamInfo, stages: Sequence[Processor]
-) -> ThresholdPolicy:
+    settings: Decision, classes: tuple[str, ...], info: StreamInfo, stages: Sequence[Processor]
+) -> ThresholdPolicy | OwnPolicy:
     """Make the policy behind the last stage."""
-    return ThresholdPolicy(
-        settings,
+    place = PolicyPlace(
         classes=classes,
         stream=info.name,
         sfreq=stages[-1].info_out.sfreq,
@@ -118,3 +129,4 @@ def _policy(
         newest_sample=lambda k: newest_sample(stages, k),
         position=stage_position(len(stages)),
     )
+    return build_policy(settings, place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neuroloop.config.decision import Decision, DecisionSettings
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.tree import Config
 from neuroloop.models.bundle import Bundle, load_bundle
@@ -46,15 +47,22 @@ def load_classifier(config: Config) -> Bundle | None:
             faults.append(f"classifier.{key} must agree with the bundle ({owned}), got {wanted!r}")
     if config.stages and config.stages != settings.stages:
         faults.append("stages must agree with the bundle's own preprocessing or be left out, got other stages")
-    if config.decision is not None:
+    if isinstance(config.decision, DecisionSettings):
         for key in sorted(config.decision.model_fields_set):
-            wanted, owned = getattr(config.decision, key), getattr(settings.decision, key)
+            wanted, owned = getattr(config.decision, key), getattr(settings.decision, key, None)
             if wanted != owned:
                 rule = f"decision.{key} must agree with the bundle's own ({owned}) or be left out"
                 faults.append(f"{rule}, got {wanted!r}")
     if faults:
         raise ConfigError(*faults)
     return bundle
+
+
+def decision_of(config: Config, bundle: Bundle) -> Decision:
+    """Return the settings of the policy behind a bundle: its own, or a policy that the configuration brings along."""
+    if config.decision is None or isinstance(config.decision, DecisionSettings):
+        return bundle.settings.decision
+    return config.decision
 
 
 def bundle_folder(config: Config) -> Path | None:

@@ -35,7 +35,8 @@ def build_monitors(
         With the faults of all monitors.
     """
     infos = {INPUT_TAP: info} | {stage.name: stage.info_out for stage in stages}
-    threshold = bundle.settings.decision.threshold if bundle is not None else 0.0
+    # a policy of somebody's own has no threshold: no decision counts as doubtful then
+    threshold = float(getattr(bundle.settings.decision, "threshold", 0.0)) if bundle is not None else 0.0
     monitors: list[DriftMonitor] = []
     faults: list[str] = []
     for index, settings in enumerate(config.drift):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from neuroloop.config.source import TimingSettings
@@ -13,7 +13,9 @@ from neuroloop.config.stages import StageSettings
 from neuroloop.config.tree import Config
 from neuroloop.models.bundle import Bundle
 from neuroloop.processors.drift.monitor import DriftMonitor
+from neuroloop.stream.assembly.bundles import decision_of
 from neuroloop.stream.assembly.drift_monitors import describe
+from neuroloop.stream.assembly.own_policy import own_policy_code, own_policy_proof
 from neuroloop.stream.assembly.own_stages import own_code, own_proof
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.protocols import Processor
@@ -33,6 +35,8 @@ class Plan:
     hash: str
     monitors: tuple[dict[str, Any], ...] = ()
     classes: tuple[str, ...] = ()
+    own_policy: dict[str, Any] = field(default_factory=dict)
+    """Kind, hash of the code and proof of a policy that is not built in; empty for the one that is."""
 
     @property
     def own_stages(self) -> dict[str, dict[str, Any]]:
@@ -64,6 +68,7 @@ class Plan:
             "memory_bytes": self.memory_bytes,
             "bundle": self.bundle,
             "hash": self.hash,
+            **({"own_policy": self.own_policy} if self.own_policy else {}),
         }
 
 
@@ -114,11 +119,17 @@ def make_plan(
         own = own_code(kind) if kind is not None else {}
         digest.update(json.dumps(row | own, sort_keys=True).encode())
         rows.append(row | own | (own_proof(kind, stage.info_in) if own and kind is not None else {}))
+    own_policy: dict[str, Any] = {}
     for one in settings:
         digest.update(one.model_dump_json().encode())
     if bundle is not None:
         digest.update(bundle.bundle_hash.encode())
-        digest.update(bundle.settings.decision.model_dump_json().encode())
+        decision = decision_of(config, bundle)
+        digest.update(decision.model_dump_json().encode())
+        own_policy = own_policy_code(decision)
+        if own_policy:
+            digest.update(json.dumps(own_policy, sort_keys=True).encode())
+            own_policy |= own_policy_proof(decision, stages[-1].info_out)
     digest.update(config.source.model_dump_json(include=set(TimingSettings.model_fields)).encode())
     for monitor in monitors:
         digest.update(monitor.settings.model_dump_json(exclude={"baseline": {"source", "path"}}).encode())
@@ -135,4 +146,5 @@ def make_plan(
         hash=digest.hexdigest(),
         monitors=tuple(describe(one) for one in monitors),
         classes=bundle.settings.classes if bundle is not None else (),
+        own_policy=own_policy,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.stream.assembly.machine import package_versions
+from neuroloop.stream.assembly.own_ends import own_ends
 from neuroloop.stream.assembly.plan import Plan
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,8 @@ def provenance(config: Config, plan: Plan, *, with_host: bool = False) -> dict[s
         "bundle_sha256": plan.bundle,
         "code_sha256": code_hash(),
         "own_stages": plan.own_stages,
+        **({"own_policy": plan.own_policy} if plan.own_policy else {}),
+        **own_ends(config),
         "versions": package_versions(),
         "plan": plan.as_dict(),
     }

@@ -11,17 +11,22 @@ from typing import Any
 
 from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import Places, dump_config, load_with_places
+from neuroloop.config.source import OwnSourceSettings
 from neuroloop.config.tree import Config
+from neuroloop.models.classifier import LstmClassifier
 from neuroloop.processors.stages.verdict import Verdict
+from neuroloop.sinks.guarded import check_sinks
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
 from neuroloop.stream.assembly.build import build
-from neuroloop.stream.assembly.bundles import load_classifier
+from neuroloop.stream.assembly.bundles import decision_of, load_classifier
+from neuroloop.stream.assembly.own_policy import prove_policy
 from neuroloop.stream.assembly.own_stages import prove_stages
 from neuroloop.stream.assembly.plan import Plan
 from neuroloop.stream.assembly.stage_checks import build_stages
 from neuroloop.stream.cli.recordings import open_selected
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publish_plan import publish_plan, publish_plan_lines
+from neuroloop.stream.sources.own_source import check_source
 from neuroloop.stream.sources.simulator import Simulator
 from neuroloop.stream.worker.snapshot_size import plan_snapshot
 
@@ -42,8 +47,8 @@ def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None
     return StreamInfo(config.name, "EEG", "", expected.sfreq, expected.ch_names, types, expected.ch_units)
 
 
-def _prove(config: Config, info: StreamInfo | None) -> list[tuple[int, str, Verdict]]:
-    """Prove the stages that are not built in, for the stream or, where none is known, a made one."""
+def _prove(config: Config, info: StreamInfo | None) -> tuple[list[tuple[int, str, Verdict]], Verdict | None]:
+    """Prove the stages and the policy that are not built in, for the stream or, where none is known, a made one."""
     if info is None:
         info = Simulator(config.source.simulator).info
         print(
@@ -53,7 +58,13 @@ def _prove(config: Config, info: StreamInfo | None) -> list[tuple[int, str, Verd
         )
     bundle = load_classifier(config) if config.classifier and config.classifier.bundle else None
     settings = bundle.settings.stages if bundle is not None else config.stages
-    return prove_stages(settings, build_stages(settings, info))
+    stages = build_stages(settings, info)
+    found = prove_stages(settings, stages)
+    if bundle is None or config.classifier is None:
+        return found, None
+    feature_info = stages[-1].info_out if stages else info
+    classifier = LstmClassifier(bundle, feature_info, mode=config.classifier.mode, name=config.classifier.name)
+    return found, prove_policy(decision_of(config, bundle), classifier.info_out)
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -67,11 +78,15 @@ def run_check(options: argparse.Namespace) -> int:
     snapshot: dict[str, Any] | None = None
     faults: list[str] = []
     proofs: list[tuple[int, str, Verdict]] = []
+    of_policy: Verdict | None = None
     try:
         config, places = load_with_places(options.config, options.set)
+        check_sinks(config.sinks or ())
+        if isinstance(config.source, OwnSourceSettings):
+            check_source(config.source)
         info = _stream_of(config, options)
         if options.prove:
-            proofs = _prove(config, info)
+            proofs, of_policy = _prove(config, info)
         if info is not None:
             built = build(config, info, for_worker=config.worker is not None)
             plan, classes = built.plan, built.classes
@@ -90,6 +105,8 @@ def run_check(options: argparse.Namespace) -> int:
         if verdict.verdict == "refused" and config is not None and places is not None:
             rule = f"stages.{index}.kind must hold what every stage holds, got {name!r}: {verdict.reason}"
             faults.append(places.locate(rule))
+    if of_policy is not None and of_policy.verdict == "refused" and places is not None:
+        faults.append(places.locate(f"decision.kind must hold what every policy holds, got: {of_policy.reason}"))
     if options.json:
         record: dict[str, Any] = {
             "ok": not faults,
@@ -100,6 +117,7 @@ def run_check(options: argparse.Namespace) -> int:
             "publication": publication,
             "snapshot": snapshot,
             "proofs": [{"stage": name, **asdict(verdict)} for _, name, verdict in proofs],
+            **({"policy_proof": asdict(of_policy)} if of_policy is not None else {}),
         }
         print(json.dumps(record, indent=2))
     for fault in faults:
@@ -119,6 +137,8 @@ def run_check(options: argparse.Namespace) -> int:
             print(line)
         for _, name, verdict in proofs:
             print(f"proof of {name!r}: {verdict}")
+        if of_policy is not None:
+            print(f"proof of the policy: {of_policy}")
     return 0
 
 
@@ -142,6 +162,9 @@ def _print_plan(config: Config, plan: Plan | None) -> None:
             print(f"  of your own: {row['own_kind']}, code {row['code_sha256'][:12]}, {known}")
         for text in row["left_out"]:
             print(f"  left out: {text}")
+    if plan.own_policy:
+        own = plan.own_policy
+        print(f"policy of your own: {own['own_kind']}, code {own['code_sha256'][:12]}, {Verdict(**own['proof'])}")
     for one in plan.monitors:
         print(
             f"drift monitor {one['name']!r} on {one['tap']}: {one['rule']}, window {one['window_s']:g} s every "

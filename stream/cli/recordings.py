@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from neuroloop.config.source import SourceSettings, TimingSettings
+from neuroloop.config.source import SourceSettings, TimingSettings, built_in
 from neuroloop.config.tree import Config
 from neuroloop.stream.contracts.events import Marker
 from neuroloop.stream.sources.recordings.opening import open_recording
@@ -24,6 +24,7 @@ def open_selected(
     What the command line leaves open follows from ``source``: its ``select`` and ``csv_sfreq``, or, where it is of kind
     ``lsl``, the streams that answer to its name, type and id; if the recording has none such, any.
     """
+    source = None if source is None else built_in(source)
     sfreq = options.sfreq if options.sfreq is not None or source is None else source.csv_sfreq
     recording = open_recording(path, sfreq=sfreq, adapter=options.adapter)
     for note in recording.notes:
@@ -61,7 +62,7 @@ def _asked_for(recording: Recording, source: SourceSettings) -> Recording:
 
 def as_recording_source(config: Config, path: Path, options: argparse.Namespace) -> Config:
     """Return the configuration with the recording as its source; how samples are numbered stays as it was."""
-    old = config.source
+    old = built_in(config.source)
     source = SourceSettings(
         kind="recording",
         path=path.name,

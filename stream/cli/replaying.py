@@ -74,6 +74,7 @@ def run_replay(options: argparse.Namespace) -> int:
         listeners=listeners,
         script=script_for(recording, stream),
         commands=gate_events(options.recording) if options.recording.is_dir() else (),
+        tells_sinks=options.sinks,
     )
     if view is not None:
         with view:

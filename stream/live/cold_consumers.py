@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from neuroloop.models.accuracy import OnlineAccuracy
+from neuroloop.sinks.guarded import OwnSinks
 from neuroloop.sinks.metrics.run import RunCollector
 from neuroloop.sinks.run_folder.drift_log import DriftLog
 from neuroloop.sinks.terminal.run_view import TerminalView
@@ -58,6 +59,17 @@ class SinkConsumer:
     def take(self, turn: Turn) -> None:
         """Hand them on."""
         self._sink.write(turn.events)
+
+
+class OwnSinksConsumer:
+    """Hands the events of a turn to the sinks that are not built in, in the order of ``events.jsonl``."""
+
+    def __init__(self, sinks: OwnSinks) -> None:
+        self._sinks = sinks
+
+    def take(self, turn: Turn) -> None:
+        """Hand on those that nothing can precede any more."""
+        self._sinks.hold(turn.events, [record.emitted_ns for record in turn.records], turn.begun_ns)
 
 
 class CommitAtOnce:

@@ -18,6 +18,7 @@ from typing import Any
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
+from neuroloop.sinks.guarded import OwnSinks, SinkRun
 from neuroloop.sinks.metrics.run import Families, RunCollector
 from neuroloop.sinks.metrics.server import serve
 from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
@@ -35,6 +36,7 @@ from neuroloop.stream.live.cold_consumers import (
     Consumer,
     DriftConsumer,
     JournalConsumer,
+    OwnSinksConsumer,
     QualityTap,
     SinkConsumer,
     TallySink,
@@ -133,6 +135,8 @@ class ColdLoop:
         self._sinks: list[EventSink] = [TallySink(self._tally), AlarmSink(collector)]
         if self._accuracy is not None:
             self._sinks.append(AccuracySink(self._accuracy, collector))
+        self._own_sinks = self._make_own_sinks()
+        stack.callback(self._own_sinks.close)
         self._consumers = self._make_consumers(collector)
 
     def _make_consumers(self, collector: RunCollector) -> list[Consumer]:
@@ -145,12 +149,20 @@ class ColdLoop:
             self._journal_writer = JournalConsumer(self._journal, shared, commit=commit, host=plan.host)
             consumers.append(self._journal_writer)
         consumers += [SinkConsumer(sink) for sink in self._sinks]
+        if plan.config.sinks:
+            consumers.append(OwnSinksConsumer(self._own_sinks))
         if plan.config.drift:
             log = DriftLog(plan.out / DRIFT_FILE) if plan.out is not None else None
             consumers.append(DriftConsumer(shared, collector, log))
         if self._view is not None:
             consumers.append(ViewConsumer(self._view, shared))
         return consumers
+
+    def _make_own_sinks(self) -> OwnSinks:
+        """Start the sinks that the configuration names; none waits for them."""
+        plan = self._plan
+        run = SinkRun(plan.config.name, plan.source.info, self._shared.classes, plan.plan_sha256)
+        return OwnSinks(plan.config.sinks or (), run, hold_ns=round(_HOLD_S * 1e9))
 
     def _make_collector(self) -> RunCollector:
         plan, shared = self._plan, self._shared
@@ -229,6 +241,7 @@ class ColdLoop:
         if self._journal is None or self._journal_writer is None or plan.out is None:
             return
         self._journal_writer.finish(self._input.places)
+        self._own_sinks.close()
         for sink in self._sinks:
             sink.close()
         if plan.config.stimulation is not None:
@@ -247,6 +260,8 @@ class ColdLoop:
             left_out=plan.left_out,
             plan_sha256=plan.plan_sha256,
         )
+        if plan.config.sinks:
+            summary["sinks"] = self._own_sinks.books()
         figures = {"machine": plan.machine, "hot": self._reached(), "rows": self._shared.latency().summary()}
         for name, record in ((LATENCY_FILE, figures), (SUMMARY_FILE, summary)):
             try:

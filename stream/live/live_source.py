@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Protocol
 
 from neuroloop.config.live import MarkerSettings
+from neuroloop.config.source import OwnSourceSettings, SourceSettings
 from neuroloop.config.tree import Config
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.sources.clock_watch import SenderClock
@@ -76,6 +77,14 @@ FINDERS = {
 """Who finds a live source, by its kind; imported when it is asked for."""
 
 
+_OWN = "neuroloop.stream.live.live_own:find_own_source"
+
+
+def is_live(source: SourceSettings) -> bool:
+    """Return whether a live run can open such a source as it is."""
+    return source.kind in FINDERS or isinstance(source, OwnSourceSettings)
+
+
 def find_source(config: Config) -> SourcePlan:
     """Wait for the stream that the configuration describes and fetch its description.
 
@@ -86,6 +95,7 @@ def find_source(config: Config) -> SourcePlan:
     StreamMismatch
         If several streams match, all of which are listed.
     """
-    module, _, name = FINDERS[config.source.kind].partition(":")
+    own = _OWN if isinstance(config.source, OwnSourceSettings) else ""
+    module, _, name = (own or FINDERS[config.source.kind]).partition(":")
     find: Callable[[Config], SourcePlan] = getattr(import_module(module), name)
     return find(config)

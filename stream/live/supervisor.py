@@ -19,6 +19,7 @@ from neuroloop.config.errors import ConfigError
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import reference_accuracy
+from neuroloop.sinks.guarded import check_sinks
 from neuroloop.sinks.metrics.server import check_port
 from neuroloop.sinks.run_folder.folder import RunFolder, add_to_summary
 from neuroloop.sinks.xdf.recorder import RecordedRun
@@ -32,7 +33,7 @@ from neuroloop.stream.engine.pipeline import INPUT_TAP
 from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.cold_process import ColdPlan, run_cold
 from neuroloop.stream.live.hot_process import HotPlan, run_hot
-from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source
+from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source, is_live
 from neuroloop.stream.live.placement import plan_placement, settle
 from neuroloop.stream.live.publish_plan import publish_plan
 from neuroloop.stream.live.publisher_guard import PublisherGuard, is_publishing
@@ -107,7 +108,7 @@ class Supervisor:
     """
 
     def __init__(self, config: Config, options: RunOptions) -> None:
-        if config.source.kind not in FINDERS:
+        if not is_live(config.source):
             raise ConfigError(f"source.kind must be one of {', '.join(FINDERS)} here, got {config.source.kind!r}")
         if config.recorder.enabled and options.out is None:
             raise ConfigError("out must be given for a run that is recorded, got nothing")
@@ -180,6 +181,7 @@ class Supervisor:
         """Refuse what cannot work, find the stream, make the shared memory and the run folder."""
         config = self._config
         check_port(config.metrics)
+        check_sinks(config.sinks or ())
         bundle = load_classifier(config)
         source = find_source(config)
         _log.info("source: %s, %d channels at %g Hz", source.info.name, source.info.n_channels, source.info.sfreq)

@@ -12,7 +12,7 @@ from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.source import SourceSettings, TimingSettings
 from neuroloop.config.tree import Config
 from neuroloop.stream.live.child_process import Child, RunFailed, begin, starting, tell
-from neuroloop.stream.live.live_source import FINDERS
+from neuroloop.stream.live.live_source import is_live
 from neuroloop.stream.live.placement import plan_placement
 from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
 from neuroloop.stream.playback.player import Player
@@ -27,8 +27,8 @@ _GONE_S = 1.0
 class VirtualAmplifier:
     """Give a configuration whose source is live, whatever kind it asked for.
 
-    A source of kind ``lsl`` or ``kafka`` is left alone. For ``simulator`` and ``recording`` a process is started that
-    waits for its first consumer and then sends in real time, stamped with this machine's clock.
+    A source of kind ``lsl`` or ``kafka``, or of somebody's own, is left alone. For ``simulator`` and ``recording`` a
+    process is started that waits for its first consumer and then sends in real time, stamped with this machine's clock.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class VirtualAmplifier:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._child: Child | None = None
-        if config.source.kind in FINDERS:
+        if is_live(config.source):
             return
         name = f"neuroloop-{config.source.kind}-{os.getpid()}"
         cores = plan_placement(config.process).others

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuroloop.config.errors import ConfigError, StreamEnded, StreamMismatch
+from neuroloop.config.errors import ConfigError, NeuroloopError, StreamEnded, StreamMismatch
 from neuroloop.config.loading import dump_config
 from neuroloop.config.tree import Config
 from neuroloop.models.accuracy import OnlineAccuracy
+from neuroloop.sinks.guarded import OwnSinks, SinkRun, check_sinks
 from neuroloop.sinks.run_folder.drift_log import DRIFT_FILE, DriftLog
-from neuroloop.sinks.run_folder.folder import LATENCY_FILE, SUMMARY_FILE, RunFolder
+from neuroloop.sinks.run_folder.folder import (
+    CONFIG_FILE,
+    EVENTS_FILE,
+    LATENCY_FILE,
+    PROVENANCE_FILE,
+    SUMMARY_FILE,
+    RunFolder,
+)
 from neuroloop.sinks.run_folder.stage_dump import StageDumps
-from neuroloop.sinks.stimulator.requests import write_requests
+from neuroloop.sinks.stimulator.requests import REQUESTS_FILE, write_requests
 from neuroloop.stream.assembly.build import Built, build
 from neuroloop.stream.assembly.bundles import load_classifier
 from neuroloop.stream.assembly.machine import machine_settings
@@ -73,6 +82,8 @@ class Replay:
         Of a recorded run: which markers came when, which rows were skipped; ``markers`` are not used then.
     commands : sequence of Event
         Of a recorded run that stimulated: what its gate decides again, in order.
+    tells_sinks : bool
+        Whether the sinks of the configuration get the events; it is taken for one without sinks otherwise.
     """
 
     config: Config
@@ -86,8 +97,12 @@ class Replay:
     listeners: Sequence[Listener] = ()
     script: RunScript | None = None
     commands: Sequence[Event] = ()
+    tells_sinks: bool = False
 
     def __post_init__(self) -> None:
+        if self.config.sinks and not self.tells_sinks:
+            self.config = self.config.model_copy(update={"sinks": None})
+        check_sinks(self.config.sinks or ())
         if self.config.source.timing == "counter" and self.stream.sample_numbers is None:
             name = self.stream.info.name
             raise ConfigError(f"source.timing must not be 'counter' for {name!r}, which has no sample numbers")
@@ -114,6 +129,8 @@ class Replay:
         folder = RunFolder(
             self.out, config_yaml=dump_config(self.config), provenance=provenance(self.config, self.built.plan)
         )
+        run = SinkRun(self.config.name, self.stream.info, self.built.classes, self.built.plan.hash, is_replay=True)
+        self._own_sinks = OwnSinks(self.config.sinks or (), run, waits=True)
         try:
             if self.script is None:
                 engine.add_markers(self.markers)
@@ -137,10 +154,28 @@ class Replay:
             if self._accuracy is not None:
                 self._accuracy.finish()
                 summary["accuracy"] = self._accuracy.report()
+            if self.config.sinks:
+                self._own_sinks.close()
+                summary["sinks"] = self._own_sinks.books()
             folder.write_json(SUMMARY_FILE, summary)
+        except NeuroloopError:
+            folder.close()
+            self._clear()
+            raise
         finally:
+            self._own_sinks.close()
             folder.close()
         return summary
+
+    def _clear(self) -> None:
+        """Take away what a replay that failed has written: it would stand in the way of the next try."""
+        names = (CONFIG_FILE, PROVENANCE_FILE, EVENTS_FILE, DRIFT_FILE, REQUESTS_FILE, LATENCY_FILE, SUMMARY_FILE)
+        dumps = (path for path in self.dumps.values() if path.parent == self.out)
+        for path in (*(self.out / name for name in names), *dumps):
+            with suppress(OSError):
+                path.unlink()
+        with suppress(OSError):  # it may hold what others have put there
+            self.out.rmdir()
 
     def _loop(self, engine: Engine, folder: RunFolder, begin: float) -> None:
         """Push block after block until the recording is over."""
@@ -181,6 +216,7 @@ class Replay:
     def _tell(self, events: Sequence[Event], progress: Progress) -> None:
         if self._accuracy is not None:
             self._accuracy.add(events)
+        self._own_sinks.write(events)
         for listener in self.listeners:
             listener(events, progress)
 

@@ -57,7 +57,9 @@ def test_settings_of_another_class_are_refused() -> None:
 
 
 def test_no_code_is_taken_where_nobody_says_that_it_may_be() -> None:
-    rule = r"kind must be a known kind \(code is taken from here only with --allow-code\), got"
+    rule = (
+        r"kind must be a known kind \(code is taken from here only with --allow-code or NEUROLOOP_ALLOW_CODE=1\), got"
+    )
     with pytest.raises(ValueError, match=rule):
         Config.model_validate(DOTTED)
     with pytest.raises(ConfigError, match=rule):
@@ -186,7 +188,7 @@ def test_a_recipe_of_ones_own_fills_in_what_is_left_out() -> None:
 
 
 def test_a_recipe_is_not_asked_where_all_is_given_and_refused_where_it_would_be() -> None:
-    rule = r"train.recipe must be a known kind \(code is taken from here only with --allow-code\), got 'evil:Recipe'"
+    rule = r"train.recipe must be a known kind .*--allow-code or NEUROLOOP_ALLOW_CODE=1\), got 'evil:Recipe'"
     whole = {"name": "own", "train": {**Recipe.settings, "recipe": "evil:Recipe"}}
     assert parse(whole, code=CodeRules()).train is not None
     with pytest.raises(ConfigError, match=rule):
@@ -197,7 +199,7 @@ def test_a_recipe_is_not_asked_where_all_is_given_and_refused_where_it_would_be(
 @pytest.mark.parametrize(
     ("recipe", "rule"),
     [
-        ("seizures", "train.recipe must be one of seizure, simulator, got 'seizures'"),
+        ("seizures", "train.recipe must be one of seizure, simulator (did you mean 'seizure'?), got 'seizures'"),
         (f"{__name__}:Plain", "train.recipe must name a class with a mapping 'settings', got"),
     ],
 )

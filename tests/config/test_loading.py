@@ -56,7 +56,7 @@ def test_all_faults_are_named_at_once_with_their_lines(tmp_path: Path) -> None:
         f"{path}:8: stages.0.designs.0.low_hz must be below high_hz=1.0, got 40.0",
         f"{path}:9: stages.0.designs.1.freq_hz must be greater than 0, got -3",
         f"{path}:10: stages.1.kind must be one of filter, reference, pick, window, bandpower, logvar, zscore, "
-        "artifacts, got 'bandpowr'",
+        "artifacts (did you mean 'bandpower'?), got 'bandpowr'",
         f"{path}:11: stages.2: exactly one of hop_s and hop_samples must be given",
     ]
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from neuroloop.config import bundle, drift, kafka, live, source, stages, stimulation, training, tree, worker
+from neuroloop.config import bundle, drift, kafka, live, sinks, source, stages, stimulation, training, tree, worker
 from neuroloop.config.decision import DecisionSettings
 from neuroloop.config.errors import ConfigError
 from neuroloop.config.reference import Section, example_of, examples_of, find_keys, sections
@@ -14,7 +14,7 @@ from neuroloop.config.reference_pages import explain, markdown
 from neuroloop.config.settings import Settings
 from tests.conftest import CHECKOUT
 
-_MODULES = (bundle, drift, kafka, live, source, stages, stimulation, training, tree, worker)
+_MODULES = (bundle, drift, kafka, live, sinks, source, stages, stimulation, training, tree, worker)
 
 
 def class_of(section: Section) -> type[Settings]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,14 @@ def test_an_area_must_be_that_of_its_shape_to_5_percent(tmp_path: Path, shape: s
 def test_a_shape_has_its_own_sizes_and_no_others(tmp_path: Path, shape: str, fault: str) -> None:
     (found,) = faults_of(tmp_path, electrode_shape=shape)
     assert found.endswith(f"stimulation.electrode_shape.{fault}")
+
+
+def test_a_device_is_no_code_of_somebodys_own_and_the_message_names_the_bridge() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("stimulation", ["stimulation.device.kind=evil_device:Device"])
+    assert caught.value.faults == (
+        "--set stimulation.device.kind=evil_device:Device: stimulation.device.kind must be one of simulated, lsl, "
+        "serial, tcp (a device of your own is reached through kind 'tcp' by a bridge in a process of its own, "
+        "docs/devices.md), got 'evil_device:Device'",
+    )
+    assert "evil_device" not in sys.modules

@@ -25,6 +25,7 @@ def add_replay(commands: Commands) -> None:
     parser.add_argument(
         "--dump", action="append", default=[], metavar="STAGE=FILE.npz", help="write the output of one stage"
     )
+    parser.add_argument("--sinks", action="store_true", help="hand the events to the sinks of the configuration, too")
     add_code_option(parser)
     parser.set_defaults(run=_replay)
 
@@ -48,7 +49,9 @@ def add_check(commands: Commands) -> None:
     add_recording_options(parser)
     add_set_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--prove", action="store_true", help="put stages of your own through the tests of every stage")
+    parser.add_argument(
+        "--prove", action="store_true", help="put stages and a policy of your own through the tests of ours"
+    )
     add_code_option(parser)
     parser.set_defaults(run=_check)
 

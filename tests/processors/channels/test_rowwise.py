@@ -253,3 +253,13 @@ def test_an_impossible_pick_names_its_field(settings: PickSettings, message: str
 def test_a_mean_for_another_number_of_channels_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^mean must have 1 or n_channels=4 entries, got 3$"):
         ZScore(ZScoreSettings(kind="zscore", mean=(1.0,) * 3, std=(1.0,) * 3), naive.EXAMPLE_INFO)
+
+
+def test_of_many_channels_the_message_names_the_one_that_was_meant() -> None:
+    info = StreamInfo("s", "EEG", "", 100.0, tuple(f"EEG{i}" for i in range(64)))
+    with pytest.raises(
+        ConfigError, match=r"^channels.0 must be a channel of the stream \(did you mean 'EEG7'\?\), got 'EG7'$"
+    ):
+        Pick(PickSettings(kind="pick", channels=("EG7",)), info)
+    with pytest.raises(ConfigError, match=r"of the stream \(EEG0, EEG1, .*, EEG15 and 48 more\), got 'Pz'$"):
+        Pick(PickSettings(kind="pick", channels=("Pz",)), info)

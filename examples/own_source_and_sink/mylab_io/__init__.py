@@ -1,0 +1,1 @@
+"""What a lab has written for itself: a source, a sink of events, a policy."""
