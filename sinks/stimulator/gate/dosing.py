@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
 from neuroloop.sinks.stimulator.gate.charge_budget import ChargeBudget
@@ -86,9 +84,9 @@ class Dosing:
             return newest
         return min(newest, max(accepted, self._blanked_until_ns))
 
-    def is_blanked(self, arrival: Any) -> bool:
+    def is_blanked(self, arrival_ns: int | None) -> bool:
         """Return whether a sample arrived too close behind a change of the output, or behind a pulse of it."""
-        at = arrival if isinstance(arrival, int) and not isinstance(arrival, bool) else self._now
+        at = self._now if arrival_ns is None else arrival_ns
         if at < self._blanked_until_ns:
             return True
         dose, blanking_s = self.dose, self._gate.pulse_blanking_s

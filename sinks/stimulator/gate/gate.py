@@ -1,32 +1,10 @@
 """The gate: a pure function of its ordered inputs that decides what may leave for a stimulator.
 
 It has no clock, reads and writes nothing and draws nothing: the same inputs give the same outputs on any machine, and
-so does every beginning of them. It refuses and never clamps. Inputs, by ``kind``, and their ``values``:
-
-============  =========================================================================================================
-``setup``     what `neuroloop.sinks.stimulator.gate.setup.make_setup` returned, the same that the gate was made from;
-first, once ``event``     identity of a pipeline event: ``type``, ``sample``, ``k``, ``time`` (null for NaN),
-``delay_s``, and
-
-              * ``prediction``: ``label``, ``confidence``, ``valid``
-              * ``state``: ``state``, ``confidence``
-              * ``gap``: ``missing``; ``skip``: ``n``; ``artifact``: ``kind``
-              * ``drift``: ``what``, ``monitor``, ``hold``
-              * ``stream``: ``what``, ``step_s`` for ``clock_step``
-
-              and ``arrival_ns`` (when its newest sample arrived, monotonic; the input's ``t_ns`` where it is absent).
-              Other types say nothing here
-``pulse``     ``progress`` (counter of the hot loop), ``age_s`` (now - arrival of the newest sample, null before the
-              first), ``is_up``, ``hot_alive``, ``received``, ``missing`` (filled + jumped), ``nonfinite``,
-              ``clock_steps`` (counts that never fall), ``wall_s`` (wall clock), ``day_charge_uc`` (the ledger's last
-              24 h over all runs, with every lease of this one that was output before), ``limits_sha256``,
-              ``config_sha256`` (of the files as they are now). At least every ``heartbeat_s``
-``operator``  ``action`` (arm, disarm, stop, reset, confirm, unblind), ``channel``, ``authorised``, ``reason``,
-              ``override`` (states). ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew
-``device``    a `DeviceAnswer`: ``kind``, ``lease``, ``is_on``, ``delivered_uc`` (null for NaN), ``reason``, ``command``
-``log``       ``what``: durable or failed; ``number``
-``end``       ``reason``; everything stops, and nothing is done at later inputs
-============  =========================================================================================================
+so does every beginning of them. It refuses and never clamps. The seven kinds of input are read once, at the door
+(`neuroloop.sinks.stimulator.gate.inputs`): ``setup``, what `make_setup` returned, first and once; ``event`` of the
+pipeline; ``pulse``, at least every ``heartbeat_s``; ``operator``, where ``confirm`` renews the arming as it is and
+``arm`` names states anew; ``device``; ``log``; ``end``, behind which nothing is done.
 
 An input that is not as agreed, out of order or earlier than the one before is a fault. Rules about time are judged at
 every input.
@@ -47,7 +25,19 @@ from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
 from neuroloop.sinks.stimulator.gate.dosing import Dosing
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, text, texts
+from neuroloop.sinks.stimulator.gate.inputs import (
+    DeviceInput,
+    EndInput,
+    EventInput,
+    Input,
+    LogInput,
+    OperatorInput,
+    Prediction,
+    PulseInput,
+    SetupInput,
+    StateChange,
+    read_input,
+)
 from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
@@ -56,7 +46,6 @@ from neuroloop.sinks.stimulator.records import GateInput, GateOutput
 from neuroloop.stream.contracts.events import encode
 
 _GIVING: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
-_DECISIONS = ("prediction", "state")
 
 
 class Gate:
@@ -140,11 +129,13 @@ class Gate:
                 self._n_inputs = entry.number + 1
             self._now = max(entry.t_ns, before) if number_ else entry.t_ns
             self._dosing.at(self._now)
+            one = None
             try:
-                self._take(entry)
-            except (ValueError, TypeError, LookupError) as error:
+                one = read_input(entry)
+                self._take(one)
+            except ValueError as error:
                 self._interlocks.trip("input", f"{entry.kind}: {error}")
-            self._control(entry)
+            self._control(entry.kind, one)
         except (IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
             self._outputs.note("internal", error=repr(error))
             self._fault([Trip("internal", repr(error))])
@@ -152,71 +143,62 @@ class Gate:
 
     # what comes in
 
-    def _take(self, entry: GateInput) -> None:
+    def _take(self, one: Input) -> None:
         """Take note of an input; only the operator's are answered here."""
-        values = entry.values
-        if (entry.kind == "setup") != (self._machine.state == "INIT") and not _is_stop(entry):
+        if isinstance(one, SetupInput) != (self._machine.state == "INIT") and not _is_stop(one):
             raise ValueError("input must be the setup once and first")
-        if entry.kind == "setup":
-            if encode(values) != self._given:
+        if isinstance(one, SetupInput):
+            if one.encoded != self._given:
                 raise ValueError("setup must be the one that the gate was made from")
             setup = self._setup
             self._dosing.history.begin(self._now, lockout_left_s=setup.lockout_left_s, start_ages_s=setup.start_ages_s)
             self._dosing.history.follow(setup.rows.get(setup.last_state or ""))
             self._go("DISARMED", "set up")
-        elif entry.kind == "event":
-            self._take_event(values)
-        elif entry.kind == "pulse":
-            self._interlocks.pulse(values, self._now)
-            self._dosing.budget.read_ledger(number(values, "day_charge_uc"))
-        elif entry.kind == "operator":
-            self._take_operator(values)
-        elif entry.kind == "device":
-            self._device.answer(values, self._now)
-        elif entry.kind == "log":
-            self._interlocks.log(is_durable=text(values, "what") == "durable", what=values.get("number"))
-        elif entry.kind == "end":
-            self._stop(f"end: {values.get('reason', '')}")
+        elif isinstance(one, EventInput):
+            self._take_event(one)
+        elif isinstance(one, PulseInput):
+            self._interlocks.pulse(one, self._now)
+            self._dosing.budget.read_ledger(one.day_charge_uc)
+        elif isinstance(one, OperatorInput):
+            self._take_operator(one)
+        elif isinstance(one, DeviceInput):
+            self._device.answer(one, self._now)
+        elif isinstance(one, LogInput):
+            self._interlocks.log(is_durable=one.is_durable, what=one.figure)
+        else:
+            self._stop(f"end: {one.reason}")
             self._is_ended = True
-        else:
-            raise ValueError(f"kind must be a known one, got {entry.kind!r}")
 
-    def _take_event(self, values: Mapping[str, Any]) -> None:
+    def _take_event(self, event: EventInput) -> None:
         """Take an event of the pipeline."""
-        kind = text(values, "type")
-        if kind in _DECISIONS:
-            self._interlocks.waited(_waited_s(values, self._now))
-        if kind == "prediction":
-            is_good = self._decisions.predict(
-                values, self._now, is_blanked=self._dosing.is_blanked(values.get("arrival_ns"))
-            )
-            self._interlocks.flag_rows(is_good=is_good)
-        elif kind == "state":
-            self._decisions.enter(values, self._now)
-            state, confidence = text(values, "state"), values.get("confidence")
+        one = event.said
+        if event.is_decision:
+            self._interlocks.waited(event.waited_s(self._now))
+        if isinstance(one, Prediction):
+            is_blanked = self._dosing.is_blanked(event.arrival_ns)
+            self._interlocks.flag_rows(is_good=self._decisions.predict(one, self._now, is_blanked=is_blanked))
+        elif isinstance(one, StateChange):
+            self._decisions.enter(one, self._now)
+            state, confidence = one.state, one.confidence
             asked = request_values(self._setup.rows.get(state), state, -1.0 if confidence is None else confidence)
-            self._outputs.request({**asked, "confidence": confidence}, self._decisions.moment, count(values, "k"))
-        else:
-            self._interlocks.event(values, self._now)
+            self._outputs.request({**asked, "confidence": confidence}, self._decisions.moment, one.place.k)
+        elif one is not None:
+            self._interlocks.event(one, self._now)
 
-    def _take_operator(self, values: Mapping[str, Any]) -> None:
+    def _take_operator(self, one: OperatorInput) -> None:
         """Do what the operator asks; a stop needs nothing, what makes it less safe needs the token."""
-        action, channel = text(values, "action"), text(values, "channel")
+        action, channel, reason = one.action, one.channel, one.reason
         if action == "stop":
             self._stop(f"operator: {channel}")
             return
         if action == "disarm":
             self._disarm_softly("operator")
             return
-        if action not in ("arm", "confirm", "reset", "unblind"):
-            raise ValueError(f"action must be a known one, got {action!r}")
-        reason = str(values.get("reason") or "").strip()
-        checks = self._operator_checks(action, flag(values, "authorised"), reason)
+        checks = self._operator_checks(action, one.is_authorised, reason)
         failed = [check for check in checks if not check.ok]
         if failed:
             self._outputs.refuse(action, failed, self._decisions.moment, self._machine.state)
             return
-        overrides = texts(values, "override")
         if action in ("reset", "unblind"):
             self._outputs.note(action, channel=channel, reason=reason, faults=list(self._faults))
             if action == "reset":
@@ -225,7 +207,7 @@ class Gate:
             return
         self._armed_until_ns = self._now + round(self._gate.arming_s * 1e9)
         if action == "arm":
-            self._overrides = overrides
+            self._overrides = one.overrides
         self._outputs.note(
             "armed", action=action, channel=channel, override=list(self._overrides), s=self._gate.arming_s
         )
@@ -262,7 +244,7 @@ class Gate:
 
     # what follows
 
-    def _control(self, entry: GateInput) -> None:
+    def _control(self, kind: str, one: Input | None) -> None:
         """Judge everything at this moment: stop first, then go on, then begin."""
         now = self._now
         if self._machine.state == "INIT":
@@ -280,10 +262,9 @@ class Gate:
         if self._armed_until_ns is not None and now >= self._armed_until_ns:
             self._disarm_softly("arming expired")
         self._advance()
-        is_decision = entry.kind == "event" and entry.values.get("type") in _DECISIONS
-        if is_decision and not self._dosing.is_blanked(entry.values.get("arrival_ns")):
+        if isinstance(one, EventInput) and one.is_decision and not self._dosing.is_blanked(one.arrival_ns):
             self._consider()
-        if entry.kind in ("pulse", "setup"):
+        if kind in ("pulse", "setup"):
             self._look_after_device()
 
     def _look_after_device(self) -> None:
@@ -462,14 +443,6 @@ def _interlock_check(trip: Trip) -> Check:
     return Check("interlock", detail, "clear", False, "")
 
 
-def _waited_s(values: Mapping[str, Any], now_ns: int) -> float:
-    """Return how long ago the newest sample of a decision arrived, 0 where it does not say."""
-    arrival = values.get("arrival_ns")
-    if isinstance(arrival, int) and not isinstance(arrival, bool) and arrival > 0:
-        return (now_ns - arrival) * 1e-9
-    return 0.0
-
-
-def _is_stop(entry: GateInput) -> bool:
+def _is_stop(one: Input) -> bool:
     """Return whether an input stops, which needs no setup."""
-    return entry.kind == "end" or (entry.kind == "operator" and entry.values.get("action") == "stop")
+    return isinstance(one, EndInput) or (isinstance(one, OperatorInput) and one.action == "stop")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from neuroloop.config.stimulation import GateSettings
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, number_or_none, text
+from neuroloop.sinks.stimulator.gate.inputs import Drift, Interruption, PulseInput, StreamChange
 
 MAX_WALL_STEP_S = 1.0
 """A jump of the wall clock against the monotonic one that makes the ledger's 24 hours doubtful."""
@@ -142,40 +141,39 @@ class Interlocks:
         """Note something that happened at this moment."""
         self._moments.append(Trip(name, value, limit))
 
-    def pulse(self, values: Mapping[str, Any], now_ns: int) -> None:
+    def pulse(self, one: PulseInput, now_ns: int) -> None:
         """Take a heartbeat.
 
         Raises
         ------
         ValueError
-            If it is not as agreed.
+            If a count fell that never falls.
         """
-        received, missing = count(values, "received"), count(values, "missing")
-        nonfinite, steps, progress = (count(values, key) for key in ("nonfinite", "clock_steps", "progress"))
-        age_s, wall_s = number_or_none(values, "age_s"), number(values, "wall_s")
-        is_up, is_alive = flag(values, "is_up"), flag(values, "hot_alive")
-        hashes = {name: text(values, f"{name.removesuffix('_changed')}_sha256") for name in self._hashes}
+        hashes = {"limits_changed": one.limits_sha256, "config_changed": one.config_sha256}
         if self._pulse_ns is not None and now_ns - self._pulse_ns > self._settings.watchdog_s * 1e9:
             self.trip("heartbeat", (now_ns - self._pulse_ns) * 1e-9, self._settings.watchdog_s)
-        self._pulse_ns, self._age_s = now_ns, age_s
+        self._pulse_ns, self._age_s = now_ns, one.age_s
         self._standing.pop("no_pulse", None)
-        self._set("stream_lost", not is_up)
-        self._set("hot_dead", not is_alive)
+        self._set("stream_lost", not one.is_up)
+        self._set("hot_dead", not one.is_hot_alive)
         for name, sha256 in hashes.items():
             self._set(name, sha256 != self._hashes[name], sha256, self._hashes[name])
-        if progress != self._progress:
-            self._progress, self._progress_ns = progress, now_ns
-        if received and self.hold_off_until_ns is None:
+        if one.progress != self._progress:
+            self._progress, self._progress_ns = one.progress, now_ns
+        if one.received and self.hold_off_until_ns is None:
             self._begin_hold_off(now_ns)
-        self._judge_missing(now_ns, received, missing)
-        for name, found, allowed in (("nonfinite", nonfinite, 0), ("clock_step", steps, self._small_steps)):
+        self._judge_missing(now_ns, one.received, one.missing)
+        for name, found, allowed in (
+            ("nonfinite", one.nonfinite, 0),
+            ("clock_step", one.clock_steps, self._small_steps),
+        ):
             before = self._counts.get(name)
             if before is not None and found - before > allowed:
                 self.trip(name, found - before, allowed)
             if before is None or found > before:
                 self._counts[name] = found
                 self._small_steps = 0 if name == "clock_step" else self._small_steps
-        offset_s = wall_s - now_ns * 1e-9
+        offset_s = one.wall_s - now_ns * 1e-9
         if self._wall_offset_s is not None and abs(offset_s - self._wall_offset_s) > MAX_WALL_STEP_S:
             self.trip("wall_clock", offset_s - self._wall_offset_s, MAX_WALL_STEP_S)
         self._wall_offset_s = offset_s
@@ -193,30 +191,20 @@ class Interlocks:
         share = lost / (came + lost) if came + lost else 0.0
         self._set("missing", share > self._settings.max_missing, share, self._settings.max_missing)
 
-    def event(self, values: Mapping[str, Any], now_ns: int) -> None:
-        """Take a gap, skip, artifact, drift or stream event; others say nothing here.
-
-        Raises
-        ------
-        ValueError
-            If it is not as agreed.
-        """
-        kind = text(values, "type")
-        if kind in ("gap", "skip"):
-            n = values.get("missing" if kind == "gap" else "n")
-            self.trip(kind, n)
-        elif kind == "artifact":
-            self.trip("artifact", values.get("kind"))
-        elif kind == "drift" and values.get("what") in ("onset", "end"):
-            monitor = text(values, "monitor")
-            (self._drifting.add if flag(values, "hold") else self._drifting.discard)(monitor)
+    def event(self, one: Interruption | Drift | StreamChange, now_ns: int) -> None:
+        """Take a gap, skip, artifact, drift or stream event."""
+        if isinstance(one, Interruption):
+            self.trip(one.kind, one.figure)
+        elif isinstance(one, Drift):
+            (self._drifting.add if one.holds else self._drifting.discard)(one.monitor)
             self._set("drift", bool(self._drifting), sorted(self._drifting))
-        elif kind == "stream":
-            self._stream_event(text(values, "what"), values, now_ns)
+        else:
+            self._stream_event(one, now_ns)
 
-    def _stream_event(self, what: str, values: Mapping[str, Any], now_ns: int) -> None:
-        if what == "clock_step":
-            step_s, most = number(values, "step_s"), self._settings.max_clock_step_s
+    def _stream_event(self, one: StreamChange, now_ns: int) -> None:
+        what, step_s = one.what, one.step_s
+        if what == "clock_step" and step_s is not None:
+            most = self._settings.max_clock_step_s
             if abs(step_s) > most:
                 self.trip("clock_step", step_s, most)
             else:
@@ -227,7 +215,7 @@ class Interlocks:
             self._set("stream_lost", False)
             self.trip("stream_found")
         elif what == "counter_reset":
-            self.trip("counter_reset", values.get("number"))
+            self.trip("counter_reset", one.figure)
         elif what == "start":
             self._begin_hold_off(now_ns)
 
