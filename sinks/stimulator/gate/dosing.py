@@ -99,14 +99,16 @@ class Dosing:
         phase_ns = (at - begun_ns) * millihertz % 10**12 // millihertz
         return phase_ns < blanking_s * 1e9
 
-    def start_checks(self, dose_of: Assessment, since_ns: int) -> list[Check]:
-        """Return the rules about earlier doses and about charge for a start now."""
+    def facts(self, dose_of: Assessment, since_ns: int) -> dict[str, tuple[Check, ...]]:
+        """Return what earlier doses and the limits of charge say to a start now."""
+        if not dose_of.is_allowed:
+            return {}
         row = self._setup.rows[dose_of.state]
         first = self.line.up(dose_of, self._now).lease.charge_uc + self._reserve_uc(dose_of)
-        return [
-            *self.history.judge(row, dose_of, self._now, since_ns),
-            *self.budget.checks(first, self._now),
-        ]
+        return {
+            "earlier": tuple(self.history.judge(row, dose_of, self._now, since_ns)),
+            "charge": tuple(self.budget.checks(first, self._now)),
+        }
 
     def start(self, plan: Assessment) -> None:
         """Begin a dose."""

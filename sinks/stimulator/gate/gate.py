@@ -20,8 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuroloop.config.recommendations import request_values
-from neuroloop.config.stimulation import RecommendationSettings
-from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
+from neuroloop.sinks.stimulator.envelope.envelope import Check
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
 from neuroloop.sinks.stimulator.gate.dosing import Dosing
@@ -38,14 +37,19 @@ from neuroloop.sinks.stimulator.gate.inputs import (
     StateChange,
     read_input,
 )
-from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
-from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
+from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
+from neuroloop.sinks.stimulator.gate.machine import (
+    ARMED_STATES,
+    GIVING_STATES,
+    IllegalTransition,
+    Machine,
+    MachineState,
+)
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
+from neuroloop.sinks.stimulator.gate.rules import EFFECTS, Effect, Facts, judge, sign
 from neuroloop.sinks.stimulator.gate.setup import read_setup
 from neuroloop.sinks.stimulator.records import GateInput, GateOutput
 from neuroloop.stream.contracts.events import encode
-
-_GIVING: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
 
 
 class Gate:
@@ -138,7 +142,7 @@ class Gate:
             self._control(entry.kind, one)
         except (IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
             self._outputs.note("internal", error=repr(error))
-            self._fault([Trip("internal", repr(error))])
+            self._fault([sign("internal", repr(error))])
         return self._outputs.take()
 
     # what comes in
@@ -194,8 +198,7 @@ class Gate:
         if action == "disarm":
             self._disarm_softly("operator")
             return
-        checks = self._operator_checks(action, one.is_authorised, reason)
-        failed = [check for check in checks if not check.ok]
+        failed = judge(action, self._facts(is_authorised=one.is_authorised, reason=reason))
         if failed:
             self._outputs.refuse(action, failed, self._decisions.moment, self._machine.state)
             return
@@ -219,28 +222,21 @@ class Gate:
             self._go("ARMED", f"operator: {channel}")
             self._outputs.command("arm", "operator", self._decisions.moment, self._machine.state)
 
-    def _operator_checks(self, action: str, is_authorised: bool, reason: str) -> list[Check]:
-        """Return the rules for what the operator asks, in the order of judging."""
-        state = self._machine.state
-        checks = [Check("authorised", is_authorised, True, is_authorised, "")]
-        if action in ("reset", "unblind"):
-            checks.append(Check("reason", reason, "given", bool(reason), ""))
-        if action == "reset":
-            checks.append(Check("machine", state, ["FAULT"], state == "FAULT", "one of"))
-        elif action == "confirm":
-            checks.append(Check("machine", state, list(ARMED_STATES_SHOWN), state in ARMED_STATES, "one of"))
-        elif action == "arm":
-            allowed = ["DISARMED", *ARMED_STATES_SHOWN]
-            checks.append(Check("machine", state, allowed, state in allowed, "one of"))
-            is_safe = self._setup.capabilities.ends_by_itself
-            checks.append(Check("device_ends_by_itself", is_safe, True, is_safe, ""))
-        if action in ("arm", "reset"):
-            is_off = self._device.is_self_tested(self._now) or state in _GIVING
-            checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
-            for trip in self._interlocks.standing(self._now, self._dosing.heard_ns):
-                if action == "arm" or trip.effect is Effect.FAULT:
-                    checks.append(_interlock_check(trip))
-        return checks
+    def _facts(self, **more: Any) -> Facts:
+        """Return all that the rules are judged by, now."""
+        device, decisions = self._device, self._decisions
+        return Facts(
+            now_ns=self._now,
+            machine=self._machine.state,
+            is_device_off=device.is_confirmed_off,
+            is_self_tested=device.is_self_tested(self._now),
+            ends_by_itself=self._setup.capabilities.ends_by_itself,
+            state=decisions.state,
+            label=decisions.label,
+            confidence=decisions.confidence,
+            **self._interlocks.facts(self._now, self._dosing.heard_ns),
+            **more,
+        )
 
     # what follows
 
@@ -248,9 +244,7 @@ class Gate:
         """Judge everything at this moment: stop first, then go on, then begin."""
         now = self._now
         if self._machine.state == "INIT":
-            trips = self._interlocks.take(now, None)
-            faults = [trip for trip in trips if trip.effect is Effect.FAULT]
-            if faults:
+            if faults := _faults(self._interlocks.take(self._facts())):
                 self._fault(faults)
             return
         self._device.judge_silence(now)
@@ -258,7 +252,7 @@ class Gate:
             self._interlocks.trip("device_silent", "status")
         if self._dosing.line.is_lapsed(now):
             self._interlocks.trip("lease_lapsed", self._dosing.line.newest)
-        self._stop_for(self._interlocks.take(now, self._dosing.heard_ns))
+        self._stop_for(self._interlocks.take(self._facts()))
         if self._armed_until_ns is not None and now >= self._armed_until_ns:
             self._disarm_softly("arming expired")
         self._advance()
@@ -274,41 +268,41 @@ class Gate:
             self._outputs.note("not_off", faults=list(self._faults))
             self._device.stopped(self._now)
             self._outputs.command("stop", "not confirmed off", moment, state, is_event=False)
-        if state not in _GIVING and self._device.is_to_be_asked(self._now):
+        if state not in GIVING_STATES and self._device.is_to_be_asked(self._now):
             self._device.asked(self._now)
             self._outputs.command("status", "watch", moment, state, is_event=False)
 
-    def _stop_for(self, trips: list[Trip]) -> None:
+    def _stop_for(self, trips: list[Check]) -> None:
         """Do what the interlocks ask for."""
-        names = frozenset(trip.name for trip in trips)
+        names = frozenset(trip.rule for trip in trips)
         for trip in trips:
-            if trip.name not in self._tripped:
-                self._outputs.note("tripped", **trip.as_dict())
+            if trip.rule not in self._tripped:
+                effect = EFFECTS[trip.rule].name
+                self._outputs.note("tripped", interlock=trip.rule, effect=effect, value=trip.value, limit=trip.limit)
         for name in sorted(self._tripped - names):
             self._outputs.note("cleared", interlock=name)
         self._tripped = names
-        faults = [trip for trip in trips if trip.effect is Effect.FAULT]
-        if faults:
+        if faults := _faults(trips):
             self._fault(faults)
         state = self._machine.state
         if not trips or state in ("FAULT", "DISARMED"):
             return
         self._decisions.forget()
-        is_immediate = any(trip.effect.is_immediate for trip in trips)
-        disarms = any(trip.effect.disarms for trip in trips)
-        reason = ", ".join(dict.fromkeys(trip.name for trip in trips))
-        if state in _GIVING or state == "SAFE_STOP":
+        is_immediate = any(EFFECTS[trip.rule].is_immediate for trip in trips)
+        disarms = any(EFFECTS[trip.rule].disarms for trip in trips)
+        reason = ", ".join(dict.fromkeys(trip.rule for trip in trips))
+        if state in GIVING_STATES or state == "SAFE_STOP":
             self._safe_stop(reason, is_immediate=is_immediate, disarms=disarms)
         elif disarms:
             self._disarm(reason)
 
-    def _fault(self, trips: list[Trip]) -> None:
+    def _fault(self, trips: list[Check]) -> None:
         """Switch off now and stay so until reset."""
-        fresh = [trip.name for trip in trips if trip.name not in self._faults]
+        fresh = [trip.rule for trip in trips if trip.rule not in self._faults]
         self._faults += dict.fromkeys(fresh)
         if self._machine.state == "FAULT":
             return
-        reason = ", ".join(dict.fromkeys(trip.name for trip in trips))
+        reason = ", ".join(dict.fromkeys(trip.rule for trip in trips))
         self._dosing.off(f"fault: {reason}")
         self._dosing.end_dose()
         self._disarm_device(f"fault: {reason}")
@@ -334,7 +328,7 @@ class Gate:
     def _disarm_softly(self, reason: str) -> None:
         """Ramp down if something is given, then disarm."""
         state = self._machine.state
-        if state in _GIVING or state == "SAFE_STOP":
+        if state in GIVING_STATES or state == "SAFE_STOP":
             self._safe_stop(reason, is_immediate=False, disarms=True)
         elif state in ARMED_STATES:
             self._disarm(reason)
@@ -379,7 +373,7 @@ class Gate:
         elif state == "SAFE_STOP" and (self._dosing.is_down or (dose is not None and self._now >= dose.end_ns)):
             self._dosing.off("safe stop")
             self._leave_safe_stop("ramped down")
-        elif state in _GIVING and dose is not None and self._now >= dose.end_ns:
+        elif state in GIVING_STATES and dose is not None and self._now >= dose.end_ns:
             dose.is_full = not dose.is_cut_by_session
             self._safe_stop("dose over", is_immediate=True, disarms=False)
         else:
@@ -389,16 +383,16 @@ class Gate:
         """Act upon the newest decision: end what it does not ask for, begin what it does."""
         state, dose, decisions = self._machine.state, self._dosing.dose, self._decisions
         if dose is not None:
-            if state in ("RAMP_UP", "STIMULATING") and not decisions.supports(dose.row.state, dose.row.min_confidence):
-                is_left = decisions.state != dose.row.state or decisions.label != dose.row.state
-                self._dosing.begin_down("state left" if is_left else "confidence")
+            if state in ("RAMP_UP", "STIMULATING") and (failed := judge("go_on", self._facts(row=dose.row))):
+                self._dosing.begin_down(failed[0].rule)
             return
         row = self._setup.rows.get(decisions.state)
         if row is None:
             self._outputs.forget_request()
             return
         plan = self._setup.assessments[row.state]
-        failed = [check for check in self._start_checks(row, plan) if not check.ok]
+        earlier = self._dosing.facts(plan, decisions.since_ns)
+        failed = judge("start", self._facts(row=row, plan=plan, overrides=self._overrides, **earlier))
         if failed:
             request = (row.state, decisions.since_ns)
             self._outputs.refuse_start(request, failed, decisions.moment, state, self._now)
@@ -408,39 +402,13 @@ class Gate:
             self._outputs.forget_request()
             self._dosing.start(plan)
 
-    def _start_checks(self, row: RecommendationSettings, plan: Assessment) -> list[Check]:
-        """Return every rule for a start, in the order of judging."""
-        now, state, decisions = self._now, self._machine.state, self._decisions
-        checks = [Check("armed", state, ["ARMED"], state in ("ARMED", "LOCKOUT"), "one of")]
-        checks += [_interlock_check(trip) for trip in self._interlocks.standing(now, self._dosing.heard_ns)]
-        is_off = self._device.is_confirmed_off
-        checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
-        checks += plan.failures
-        if not plan.is_allowed:
-            return checks
-        is_named = not row.requires_override or row.state in self._overrides
-        checks.append(Check("override", list(self._overrides), f"naming {row.state}", is_named, ""))
-        if decisions.label == row.state and decisions.confidence is not None:
-            enough, least = decisions.confidence >= row.min_confidence, row.min_confidence
-            checks.append(Check("min_confidence", decisions.confidence, least, enough, "at least"))
-        until = self._interlocks.hold_off_until_ns
-        left = self._gate.hold_off_s if until is None else max(0.0, (until - now) * 1e-9)
-        checks.append(Check("hold_off_s", left, 0.0, until is not None and now >= until))
-        return checks + self._dosing.start_checks(plan, decisions.since_ns)
-
     def _go(self, to: MachineState, reason: str) -> None:
         self._outputs.transition(self._machine.go(to, reason))
 
 
-ARMED_STATES_SHOWN: tuple[str, ...] = tuple(sorted(ARMED_STATES))
-
-
-def _interlock_check(trip: Trip) -> Check:
-    """Return an interlock as a rule that does not hold."""
-    detail = trip.name if trip.value is None else f"{trip.name} {trip.value}"
-    if trip.limit is not None:
-        detail += f" (limit {trip.limit})"
-    return Check("interlock", detail, "clear", False, "")
+def _faults(trips: list[Check]) -> list[Check]:
+    """Return the interlocks that latch."""
+    return [trip for trip in trips if EFFECTS[trip.rule] is Effect.FAULT]
 
 
 def _is_stop(one: Input) -> bool:

@@ -3,102 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from neuroloop.config.stimulation import GateSettings
+from neuroloop.sinks.stimulator.envelope.envelope import Check
 from neuroloop.sinks.stimulator.gate.inputs import Drift, Interruption, PulseInput, StreamChange
+from neuroloop.sinks.stimulator.gate.rules import Facts, judge, sign
 
 MAX_WALL_STEP_S = 1.0
 """A jump of the wall clock against the monotonic one that makes the ledger's 24 hours doubtful."""
-
-
-class Effect(IntEnum):
-    """What an interlock does, from the mildest to the hardest."""
-
-    HOLD = 1
-    """Ramp down within the soft stop; arming stays."""
-    CUT = 2
-    """Off at once; arming stays."""
-    DISARM = 3
-    """Ramp down within the soft stop, then disarmed."""
-    KILL = 4
-    """Off at once, disarmed."""
-    FAULT = 5
-    """Off at once, latched until reset."""
-
-    @property
-    def is_immediate(self) -> bool:
-        """Whether the output goes off without a ramp."""
-        return self in (Effect.CUT, Effect.KILL, Effect.FAULT)
-
-    @property
-    def disarms(self) -> bool:
-        """Whether the operator must arm again."""
-        return self >= Effect.DISARM
-
-
-EFFECTS: dict[str, Effect] = {
-    "no_pulse": Effect.CUT,
-    "stale": Effect.CUT,
-    "decisions_lost": Effect.CUT,
-    "missing": Effect.HOLD,
-    "gap": Effect.HOLD,
-    "skip": Effect.HOLD,
-    "artifact": Effect.HOLD,
-    "flagged": Effect.HOLD,
-    "nonfinite": Effect.HOLD,
-    "drift": Effect.HOLD,
-    "clock_step": Effect.DISARM,
-    "counter_reset": Effect.DISARM,
-    "stream_found": Effect.DISARM,
-    "wall_clock": Effect.DISARM,
-    "stream_lost": Effect.KILL,
-    "progress": Effect.KILL,
-    "heartbeat": Effect.KILL,
-    "lease_lapsed": Effect.KILL,
-    "device_off": Effect.KILL,
-    "hot_dead": Effect.FAULT,
-    "limits_changed": Effect.FAULT,
-    "config_changed": Effect.FAULT,
-    "log": Effect.FAULT,
-    "device_lost": Effect.FAULT,
-    "device_nack": Effect.FAULT,
-    "device_silent": Effect.FAULT,
-    "device_still_on": Effect.FAULT,
-    "device_unleased": Effect.FAULT,
-    "device_excess": Effect.FAULT,
-    "device_deficit": Effect.FAULT,
-    "input": Effect.FAULT,
-    "internal": Effect.FAULT,
-}
-"""Every interlock by name."""
-
-
-@dataclass(frozen=True)
-class Trip:
-    """One interlock that has something against stimulation.
-
-    Parameters
-    ----------
-    name : str
-    value, limit
-        JSON values; None where it is not about a number.
-    """
-
-    name: str
-    value: Any = None
-    limit: Any = None
-
-    @property
-    def effect(self) -> Effect:
-        """What follows."""
-        return EFFECTS[self.name]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {"interlock": self.name, "effect": self.effect.name, "value": self.value, "limit": self.limit}
 
 
 class Interlocks:
@@ -123,8 +36,8 @@ class Interlocks:
         watchdog_s = settings.watchdog_s
         self._max_age_s = min(settings.max_age_s, watchdog_s)
         self._max_silence_s = None if decision_s is None else max(3.0 * decision_s, watchdog_s)
-        self._standing: dict[str, Trip] = {"no_pulse": Trip("no_pulse")}
-        self._moments: list[Trip] = []
+        self._standing: dict[str, Check] = {"no_pulse": sign("no_pulse")}
+        self._moments: list[Check] = []
         self._drifting: set[str] = set()
         self._sample_counts: deque[tuple[int, int, int]] = deque()
         self._pulse_ns: int | None = None
@@ -139,7 +52,7 @@ class Interlocks:
 
     def trip(self, name: str, value: Any = None, limit: Any = None) -> None:
         """Note something that happened at this moment."""
-        self._moments.append(Trip(name, value, limit))
+        self._moments.append(sign(name, value, limit))
 
     def pulse(self, one: PulseInput, now_ns: int) -> None:
         """Take a heartbeat.
@@ -234,37 +147,37 @@ class Interlocks:
 
     def _set(self, name: str, holds: bool, value: Any = None, limit: Any = None) -> None:
         if holds:
-            self._standing[name] = Trip(name, value, limit)
+            self._standing[name] = sign(name, value, limit)
         else:
             self._standing.pop(name, None)
 
     def _begin_hold_off(self, now_ns: int) -> None:
         self.hold_off_until_ns = now_ns + round(self._settings.hold_off_s * 1e9)
 
-    def standing(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
-        """Return what holds now, silence included, in the order of `EFFECTS`."""
-        found = dict(self._standing)
-        settings = self._settings
+    def facts(self, now_ns: int, heard_ns: int | None) -> dict[str, Any]:
+        """Return what `Facts` hold of the pipeline: what stands, and how long everything has been silent."""
+        pulse_s = stuck_s = age_s = silent_s = None
         if self._pulse_ns is not None:
-            since_s = (now_ns - self._pulse_ns) * 1e-9
-            if since_s > settings.watchdog_s:
-                found["heartbeat"] = Trip("heartbeat", since_s, settings.watchdog_s)
-            stuck_s = (now_ns - self._progress_ns) * 1e-9
-            if stuck_s > settings.watchdog_s:
-                found["progress"] = Trip("progress", stuck_s, settings.watchdog_s)
-            age_s = None if self._age_s is None else self._age_s + since_s
-            if age_s is None or age_s > self._max_age_s:
-                found["stale"] = Trip("stale", age_s, self._max_age_s)
+            pulse_s, stuck_s = (now_ns - self._pulse_ns) * 1e-9, (now_ns - self._progress_ns) * 1e-9
+            age_s = None if self._age_s is None else self._age_s + pulse_s
         if self._max_silence_s is not None and heard_ns is not None:
             silent_s = (now_ns - heard_ns) * 1e-9
-            if silent_s > self._max_silence_s:
-                found["decisions_lost"] = Trip("decisions_lost", silent_s, self._max_silence_s)
-        return [found[name] for name in EFFECTS if name in found]
+        return {
+            "settings": self._settings,
+            "standing": dict(self._standing),
+            "pulse_s": pulse_s,
+            "stuck_s": stuck_s,
+            "age_s": age_s,
+            "silent_s": silent_s,
+            "max_age_s": self._max_age_s,
+            "max_silence_s": self._max_silence_s or 0.0,
+            "hold_off_until_ns": self.hold_off_until_ns,
+        }
 
-    def take(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
+    def take(self, facts: Facts) -> list[Check]:
         """Return what happened since the last call and what holds now; either begins the hold-off anew."""
         moments, self._moments = self._moments, []
-        trips = [*moments, *self.standing(now_ns, heard_ns)]
+        trips = [*moments, *judge("run", facts)]
         if trips and self.hold_off_until_ns is not None:
-            self._begin_hold_off(now_ns)
+            self._begin_hold_off(facts.now_ns)
         return trips
