@@ -16,14 +16,14 @@ rules count what a real dose would have delivered; the audit log shows by its le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroloop.config.recommendations import request_values
 from neuroloop.sinks.stimulator.envelope.envelope import Check
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
-from neuroloop.sinks.stimulator.gate.dosing import Dosing
+from neuroloop.sinks.stimulator.gate.dosing import Dosing, EndDose, Intent, Move, Off, Send
 from neuroloop.sinks.stimulator.gate.inputs import (
     DeviceInput,
     EndInput,
@@ -45,6 +45,7 @@ from neuroloop.sinks.stimulator.gate.machine import (
     Machine,
     MachineState,
 )
+from neuroloop.sinks.stimulator.gate.output_state import BrokenInvariant, OutputState
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
 from neuroloop.sinks.stimulator.gate.rules import EFFECTS, Effect, Facts, judge, sign
 from neuroloop.sinks.stimulator.gate.setup import read_setup
@@ -79,7 +80,7 @@ class Gate:
             limits_sha256=self._setup.limits_sha256,
             config_sha256=self._setup.config_sha256,
         )
-        self._dosing = Dosing(self._setup, self._machine, self._outputs, self._decisions, self._interlocks)
+        self._dosing = Dosing(self._setup, self._outputs, self._decisions, self._interlocks)
         self._device = self._dosing.device
         self._now = 0
         self._n_inputs = 0
@@ -105,6 +106,11 @@ class Gate:
     def dose(self) -> Dose | None:
         """The dose that is being given, if one is."""
         return self._dosing.dose
+
+    @property
+    def output(self) -> OutputState:
+        """Whether the output is on, since when, and until when at most."""
+        return self._dosing.output
 
     @property
     def session_uc(self) -> float:
@@ -140,7 +146,8 @@ class Gate:
             except ValueError as error:
                 self._interlocks.trip("input", f"{entry.kind}: {error}")
             self._control(entry.kind, one)
-        except (IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
+            self._prove()
+        except (BrokenInvariant, IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
             self._outputs.note("internal", error=repr(error))
             self._fault([sign("internal", repr(error))])
         return self._outputs.take()
@@ -167,6 +174,9 @@ class Gate:
             self._take_operator(one)
         elif isinstance(one, DeviceInput):
             self._device.answer(one, self._now)
+            if one.kind != "lost":
+                is_off = self._device.is_confirmed_off
+                self._dosing.output.answer(one.lease, self._now, is_on=one.is_on, is_off_confirmed=is_off)
         elif isinstance(one, LogInput):
             self._interlocks.log(is_durable=one.is_durable, what=one.figure)
         else:
@@ -301,9 +311,11 @@ class Gate:
         fresh = [trip.rule for trip in trips if trip.rule not in self._faults]
         self._faults += dict.fromkeys(fresh)
         if self._machine.state == "FAULT":
+            if self._dosing.output.commanded is not None:
+                self._off("fault: internal")
             return
         reason = ", ".join(dict.fromkeys(trip.rule for trip in trips))
-        self._dosing.off(f"fault: {reason}")
+        self._off(f"fault: {reason}")
         self._dosing.end_dose()
         self._disarm_device(f"fault: {reason}")
         self._go("FAULT", reason)
@@ -316,7 +328,7 @@ class Gate:
         state = self._machine.state
         is_told = state in ("INIT", "DISARMED", "FAULT") and reason == self._stop_told
         self._stop_told = reason
-        self._dosing.off(reason, is_event=not is_told)
+        self._off(reason, is_event=not is_told)
         if state == "FAULT" or is_told:
             return
         self._dosing.end_dose()
@@ -337,15 +349,17 @@ class Gate:
         """Enter, or go on with, a safe stop."""
         if self._machine.state != "SAFE_STOP":
             self._stop_disarms = disarms
-            if not is_immediate and self._dosing.soft_stop(reason):
+            ramp = [] if is_immediate else self._dosing.soft_stop(reason)
+            self._carry_out(ramp)
+            if ramp:
                 return
-            self._dosing.off(reason)
+            self._off(reason)
             self._go("SAFE_STOP", reason)
             self._leave_safe_stop(reason)
             return
         self._stop_disarms = self._stop_disarms or disarms
         if is_immediate:
-            self._dosing.off(reason)
+            self._off(reason)
             self._leave_safe_stop(reason)
 
     def _leave_safe_stop(self, reason: str) -> None:
@@ -371,20 +385,20 @@ class Gate:
         if state == "LOCKOUT" and self._now >= self._dosing.history.wait_until_ns():
             self._go("ARMED", "waited")
         elif state == "SAFE_STOP" and (self._dosing.is_down or (dose is not None and self._now >= dose.end_ns)):
-            self._dosing.off("safe stop")
+            self._off("safe stop")
             self._leave_safe_stop("ramped down")
         elif state in GIVING_STATES and dose is not None and self._now >= dose.end_ns:
             dose.is_full = not dose.is_cut_by_session
             self._safe_stop("dose over", is_immediate=True, disarms=False)
         else:
-            self._dosing.advance()
+            self._carry_out(self._dosing.advance(state))
 
     def _consider(self) -> None:
         """Act upon the newest decision: end what it does not ask for, begin what it does."""
         state, dose, decisions = self._machine.state, self._dosing.dose, self._decisions
         if dose is not None:
             if state in ("RAMP_UP", "STIMULATING") and (failed := judge("go_on", self._facts(row=dose.row))):
-                self._dosing.begin_down(failed[0].rule)
+                self._carry_out(self._dosing.begin_down(failed[0].rule))
             return
         row = self._setup.rows.get(decisions.state)
         if row is None:
@@ -400,10 +414,36 @@ class Gate:
             if state == "LOCKOUT":
                 self._go("ARMED", "waited")
             self._outputs.forget_request()
-            self._dosing.start(plan)
+            self._carry_out(self._dosing.start(plan))
+
+    # the only place that moves the machine and lets anything out
+
+    def _carry_out(self, intents: Sequence[Intent]) -> None:
+        """Do what follows for a dose, in order."""
+        for one in intents:
+            if isinstance(one, Move):
+                self._go(one.to, one.reason)
+            elif isinstance(one, Send):
+                self._dosing.send(one, self._machine.state)
+            elif isinstance(one, Off):
+                self._off(one.reason, is_event=one.is_event)
+            elif isinstance(one, EndDose):
+                self._dosing.end_dose()
+
+    def _off(self, reason: str, *, is_event: bool = True) -> None:
+        self._dosing.off(reason, self._machine.state, is_event=is_event)
 
     def _go(self, to: MachineState, reason: str) -> None:
         self._outputs.transition(self._machine.go(to, reason))
+
+    def _prove(self) -> None:
+        """Hold what every part believes about the output against each other."""
+        dosing, is_armed = self._dosing, self._armed_until_ns is not None
+        broken = dosing.output.broken(
+            self._machine.state, self._now, dose=dosing.dose, planned=dosing.line.current, is_armed=is_armed
+        )
+        if broken is not None:
+            raise BrokenInvariant(broken)
 
 
 def _faults(trips: list[Check]) -> list[Check]:
