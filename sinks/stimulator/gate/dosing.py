@@ -15,6 +15,7 @@ from neuroloop.sinks.stimulator.gate.charge_budget import ChargeBudget
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.device_watch import DeviceWatch
 from neuroloop.sinks.stimulator.gate.dose_history import Dose, DoseHistory
+from neuroloop.sinks.stimulator.gate.episode import Episode, is_blind
 from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
 from neuroloop.sinks.stimulator.gate.leases import Issued, LeaseLine
 from neuroloop.sinks.stimulator.gate.machine import MachineState
@@ -89,6 +90,10 @@ class Dosing:
         self.output = OutputState(
             patience_ns=round(self._gate.watchdog_s * 1e9), acknowledges=setup.capabilities.acknowledges
         )
+        self.episode = Episode(self._gate)
+        self._window_ns = round(setup.window_s * 1e9)
+        self._was_look = False
+        self._ended_ns = 0
         self.history = DoseHistory(self._gate, setup.limits)
         self.dose: Dose | None = None
         self._now = 0
@@ -117,27 +122,53 @@ class Dosing:
         return until
 
     @property
+    def _clean_from_ns(self) -> int:
+        """From when on a window has no output of the last dose in it, settled; behind a look whatever is configured."""
+        blanking_s = max(self._gate.blanking_s, self._gate.pulse_blanking_s)
+        if not self.output.was_on or not (blanking_s or self._was_look):
+            return 0
+        off_ns = self.output.off_ns
+        since_ns = self._now if off_ns is None else max(off_ns, self._ended_ns)
+        return since_ns + round(blanking_s * 1e9) + self._window_ns
+
+    @property
     def heard_ns(self) -> int | None:
-        """From when on silence of the decisions counts; blanked ones break it only behind a change of the output."""
+        """From when on silence of the decisions counts.
+
+        Blanked ones break it only behind a change of the output, behind a dose until a window is clean, and during a
+        dose of which none can be clean.
+        """
         newest, accepted = self._decisions.newest_ns, self._decisions.accepted_ns
         if newest is None or accepted is None:
             return newest
-        return min(newest, max(accepted, self._blanked_until_ns))
+        dose, until = self.dose, self._blanked_until_ns
+        if dose is None:
+            until = max(until, self._clean_from_ns)
+        elif is_blind(dose.row, self._gate, self._setup.window_s):
+            until = self._now
+        elif self._gate.pulse_blanking_s > 0:  # so long every pulse blanks
+            until = max(until, accepted + self._window_ns + round(self._gate.pulse_blanking_s * 1e9))
+        return min(newest, max(accepted, until))
 
     def is_blanked(self, arrival_ns: int | None) -> bool:
-        """Return whether a sample arrived too close behind a change of the output, or behind a pulse of it."""
-        at = self._now if arrival_ns is None else arrival_ns
+        """Return whether a decision saw the output, or a change of it, by when its newest sample arrived.
+
+        During a dose: the newest sample lies close behind a start, the full amplitude or the begin of the ramp down, or
+        the window overlaps a pulse and what comes behind it. Behind a dose: the window reaches back to its end.
+        """
+        at, dose, blanking_s = self._now if arrival_ns is None else arrival_ns, self.dose, self._gate.pulse_blanking_s
         if at < self._blanked_until_ns:
             return True
-        dose, blanking_s = self.dose, self._gate.pulse_blanking_s
-        if dose is None or blanking_s == 0 or dose.plan.train.frequency_hz * blanking_s >= 1:
+        if dose is None:
+            return at < self._clean_from_ns
+        if blanking_s == 0:
             return False
         millihertz = round(dose.plan.train.frequency_hz * 1000)
-        if millihertz == 0:
-            return False
+        if millihertz == 0 or is_blind(dose.row, self._gate, self._setup.window_s):
+            return True
         begun_ns = self.line.begun_ns or dose.start_ns
         phase_ns = (at - begun_ns) * millihertz % 10**12 // millihertz
-        return phase_ns < blanking_s * 1e9
+        return phase_ns < self._window_ns + blanking_s * 1e9
 
     def facts(self, dose_of: Assessment, since_ns: int) -> dict[str, tuple[Check, ...]]:
         """Return what earlier doses and the limits of charge say to a start now."""
@@ -146,17 +177,37 @@ class Dosing:
         row = self._setup.rows[dose_of.state]
         first = self.line.up(dose_of, self._now).lease.charge_uc + self._reserve_uc(dose_of)
         return {
-            "earlier": tuple(self.history.judge(row, dose_of, self._now, since_ns)),
+            "earlier": (
+                *self.history.judge(row, dose_of, self._now, since_ns),
+                *self.episode.judge(row, dose_of.ramp_s),
+            ),
             "charge": tuple(self.budget.checks(first, self._now)),
         }
 
     def start(self, plan: Assessment) -> Sequence[Intent]:
-        """Begin a dose."""
-        dose = self.history.plan(self._setup.rows[plan.state], plan, self._now)
+        """Begin a dose, or the next part of one."""
+        row = self._setup.rows[plan.state]
+        dose = self.history.plan(row, plan, self._now)
+        self._bound(dose, self.episode.left_s(row), is_look=False)
+        self._bound(dose, self._gate.look_every_s, is_look=True)
         self.dose = dose
         self.history.started(dose)
+        self.episode.started(row.state)
         self._changed_ns = self._now
         return [Move("RAMP_UP", plan.state), Send("start", self.line.up(plan, self._now), "confirmed")]
+
+    def _bound(self, dose: Dose, seconds: float, *, is_look: bool) -> None:
+        """Let a dose be over after so long."""
+        end_ns = dose.start_ns + round(seconds * 1e9)
+        if end_ns < dose.end_ns:
+            dose.down_ns += end_ns - dose.end_ns
+            dose.end_ns, dose.is_look, dose.is_cut_by_session = end_ns, is_look, False
+
+    def is_full(self, dose: Dose) -> bool:
+        """Return whether a dose whose time is over was given in full, with the parts of it before."""
+        if dose.is_look:
+            return self.episode.is_used_up(dose.row, dose.on_s(self._now), dose.plan.ramp_s)
+        return not dose.is_cut_by_session
 
     def advance(self, state: MachineState) -> Sequence[Intent]:
         """Go on with the dose that is being given: up, at the top, or down."""
@@ -198,8 +249,9 @@ class Dosing:
                 self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
             intents.append(Move("STIMULATING", "full amplitude"))
         if self._now >= dose.down_ns:
-            dose.is_full = not dose.is_cut_by_session
-            return [*intents, *self.begin_down("session time" if dose.is_cut_by_session else "dose given")]
+            dose.is_full = self.is_full(dose)
+            reason = "look" if dose.is_look else "session time" if dose.is_cut_by_session else "dose given"
+            return [*intents, *self.begin_down(reason)]
         reserve_uc = self._reserve_uc(dose.plan)
         over = self.budget.exceeded(reserve_uc, self._now)
         if over is not None:
@@ -306,6 +358,8 @@ class Dosing:
             return
         self.budget.close_dose()
         self.dose = None
+        self._was_look, self._ended_ns = dose.is_look and self._now >= dose.down_ns, self._now
+        self.episode.ended(dose.row.state, dose.on_s(self._now), is_full=dose.is_full)
         self._decisions.forget()
         self._outputs.forget_request()
         values = self.history.ended(dose, self._now)

@@ -190,7 +190,10 @@ class Gate:
             self._interlocks.waited(event.waited_s(self._now))
         if isinstance(one, Prediction):
             is_blanked = self._dosing.is_blanked(event.arrival_ns)
-            self._interlocks.flag_rows(is_good=self._decisions.predict(one, self._now, is_blanked=is_blanked))
+            is_good = self._decisions.predict(one, self._now, is_blanked=is_blanked)
+            self._interlocks.flag_rows(is_good=is_good)
+            if is_good and not is_blanked:
+                self._dosing.episode.accept(one.label)
         elif isinstance(one, StateChange):
             self._decisions.enter(one, self._now)
             state, confidence = one.state, one.confidence
@@ -388,7 +391,7 @@ class Gate:
             self._off("safe stop")
             self._leave_safe_stop("ramped down")
         elif state in GIVING_STATES and dose is not None and self._now >= dose.end_ns:
-            dose.is_full = not dose.is_cut_by_session
+            dose.is_full = self._dosing.is_full(dose)
             self._safe_stop("dose over", is_immediate=True, disarms=False)
         else:
             self._carry_out(self._dosing.advance(state))

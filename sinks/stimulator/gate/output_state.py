@@ -52,24 +52,25 @@ class OutputState:
         """What the device said last; None before it has said anything."""
         self.off_ns: int | None = None
         """From when on the output is known to be off; None before the first dose, and while it may be on."""
-        self._was_on = False
+        self.was_on = False
+        """Whether there was any output since the begin."""
 
     @property
     def may_be_on(self) -> bool:
         """Whether the output is commanded on, or was and is not known to be off."""
-        return self.commanded is not None or (self._was_on and self.off_ns is None)
+        return self.commanded is not None or (self.was_on and self.off_ns is None)
 
     def lease(self, issued: Issued) -> None:
         """Note a lease that is commanded."""
         if self.commanded is None:
             self.since_ns = issued.at_ns
-        self.commanded, self._was_on, self.off_ns = issued, True, None
+        self.commanded, self.was_on, self.off_ns = issued, True, None
         self.until_ns = issued.end_ns + self._patience_ns
 
     def off(self, now_ns: int) -> None:
         """Note that the output is commanded off."""
         self.commanded = self.since_ns = None
-        if self._was_on and self.off_ns is None and not self._acknowledges:
+        if self.was_on and self.off_ns is None and not self._acknowledges:
             self.off_ns = now_ns
 
     def answer(self, lease: int, now_ns: int, *, is_on: bool, is_off_confirmed: bool) -> None:
@@ -77,7 +78,7 @@ class OutputState:
         self.is_said_on = is_on
         if is_on:
             self.acknowledged = max(self.acknowledged, lease)
-        elif is_off_confirmed and self.commanded is None and self._was_on and self.off_ns is None:
+        elif is_off_confirmed and self.commanded is None and self.was_on and self.off_ns is None:
             self.off_ns = now_ns
 
     def broken(

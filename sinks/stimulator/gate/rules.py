@@ -342,6 +342,8 @@ RULES: tuple[Rule, ...] = (
     _asked("starts_per_h", _H.AMOUNT, ("start",), _of("starts_per_h")),
     _asked("starts_per_day", _H.AMOUNT, ("start",), _of("starts_per_day")),
     _asked("session_s", _H.AMOUNT, ("start",), _of("session_s")),
+    _asked("starts_per_episode", _H.STATE, ("start",), _of("starts_per_episode")),
+    _asked("look_every_s", _H.STATE, ("start",), _of("look_every_s")),
     # the charge
     _asked("session_charge_mc", _H.AMOUNT, ("start",), _of("session_charge_mc")),
     _asked("day_charge_mc", _H.AMOUNT, ("start",), _of("day_charge_mc")),
