@@ -234,10 +234,17 @@ class GateSettings(Settings):
     lockout_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """After a row has given its dose, in one piece or in several."""
     blanking_s: Annotated[float, Field(ge=0, le=5.0)] = 0.5
-    """Decisions whose samples lie so close behind a start, a stop or a change of the output are not acted upon."""
+    """Decisions whose samples lie so close behind a start, a stop or a change of the output are not acted upon; behind
+    the end of a dose, those whose window reaches so close to it. 0 says that output does not reach the recording."""
     pulse_blanking_s: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """The same behind every single pulse, where pulses are far enough apart. Where it leaves no decision for three of
-    their intervals (at least the watchdog time), stimulation stops."""
+    """The same behind every single pulse, for the whole window of a decision. Where none comes that it
+    leaves, for the window and three of their intervals (at least the watchdog time), stimulation stops; where none can
+    come, looks end the dose. 0 says that pulses do not disturb decisions."""
+    look_every_s: Annotated[float, Field(gt=0, le=7200)] = 30.0
+    """After so much output at the latest the gate ramps down, lets the signal settle and decides anew, on a window that
+    has no output in it; a dose that lasts longer is given in parts."""
+    starts_per_episode: Annotated[int, Field(ge=1, le=100)] = 5
+    """Most doses, or parts of one, until a decision that counts says that the state was left."""
     ramp_s: NonNegativeFloat = 1.0
     """Ramp up of every dose; made longer where the limits ask for it."""
     soft_stop_s: Annotated[float, Field(ge=0, le=1.0)] = 0.5

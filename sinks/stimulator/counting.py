@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from neuroloop.sinks.stimulator.gate import rules
 from neuroloop.sinks.stimulator.gate.machine import ON_STATES, STATES
-from neuroloop.sinks.stimulator.gate.outputs import RULES
 from neuroloop.sinks.stimulator.records import GateOutput
 from neuroloop.stream.contracts.shared_memory import CounterSpec
 
@@ -21,7 +21,7 @@ ENVELOPE_RULES = (
     "dose_session_charge_mc", "dose_day_charge_mc", "row_min_confidence", "requires_override",
 )  # fmt: skip
 """By which a row of the table may fail on this electrode."""
-REFUSAL_RULES = (*RULES, *ENVELOPE_RULES)
+REFUSAL_RULES = (*rules.REFUSAL_RULES, *ENVELOPE_RULES)
 """By which something is refused, in the order of their slots; one more slot takes any other."""
 OTHER = "other"
 _BOUNDS_S = tuple(1e-5 * 2**step for step in range(17))

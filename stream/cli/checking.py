@@ -11,12 +11,14 @@ from typing import Any
 
 from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import Places, dump_config, load_with_places
+from neuroloop.config.recommendations import rows_of
 from neuroloop.config.source import OwnSourceSettings
 from neuroloop.config.tree import Config
 from neuroloop.models.classifier import LstmClassifier
 from neuroloop.processors.stages.verdict import Verdict
 from neuroloop.sinks.guarded import check_sinks
 from neuroloop.sinks.stimulator.envelope.assessing import assess_table, assessment_text
+from neuroloop.sinks.stimulator.gate.episode import look_warnings
 from neuroloop.stream.assembly.build import build
 from neuroloop.stream.assembly.bundles import decision_of, load_classifier
 from neuroloop.stream.assembly.own_policy import prove_policy
@@ -99,6 +101,9 @@ def run_check(options: argparse.Namespace) -> int:
     if config is not None and places is not None and config.stimulation is not None:
         try:
             stimulation = assess_table(config.stimulation, classes)
+            for one, row in zip(stimulation["rows"], rows_of(config.stimulation), strict=True):
+                ramp_s, window_s = one["numbers"]["ramp_s"], None if plan is None else plan.warmup_s
+                one["warnings"] += look_warnings(row, config.stimulation.gate, ramp_s=ramp_s, window_s=window_s)
         except ConfigError as error:
             faults += [places.locate(fault) for fault in error.faults]
     for index, name, verdict in proofs:

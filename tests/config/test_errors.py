@@ -15,6 +15,7 @@ ROOT = NeuroloopError.__name__
 INTERNAL = {
     "DamagedMat": "becomes a RecordingError that names the file",
     "DamagedChunk": "becomes a note of the recording",
+    "BrokenInvariant": "becomes a fault of the gate, which switches off",
     "IllegalTransition": "becomes a fault of the gate, which disarms",
     "TrainingCancelled": "ends the other trainings of a run whose own error is the one told",
     "_SpeaksTls": "becomes a BrokerError",

@@ -40,7 +40,8 @@ TABLE = (
 )
 GATE = (
     f"stimulation.gate={{watchdog_s: {WATCHDOG_S}, heartbeat_s: {HEARTBEAT_S}, hold_off_s: 0.1, confirm_n: 1, "
-    "dwell_s: 0, refractory_s: 0.05, lockout_s: 0, blanking_s: 0.02, ramp_s: 0.1, max_age_s: 0.5}"
+    "dwell_s: 0, refractory_s: 0.05, lockout_s: 0, blanking_s: 0.02, ramp_s: 0.1, max_age_s: 0.5, "
+    "look_every_s: 60, starts_per_episode: 100}"
 )
 
 

@@ -73,7 +73,7 @@ class Bench:
         plan = StimulationPlan(
             config=self.config, source=source, out=self.out, cores=frozenset(), run_id=name,
             token_sha256=hashlib.sha256(TOKEN.encode()).hexdigest(), plan_sha256="plan", bundle_sha256=None,
-            delay_s=0.1, decision_s=_TURN_S * _DECISION_TURNS,
+            delay_s=0.1, decision_s=_TURN_S * _DECISION_TURNS, window_s=0.0,
         )  # fmt: skip
         self.child = Child(run_stimulator, (plan, self.shared), "stimulator")
         self._is_closed = False

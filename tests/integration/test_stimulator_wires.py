@@ -242,7 +242,7 @@ def test_a_box_that_cannot_do_what_is_configured_gets_no_code_at_all(tmp_path: P
     config = load_config("stimulation").model_copy(
         update={"stimulation": StimulationSettings.model_validate(values).model_copy(update={"mode": "sham"})}
     )
-    plan = StimulationPlan(config, cast("Any", None), tmp_path, frozenset(), "run", "", "", None, 0.0, 0.1)
+    plan = StimulationPlan(config, cast("Any", None), tmp_path, frozenset(), "run", "", "", None, 0.0, 0.1, 0.0)
     try:
         with pytest.raises(ConfigError) as caught, ExitStack() as stack:
             equip(plan, cast("Any", None), stack)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from neuroloop.config.stimulation import UNKNOWN_STATE, RecommendationSettings
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number_or_none, text
+from neuroloop.sinks.stimulator.gate.inputs import Place, Prediction, StateChange
 
 
 @dataclass(frozen=True)
@@ -48,25 +47,23 @@ class Decisions:
         self.n_in_a_row = 0
         """Decisions up to the newest that asked for ``label`` with its row's confidence."""
 
-    def place(self, values: Mapping[str, Any]) -> None:
+    def place(self, place: Place) -> None:
         """Note where a decision stands; older ones change nothing."""
-        sample = count(values, "sample")
-        if sample >= self.moment.sample:
-            delay = number_or_none(values, "delay_s")
-            self.moment = Moment(sample, number_or_none(values, "time"), self.delay_s if delay is None else delay)
+        if place.sample >= self.moment.sample:
+            delay = place.delay_s
+            self.moment = Moment(place.sample, place.time, self.delay_s if delay is None else delay)
 
-    def predict(self, values: Mapping[str, Any], now_ns: int, *, is_blanked: bool) -> bool:
+    def predict(self, one: Prediction, now_ns: int, *, is_blanked: bool) -> bool:
         """Take a prediction; return whether its rows were good.
 
         A blanked one counts neither for nor against a state. One that is flagged begins the count anew.
         """
-        label, is_valid = text(values, "label"), flag(values, "valid")
-        confidence = number_or_none(values, "confidence")
-        self.place(values)
+        label, confidence = one.label, one.confidence
+        self.place(one.place)
         self.newest_ns = now_ns
         if not is_blanked:
             self.accepted_ns = now_ns
-        if not is_valid or confidence is None:
+        if not one.is_valid or confidence is None:
             self.forget()
             return False
         if is_blanked:
@@ -77,12 +74,11 @@ class Decisions:
         self.label, self.confidence = label, confidence
         return True
 
-    def enter(self, values: Mapping[str, Any], now_ns: int) -> None:
+    def enter(self, one: StateChange, now_ns: int) -> None:
         """Take a change of state."""
-        state = text(values, "state")
-        self.place(values)
-        if state != self.state:
-            self.state, self.since_ns = state, now_ns
+        self.place(one.place)
+        if one.state != self.state:
+            self.state, self.since_ns = one.state, now_ns
 
     def forget(self) -> None:
         """Begin the count anew."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number_or_none, text
+from neuroloop.sinks.stimulator.gate.inputs import DeviceInput
 from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
 from neuroloop.sinks.stimulator.gate.leases import LeaseLine
 from neuroloop.sinks.stimulator.records import Capabilities
@@ -114,22 +112,14 @@ class DeviceWatch:
         """Note that a lease is on its way."""
         self._was_leased = True
 
-    def answer(self, values: Mapping[str, Any], now_ns: int) -> None:
-        """Take an answer.
-
-        Raises
-        ------
-        ValueError
-            If it is not as agreed.
-        """
-        kind, reason = text(values, "kind"), values.get("reason", "")
+    def answer(self, said: DeviceInput, now_ns: int) -> None:
+        """Take an answer."""
+        kind, reason = said.kind, said.reason
         if kind == "lost":
             self._is_lost = True
             self._interlocks.trip("device_lost", reason)
             return
-        lease, is_on = count(values, "lease"), flag(values, "is_on")
-        delivered = number_or_none(values, "delivered_uc")
-        command = values.get("command", "")
+        lease, is_on, delivered, command = said.lease, said.is_on, said.delivered_uc, said.command
         self._is_lost, self._is_on, self._heard_ns, self._asked_ns = False, is_on, now_ns, None
         if kind == "nack":
             is_stuck = command in ("stop", "disarm") and is_on

@@ -39,8 +39,8 @@ class Dose:
         It was given as long as its row says.
     is_withheld : bool
         Sham: the device is off while the machine goes on.
-    is_soft : bool
-        In its last ramp, whether of a soft stop.
+    is_look : bool
+        It is a part of its row's dose, and a look ends it.
     """
 
     row: RecommendationSettings
@@ -53,6 +53,7 @@ class Dose:
     off_ns: int | None = None
     is_full: bool = False
     is_withheld: bool = False
+    is_look: bool = False
 
     def on_s(self, now_ns: int) -> float:
         """Return how long it has lasted."""

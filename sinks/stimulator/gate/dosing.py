@@ -1,8 +1,13 @@
-"""One dose at a time: its leases, its ramps, its end; what leaves for the device, and what it costs."""
+"""One dose at a time: its leases, its ramps, its end; what leaves for the device, and what it costs.
+
+What follows for a dose is returned as intents, in order; the gate carries them out, and it alone moves the machine.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from neuroloop.sinks.stimulator.envelope.charge import train_charge_uc
 from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
@@ -10,11 +15,46 @@ from neuroloop.sinks.stimulator.gate.charge_budget import ChargeBudget
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.device_watch import DeviceWatch
 from neuroloop.sinks.stimulator.gate.dose_history import Dose, DoseHistory
+from neuroloop.sinks.stimulator.gate.episode import Episode, is_blind
 from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
 from neuroloop.sinks.stimulator.gate.leases import Issued, LeaseLine
-from neuroloop.sinks.stimulator.gate.machine import Machine, MachineState
+from neuroloop.sinks.stimulator.gate.machine import MachineState
+from neuroloop.sinks.stimulator.gate.output_state import OutputState
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
 from neuroloop.sinks.stimulator.gate.setup import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The machine is to move."""
+
+    to: MachineState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A lease is to leave."""
+
+    action: Literal["start", "renew"]
+    issued: Issued
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """The output is to go off now."""
+
+    reason: str
+    is_event: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EndDose:
+    """The dose is over; its output is off."""
+
+
+Intent = Move | Send | Off | EndDose
 
 
 class Dosing:
@@ -23,18 +63,14 @@ class Dosing:
     Parameters
     ----------
     setup : Setup
-    machine : Machine
     outputs : Outputs
     decisions : Decisions
     interlocks : Interlocks
     """
 
-    def __init__(
-        self, setup: Setup, machine: Machine, outputs: Outputs, decisions: Decisions, interlocks: Interlocks
-    ) -> None:
+    def __init__(self, setup: Setup, outputs: Outputs, decisions: Decisions, interlocks: Interlocks) -> None:
         self._setup = setup
         self._gate = setup.settings.gate
-        self._machine = machine
         self._outputs = outputs
         self._decisions = decisions
         self.budget = ChargeBudget(setup.limits, setup.earlier.day_uc, session_uc=setup.earlier.session_uc)
@@ -51,6 +87,13 @@ class Dosing:
             meter=self.budget.meter,
             interlocks=interlocks,
         )
+        self.output = OutputState(
+            patience_ns=round(self._gate.watchdog_s * 1e9), acknowledges=setup.capabilities.acknowledges
+        )
+        self.episode = Episode(self._gate)
+        self._window_ns = round(setup.window_s * 1e9)
+        self._was_look = False
+        self._ended_ns = 0
         self.history = DoseHistory(self._gate, setup.limits)
         self.dose: Dose | None = None
         self._now = 0
@@ -79,56 +122,102 @@ class Dosing:
         return until
 
     @property
+    def _clean_from_ns(self) -> int:
+        """From when on a window has no output of the last dose in it, settled; behind a look whatever is configured."""
+        blanking_s = max(self._gate.blanking_s, self._gate.pulse_blanking_s)
+        if not self.output.was_on or not (blanking_s or self._was_look):
+            return 0
+        off_ns = self.output.off_ns
+        since_ns = self._now if off_ns is None else max(off_ns, self._ended_ns)
+        return since_ns + round(blanking_s * 1e9) + self._window_ns
+
+    @property
     def heard_ns(self) -> int | None:
-        """From when on silence of the decisions counts; blanked ones break it only behind a change of the output."""
+        """From when on silence of the decisions counts.
+
+        Blanked ones break it only behind a change of the output, behind a dose until a window is clean, and during a
+        dose of which none can be clean.
+        """
         newest, accepted = self._decisions.newest_ns, self._decisions.accepted_ns
         if newest is None or accepted is None:
             return newest
-        return min(newest, max(accepted, self._blanked_until_ns))
+        dose, until = self.dose, self._blanked_until_ns
+        if dose is None:
+            until = max(until, self._clean_from_ns)
+        elif is_blind(dose.row, self._gate, self._setup.window_s):
+            until = self._now
+        elif self._gate.pulse_blanking_s > 0:  # so long every pulse blanks
+            until = max(until, accepted + self._window_ns + round(self._gate.pulse_blanking_s * 1e9))
+        return min(newest, max(accepted, until))
 
-    def is_blanked(self, arrival: Any) -> bool:
-        """Return whether a sample arrived too close behind a change of the output, or behind a pulse of it."""
-        at = arrival if isinstance(arrival, int) and not isinstance(arrival, bool) else self._now
+    def is_blanked(self, arrival_ns: int | None) -> bool:
+        """Return whether a decision saw the output, or a change of it, by when its newest sample arrived.
+
+        During a dose: the newest sample lies close behind a start, the full amplitude or the begin of the ramp down, or
+        the window overlaps a pulse and what comes behind it. Behind a dose: the window reaches back to its end.
+        """
+        at, dose, blanking_s = self._now if arrival_ns is None else arrival_ns, self.dose, self._gate.pulse_blanking_s
         if at < self._blanked_until_ns:
             return True
-        dose, blanking_s = self.dose, self._gate.pulse_blanking_s
-        if dose is None or blanking_s == 0 or dose.plan.train.frequency_hz * blanking_s >= 1:
+        if dose is None:
+            return at < self._clean_from_ns
+        if blanking_s == 0:
             return False
         millihertz = round(dose.plan.train.frequency_hz * 1000)
-        if millihertz == 0:
-            return False
+        if millihertz == 0 or is_blind(dose.row, self._gate, self._setup.window_s):
+            return True
         begun_ns = self.line.begun_ns or dose.start_ns
         phase_ns = (at - begun_ns) * millihertz % 10**12 // millihertz
-        return phase_ns < blanking_s * 1e9
+        return phase_ns < self._window_ns + blanking_s * 1e9
 
-    def start_checks(self, dose_of: Assessment, since_ns: int) -> list[Check]:
-        """Return the rules about earlier doses and about charge for a start now."""
+    def facts(self, dose_of: Assessment, since_ns: int) -> dict[str, tuple[Check, ...]]:
+        """Return what earlier doses and the limits of charge say to a start now."""
+        if not dose_of.is_allowed:
+            return {}
         row = self._setup.rows[dose_of.state]
         first = self.line.up(dose_of, self._now).lease.charge_uc + self._reserve_uc(dose_of)
-        return [
-            *self.history.judge(row, dose_of, self._now, since_ns),
-            *self.budget.checks(first, self._now),
-        ]
+        return {
+            "earlier": (
+                *self.history.judge(row, dose_of, self._now, since_ns),
+                *self.episode.judge(row, dose_of.ramp_s),
+            ),
+            "charge": tuple(self.budget.checks(first, self._now)),
+        }
 
-    def start(self, plan: Assessment) -> None:
-        """Begin a dose."""
-        dose = self.history.plan(self._setup.rows[plan.state], plan, self._now)
+    def start(self, plan: Assessment) -> Sequence[Intent]:
+        """Begin a dose, or the next part of one."""
+        row = self._setup.rows[plan.state]
+        dose = self.history.plan(row, plan, self._now)
+        self._bound(dose, self.episode.left_s(row), is_look=False)
+        self._bound(dose, self._gate.look_every_s, is_look=True)
         self.dose = dose
         self.history.started(dose)
         self.budget.open_dose()
+        self.episode.started(row.state)
         self._changed_ns = self._now
-        self._go("RAMP_UP", plan.state)
-        self._send("start", self.line.up(plan, self._now), "confirmed")
+        return [Move("RAMP_UP", plan.state), Send("start", self.line.up(plan, self._now), "confirmed")]
 
-    def advance(self) -> None:
+    def _bound(self, dose: Dose, seconds: float, *, is_look: bool) -> None:
+        """Let a dose be over after so long."""
+        end_ns = dose.start_ns + round(seconds * 1e9)
+        if end_ns < dose.end_ns:
+            dose.down_ns += end_ns - dose.end_ns
+            dose.end_ns, dose.is_look, dose.is_cut_by_session = end_ns, is_look, False
+
+    def is_full(self, dose: Dose) -> bool:
+        """Return whether a dose whose time is over was given in full, with the parts of it before."""
+        if dose.is_look:
+            return self.episode.is_used_up(dose.row, dose.on_s(self._now), dose.plan.ramp_s)
+        return not dose.is_cut_by_session
+
+    def advance(self, state: MachineState) -> Sequence[Intent]:
         """Go on with the dose that is being given: up, at the top, or down."""
-        dose, state = self.dose, self._machine.state
-        if dose is None:
-            return
-        if state == "RAMP_DOWN":
-            self._advance_down(dose)
-        elif state in ("RAMP_UP", "STIMULATING"):
-            self._advance_up(dose)
+        dose = self.dose
+        if dose is not None and state == "RAMP_DOWN":
+            return self._advance_down(dose)
+        if dose is not None and state in ("RAMP_UP", "STIMULATING"):
+            return self._advance_up(dose)
+        return []
 
     @property
     def is_down(self) -> bool:
@@ -136,130 +225,124 @@ class Dosing:
         dose = self.dose
         return dose is None or dose.off_ns is None or self._now >= dose.off_ns
 
-    def _advance_down(self, dose: Dose) -> None:
+    def _advance_down(self, dose: Dose) -> Sequence[Intent]:
         """Go on with a ramp down."""
-        is_over = self.is_down
-        if not is_over and self.line.is_due(self._now):
-            is_over = not self._go_down(dose, "ramp down")
-        if is_over:
-            self._finish("ramped down")
+        if self.is_down:
+            return _finish("ramped down")
+        if self.line.is_due(self._now):
+            return self._go_down(dose, "ramp down") or _finish("ramped down")
+        return []
 
-    def _go_down(self, dose: Dose, reason: str) -> bool:
-        """Send the next lease of a ramp down; return whether there is one."""
+    def _go_down(self, dose: Dose, reason: str) -> list[Intent]:
+        """Return the next lease of a ramp down, nothing where there is none."""
         issued = self.line.down(dose.plan, self._now)
         if issued is None or self.budget.exceeded(issued.lease.charge_uc, self._now) is not None:
-            return False
-        self._send("renew", issued, reason)
-        return True
+            return []
+        return [Send("renew", issued, reason)]
 
-    def _finish(self, reason: str) -> None:
-        """End a dose whose ramp down is over."""
-        self.off(reason)
-        self.end_dose()
-        self._go("LOCKOUT", reason)
-
-    def _advance_up(self, dose: Dose) -> None:
+    def _advance_up(self, dose: Dose) -> Sequence[Intent]:
         """Go on with the ramp up or the plateau, or begin to go down."""
+        intents: list[Intent] = []
         if dose.top_ns is None and self.line.is_at_top(dose.plan, self._now):
             dose.top_ns = self._now
             self._changed_ns = self._now
             if not self._setup.is_sham:
                 self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
-            self._go("STIMULATING", "full amplitude")
+            intents.append(Move("STIMULATING", "full amplitude"))
         if self._now >= dose.down_ns:
-            dose.is_full = not dose.is_cut_by_session
-            self.begin_down("session time" if dose.is_cut_by_session else "dose given")
-            return
+            dose.is_full = self.is_full(dose)
+            reason = "look" if dose.is_look else "session time" if dose.is_cut_by_session else "dose given"
+            return [*intents, *self.begin_down(reason)]
         reserve_uc = self._reserve_uc(dose.plan)
         over = self.budget.exceeded(reserve_uc, self._now)
         if over is not None:
-            self.begin_down(over)
+            intents += self.begin_down(over)
         elif self._setup.is_sham and dose.top_ns is not None:
-            self._advance_sham(dose)
+            intents += self._advance_sham(dose)
         elif self.line.is_due(self._now):
             issued = self.line.up(dose.plan, self._now)
             over = self.budget.exceeded(issued.lease.charge_uc + reserve_uc, self._now)
-            if over is not None:
-                self.begin_down(over)
-            else:
-                self._send("renew", issued, "go on")
+            intents += [Send("renew", issued, "go on")] if over is None else self.begin_down(over)
+        return intents
 
-    def _advance_sham(self, dose: Dose) -> None:
+    def _advance_sham(self, dose: Dose) -> Sequence[Intent]:
         """Ramp the device down while the machine goes on."""
         is_over = self.line.current is None or self.line.is_over(self._now)
         if dose.is_withheld or not (is_over or self.line.is_due(self._now)):
-            return
-        if is_over or not self._go_down(dose, "sham"):
-            dose.is_withheld = True
-            self.off("sham", is_event=False)
+            return []
+        down = [] if is_over else self._go_down(dose, "sham")
+        dose.is_withheld = not down
+        return down or [Off("sham", is_event=False)]
 
-    def begin_down(self, reason: str) -> None:
+    def begin_down(self, reason: str) -> Sequence[Intent]:
         """Begin the ramp down of the dose."""
         dose = self.dose
         if dose is None:
-            return
+            return []
         self._changed_ns = self._now
-        self._go("RAMP_DOWN", reason)
         # both arms end at the same moment; a device goes down from when it has the lease: two heartbeats more
         dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
         current = self.line.current
-        if current is not None and not current.is_final and not self._go_down(dose, reason):
-            self._finish(reason)
+        intents: Sequence[Intent] = []
+        if current is not None and not current.is_final:
+            intents = self._go_down(dose, reason) or _finish(reason)
+        return [Move("RAMP_DOWN", reason), *intents]
 
-    def soft_stop(self, reason: str) -> bool:
-        """Begin the ramp of a safe stop; return whether there is anything to ramp.
+    def soft_stop(self, reason: str) -> Sequence[Intent]:
+        """Begin the ramp of a safe stop; nothing where there is nothing to ramp.
 
         It is never slower than an ordinary ramp down and never lasts beyond the dose. What is withheld takes as long.
         """
         dose = self.dose
         if dose is None:
-            return False
+            return []
         seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
         if self.line.current is None:
             dose.off_ns = self._now + round(min(seconds, dose.plan.ramp_s) * 1e9)
-            self._go("SAFE_STOP", reason)
-            return True
+            return [Move("SAFE_STOP", reason)]
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
         seconds = min(seconds, self.line.most_ma(self._now) / slope)
         issued = self.line.soft(self._now, seconds, dose.plan)
         if issued is None or self.budget.exceeded(issued.lease.charge_uc, self._now) is not None:
-            return False
+            return []
         dose.off_ns = self._now + round(seconds * 1e9)
-        self._go("SAFE_STOP", reason)
-        self._send("renew", issued, reason)
-        return True
+        return [Move("SAFE_STOP", reason), Send("renew", issued, reason)]
 
-    def _send(self, action: str, issued: Issued, reason: str) -> None:
+    # what the gate carries out
+
+    def send(self, one: Send, state: MachineState) -> None:
         """Send a lease, counted in full before it leaves."""
-        dose = self.dose
+        dose, issued = self.dose, one.issued
         if issued.lease.train.amplitude_ma < issued.from_ma:
             self.device.leave_top()
         self.line.commit(issued)
+        self.output.lease(issued)
         self.budget.issue(issued.lease, self._now, most_ma=issued.most_ma)
         self.device.leased()
         self._outputs.command(
-            "start" if action == "start" else "renew",
-            reason,
+            one.action,
+            one.reason,
             self._decisions.moment,
-            self._machine.state,
+            state,
             plan=None if dose is None else dose.plan,
             lease=issued.lease,
             session_uc=self.budget.session_uc,
             day_uc=self.day_uc,
-            is_event=action == "start",
+            is_event=one.action == "start",
         )
 
-    def off(self, reason: str, *, is_event: bool = True) -> None:
+    def off(self, reason: str, state: MachineState, *, is_event: bool = True) -> None:
         """Switch the output off now."""
         dose = self.dose
         self.line.end()
+        self.output.off(self._now)
         self.device.leave_top()
         self.device.stopped(self._now)
         self._outputs.command(
             "stop",
             reason,
             self._decisions.moment,
-            self._machine.state,
+            state,
             plan=None if dose is None else dose.plan,
             on_s=None if dose is None else dose.on_s(self._now),
             session_uc=self.budget.session_uc,
@@ -276,6 +359,8 @@ class Dosing:
             return
         charge_uc, withheld_uc = self.budget.close_dose()
         self.dose = None
+        self._was_look, self._ended_ns = dose.is_look and self._now >= dose.down_ns, self._now
+        self.episode.ended(dose.row.state, dose.on_s(self._now), is_full=dose.is_full)
         self._decisions.forget()
         self._outputs.forget_request()
         values = self.history.ended(dose, self._now, charge_uc=charge_uc)
@@ -288,5 +373,7 @@ class Dosing:
         n_leases = 4.0 + 4.0 * plan.ramp_s / lease_s
         return ramp + n_leases * (plan.numbers["charge_per_phase_uc"] or 0.0)
 
-    def _go(self, to: MachineState, reason: str) -> None:
-        self._outputs.transition(self._machine.go(to, reason))
+
+def _finish(reason: str) -> list[Intent]:
+    """Return what ends a dose whose ramp down is over."""
+    return [Off(reason), EndDose(), Move("LOCKOUT", reason)]

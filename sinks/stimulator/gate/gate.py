@@ -1,34 +1,10 @@
 """The gate: a pure function of its ordered inputs that decides what may leave for a stimulator.
 
 It has no clock, reads and writes nothing and draws nothing: the same inputs give the same outputs on any machine, and
-so does every beginning of them. It refuses and never clamps. Inputs, by ``kind``, and their ``values``:
-
-============  =========================================================================================================
-``setup``     what `neuroloop.sinks.stimulator.gate.setup.make_setup` returned, the same that the gate was made from;
-first, once ``event``     identity of a pipeline event: ``type``, ``sample``, ``k``, ``time`` (null for NaN),
-``delay_s``, and
-
-              * ``prediction``: ``label``, ``confidence``, ``valid``
-              * ``state``: ``state``, ``confidence``
-              * ``gap``: ``missing``; ``skip``: ``n``; ``artifact``: ``kind``
-              * ``drift``: ``what``, ``monitor``, ``hold``
-              * ``stream``: ``what``, ``step_s`` for ``clock_step``
-
-              and ``arrival_ns`` (when its newest sample arrived, monotonic; the input's ``t_ns`` where it is absent).
-              Other types say nothing here
-``pulse``     ``progress`` (counter of the hot loop), ``age_s`` (now - arrival of the newest sample, null before the
-              first), ``is_up``, ``hot_alive``, ``received``, ``missing`` (filled + jumped), ``nonfinite``,
-              ``clock_steps`` (counts that never fall), ``wall_s`` (wall clock), ``day_charge_uc`` (the ledger's last
-              24 h over all runs, with every lease of this one that was output before), ``limits_sha256``,
-              ``config_sha256`` (of the files as they are now). At least every ``heartbeat_s``
-``operator``  ``action`` (arm, disarm, stop, reset, confirm, unblind), ``channel``, ``authorised``, ``reason``,
-              ``override`` (states), for ``arm`` ``area_cm2`` as it was read back (null for a simulated device).
-              ``confirm`` renews the arming as it is; ``arm`` renews it and names states anew. For the log only:
-              ``unjudged_tokens``, how many came too soon after wrong ones (also of ``end``)
-``device``    a `DeviceAnswer`: ``kind``, ``lease``, ``is_on``, ``delivered_uc`` (null for NaN), ``reason``, ``command``
-``log``       ``what``: durable or failed; ``number``
-``end``       ``reason``; everything stops, and nothing is done at later inputs
-============  =========================================================================================================
+so does every beginning of them. It refuses and never clamps. The seven kinds of input are read once, at the door
+(`neuroloop.sinks.stimulator.gate.inputs`): ``setup``, what `make_setup` returned, first and once; ``event`` of the
+pipeline; ``pulse``, at least every ``heartbeat_s``; ``operator``, where ``confirm`` renews the arming as it is and
+``arm`` names states anew; ``device``; ``log``; ``end``, behind which nothing is done.
 
 An input that is not as agreed, out of order or earlier than the one before is a fault. Rules about time are judged at
 every input.
@@ -40,26 +16,42 @@ rules count what a real dose would have delivered; the audit log shows by its le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuroloop.config.recommendations import request_values
-from neuroloop.config.stimulation import RecommendationSettings
-from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Check
+from neuroloop.sinks.stimulator.envelope.envelope import Check
 from neuroloop.sinks.stimulator.gate.armed_time import ArmedTime
 from neuroloop.sinks.stimulator.gate.decisions import Decisions
 from neuroloop.sinks.stimulator.gate.dose_history import Dose
-from neuroloop.sinks.stimulator.gate.dosing import Dosing
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, number_or_none, text, texts
-from neuroloop.sinks.stimulator.gate.interlocks import Effect, Interlocks, Trip
-from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES, IllegalTransition, Machine, MachineState
+from neuroloop.sinks.stimulator.gate.dosing import Dosing, EndDose, Intent, Move, Off, Send
+from neuroloop.sinks.stimulator.gate.inputs import (
+    DeviceInput,
+    EndInput,
+    EventInput,
+    Input,
+    LogInput,
+    OperatorInput,
+    Prediction,
+    PulseInput,
+    SetupInput,
+    StateChange,
+    read_input,
+)
+from neuroloop.sinks.stimulator.gate.interlocks import Interlocks
+from neuroloop.sinks.stimulator.gate.machine import (
+    ARMED_STATES,
+    GIVING_STATES,
+    IllegalTransition,
+    Machine,
+    MachineState,
+)
+from neuroloop.sinks.stimulator.gate.output_state import BrokenInvariant, OutputState
 from neuroloop.sinks.stimulator.gate.outputs import Outputs
+from neuroloop.sinks.stimulator.gate.rules import EFFECTS, Effect, Facts, judge, sign
 from neuroloop.sinks.stimulator.gate.setup import read_setup
 from neuroloop.sinks.stimulator.records import GateInput, GateOutput
 from neuroloop.stream.contracts.events import encode
-
-_GIVING: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
-_DECISIONS = ("prediction", "state")
 
 
 class Gate:
@@ -89,7 +81,7 @@ class Gate:
             limits_sha256=self._setup.limits_sha256,
             config_sha256=self._setup.config_sha256,
         )
-        self._dosing = Dosing(self._setup, self._machine, self._outputs, self._decisions, self._interlocks)
+        self._dosing = Dosing(self._setup, self._outputs, self._decisions, self._interlocks)
         self._device = self._dosing.device
         self._now = 0
         self._n_inputs = 0
@@ -118,6 +110,11 @@ class Gate:
         return self._dosing.dose
 
     @property
+    def output(self) -> OutputState:
+        """Whether the output is on, since when, and until when at most."""
+        return self._dosing.output
+
+    @property
     def session_uc(self) -> float:
         """Upper bound of the charge of this run; of what a real dose would have delivered, under sham."""
         return self._dosing.budget.session_uc
@@ -144,84 +141,81 @@ class Gate:
                 self._n_inputs = entry.number + 1
             self._now = max(entry.t_ns, before) if number_ else entry.t_ns
             self._dosing.at(self._now)
+            one = None
             try:
-                self._take(entry)
-            except (ValueError, TypeError, LookupError) as error:
+                one = read_input(entry)
+                self._take(one)
+            except ValueError as error:
                 self._interlocks.trip("input", f"{entry.kind}: {error}")
-            self._control(entry)
-        except (IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
+            self._control(entry.kind, one)
+            self._prove()
+        except (BrokenInvariant, IllegalTransition, ArithmeticError, ValueError, TypeError, LookupError) as error:
             self._outputs.note("internal", error=repr(error))
-            self._fault([Trip("internal", repr(error))])
+            self._fault([sign("internal", repr(error))])
         return self._outputs.take()
 
     # what comes in
 
-    def _take(self, entry: GateInput) -> None:
+    def _take(self, one: Input) -> None:
         """Take note of an input; only the operator's are answered here."""
-        values = entry.values
-        if (entry.kind == "setup") != (self._machine.state == "INIT") and not _is_stop(entry):
+        if isinstance(one, SetupInput) != (self._machine.state == "INIT") and not _is_stop(one):
             raise ValueError("input must be the setup once and first")
-        if entry.kind == "setup":
-            if encode(values) != self._given:
+        if isinstance(one, SetupInput):
+            if one.encoded != self._given:
                 raise ValueError("setup must be the one that the gate was made from")
             setup = self._setup
             self._dosing.history.begin(self._now, setup.earlier, rows=setup.rows, plans=setup.assessments)
             self._go("DISARMED", "set up")
-        elif entry.kind == "event":
-            self._take_event(values)
-        elif entry.kind == "pulse":
-            self._interlocks.pulse(values, self._now)
-            self._dosing.budget.read_ledger(number(values, "day_charge_uc"))
-        elif entry.kind == "operator":
-            self._take_operator(values)
-        elif entry.kind == "device":
-            self._device.answer(values, self._now)
-        elif entry.kind == "log":
-            self._interlocks.log(is_durable=text(values, "what") == "durable", what=values.get("number"))
-        elif entry.kind == "end":
-            self._stop(f"end: {values.get('reason', '')}")
+        elif isinstance(one, EventInput):
+            self._take_event(one)
+        elif isinstance(one, PulseInput):
+            self._interlocks.pulse(one, self._now)
+            self._dosing.budget.read_ledger(one.day_charge_uc)
+        elif isinstance(one, OperatorInput):
+            self._take_operator(one)
+        elif isinstance(one, DeviceInput):
+            self._device.answer(one, self._now)
+            if one.kind != "lost":
+                is_off = self._device.is_confirmed_off
+                self._dosing.output.answer(one.lease, self._now, is_on=one.is_on, is_off_confirmed=is_off)
+        elif isinstance(one, LogInput):
+            self._interlocks.log(is_durable=one.is_durable, what=one.figure)
+        else:
+            self._stop(f"end: {one.reason}")
             self._is_ended = True
-        else:
-            raise ValueError(f"kind must be a known one, got {entry.kind!r}")
 
-    def _take_event(self, values: Mapping[str, Any]) -> None:
+    def _take_event(self, event: EventInput) -> None:
         """Take an event of the pipeline."""
-        kind = text(values, "type")
-        if kind in _DECISIONS:
-            self._interlocks.waited(_waited_s(values, self._now))
-        if kind == "prediction":
-            is_good = self._decisions.predict(
-                values, self._now, is_blanked=self._dosing.is_blanked(values.get("arrival_ns"))
-            )
+        one = event.said
+        if event.is_decision:
+            self._interlocks.waited(event.waited_s(self._now))
+        if isinstance(one, Prediction):
+            is_blanked = self._dosing.is_blanked(event.arrival_ns)
+            is_good = self._decisions.predict(one, self._now, is_blanked=is_blanked)
             self._interlocks.flag_rows(is_good=is_good)
-        elif kind == "state":
-            self._decisions.enter(values, self._now)
-            state, confidence = text(values, "state"), values.get("confidence")
+            if is_good and not is_blanked:
+                self._dosing.episode.accept(one.label)
+        elif isinstance(one, StateChange):
+            self._decisions.enter(one, self._now)
+            state, confidence = one.state, one.confidence
             asked = request_values(self._setup.rows.get(state), state, -1.0 if confidence is None else confidence)
-            self._outputs.request({**asked, "confidence": confidence}, self._decisions.moment, count(values, "k"))
-        else:
-            self._interlocks.event(values, self._now)
+            self._outputs.request({**asked, "confidence": confidence}, self._decisions.moment, one.place.k)
+        elif one is not None:
+            self._interlocks.event(one, self._now)
 
-    def _take_operator(self, values: Mapping[str, Any]) -> None:
+    def _take_operator(self, one: OperatorInput) -> None:
         """Do what the operator asks; a stop needs nothing, what makes it less safe needs the token."""
-        action, channel = text(values, "action"), text(values, "channel")
+        action, channel, reason = one.action, one.channel, one.reason
         if action == "stop":
             self._stop(f"operator: {channel}")
             return
         if action == "disarm":
             self._disarm_softly("operator")
             return
-        if action not in ("arm", "confirm", "reset", "unblind"):
-            raise ValueError(f"action must be a known one, got {action!r}")
-        reason = str(values.get("reason") or "").strip()
-        checks = self._operator_checks(action, flag(values, "authorised"), reason)
-        if action == "arm":
-            checks += self._area_checks(number_or_none(values, "area_cm2"))
-        failed = [check for check in checks if not check.ok]
+        failed = judge(action, self._facts(is_authorised=one.is_authorised, reason=reason, area_cm2=one.area_cm2))
         if failed:
             self._outputs.refuse(action, failed, self._decisions.moment, self._machine.state)
             return
-        overrides = texts(values, "override")
         if action in ("reset", "unblind"):
             self._outputs.note(action, channel=channel, reason=reason, faults=list(self._faults))
             if action == "reset":
@@ -230,7 +224,7 @@ class Gate:
             return
         self._armed_until_ns = self._armed_time.until_ns(self._now, self._gate.arming_s)
         if action == "arm":
-            self._overrides = overrides
+            self._overrides = one.overrides
         armed_s = (self._armed_until_ns - self._now) * 1e-9
         self._outputs.note("armed", action=action, channel=channel, override=list(self._overrides), s=armed_s)
         self._end_what_is_no_longer_named()
@@ -248,52 +242,33 @@ class Gate:
         if dose is None or not dose.row.requires_override or dose.row.state in self._overrides:
             return
         if self._machine.state in ("RAMP_UP", "STIMULATING"):
-            self._dosing.begin_down("override withdrawn")
+            self._carry_out(self._dosing.begin_down("override withdrawn"))
 
-    def _operator_checks(self, action: str, is_authorised: bool, reason: str) -> list[Check]:
-        """Return the rules for what the operator asks, in the order of judging."""
-        state = self._machine.state
-        checks = [Check("authorised", is_authorised, True, is_authorised, "")]
-        if action in ("reset", "unblind"):
-            checks.append(Check("reason", reason, "given", bool(reason), ""))
-        if action == "reset":
-            checks.append(Check("machine", state, ["FAULT"], state == "FAULT", "one of"))
-        elif action == "confirm":
-            checks.append(Check("machine", state, list(ARMED_STATES_SHOWN), state in ARMED_STATES, "one of"))
-        elif action == "arm":
-            allowed = ["DISARMED", *ARMED_STATES_SHOWN]
-            checks.append(Check("machine", state, allowed, state in allowed, "one of"))
-            is_safe = self._setup.capabilities.ends_by_itself
-            checks.append(Check("device_ends_by_itself", is_safe, True, is_safe, ""))
-        if action in ("arm", "confirm"):
-            used_s, most_s = self._armed_time.used_ns(self._now) * 1e-9, self._gate.armed_total_s
-            checks.append(Check("armed_total_s", used_s, most_s, used_s < most_s, "below"))
-        if action in ("arm", "reset"):
-            is_off = self._device.is_self_tested(self._now) or state in _GIVING
-            checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
-            for trip in self._interlocks.standing(self._now, self._dosing.heard_ns):
-                if action == "arm" or trip.effect is Effect.FAULT:
-                    checks.append(_interlock_check(trip))
-        return checks
-
-    def _area_checks(self, area_cm2: float | None) -> list[Check]:
-        """Judge the area that the operator read back; a simulated device needs none, and then takes no wrong one."""
-        electrode = self._setup.settings
-        if area_cm2 is None and electrode.device.kind == "simulated":
-            return []
-        is_right = area_cm2 == electrode.electrode_area_cm2
-        said = "nothing" if area_cm2 is None else area_cm2
-        return [Check("area_cm2", said, electrode.electrode_area_cm2, is_right, "read back as")]
+    def _facts(self, **more: Any) -> Facts:
+        """Return all that the rules are judged by, now."""
+        device, decisions = self._device, self._decisions
+        return Facts(
+            now_ns=self._now,
+            machine=self._machine.state,
+            is_device_off=device.is_confirmed_off,
+            is_self_tested=device.is_self_tested(self._now),
+            armed_s=self._armed_time.used_ns(self._now) * 1e-9,
+            electrode=self._setup.settings,
+            ends_by_itself=self._setup.capabilities.ends_by_itself,
+            state=decisions.state,
+            label=decisions.label,
+            confidence=decisions.confidence,
+            **self._interlocks.facts(self._now, self._dosing.heard_ns),
+            **more,
+        )
 
     # what follows
 
-    def _control(self, entry: GateInput) -> None:
+    def _control(self, kind: str, one: Input | None) -> None:
         """Judge everything at this moment: stop first, then go on, then begin."""
         now = self._now
         if self._machine.state == "INIT":
-            trips = self._interlocks.take(now, None)
-            faults = [trip for trip in trips if trip.effect is Effect.FAULT]
-            if faults:
+            if faults := _faults(self._interlocks.take(self._facts())):
                 self._fault(faults)
             return
         self._device.judge_silence(now)
@@ -301,14 +276,13 @@ class Gate:
             self._interlocks.trip("device_silent", "status")
         if self._dosing.line.is_lapsed(now):
             self._interlocks.trip("lease_lapsed", self._dosing.line.newest)
-        self._stop_for(self._interlocks.take(now, self._dosing.heard_ns))
+        self._stop_for(self._interlocks.take(self._facts()))
         if self._armed_until_ns is not None and now >= self._armed_until_ns:
             self._disarm_softly("arming expired")
         self._advance()
-        is_decision = entry.kind == "event" and entry.values.get("type") in _DECISIONS
-        if is_decision and not self._dosing.is_blanked(entry.values.get("arrival_ns")):
+        if isinstance(one, EventInput) and one.is_decision and not self._dosing.is_blanked(one.arrival_ns):
             self._consider()
-        if entry.kind in ("pulse", "setup"):
+        if kind in ("pulse", "setup"):
             self._look_after_device()
 
     def _look_after_device(self) -> None:
@@ -318,42 +292,44 @@ class Gate:
             self._outputs.note("not_off", faults=list(self._faults))
             self._device.stopped(self._now)
             self._outputs.command("stop", "not confirmed off", moment, state, is_event=False)
-        if state not in _GIVING and self._device.is_to_be_asked(self._now):
+        if state not in GIVING_STATES and self._device.is_to_be_asked(self._now):
             self._device.asked(self._now)
             self._outputs.command("status", "watch", moment, state, is_event=False)
 
-    def _stop_for(self, trips: list[Trip]) -> None:
+    def _stop_for(self, trips: list[Check]) -> None:
         """Do what the interlocks ask for."""
-        names = frozenset(trip.name for trip in trips)
+        names = frozenset(trip.rule for trip in trips)
         for trip in trips:
-            if trip.name not in self._tripped:
-                self._outputs.note("tripped", **trip.as_dict())
+            if trip.rule not in self._tripped:
+                effect = EFFECTS[trip.rule].name
+                self._outputs.note("tripped", interlock=trip.rule, effect=effect, value=trip.value, limit=trip.limit)
         for name in sorted(self._tripped - names):
             self._outputs.note("cleared", interlock=name)
         self._tripped = names
-        faults = [trip for trip in trips if trip.effect is Effect.FAULT]
-        if faults:
+        if faults := _faults(trips):
             self._fault(faults)
         state = self._machine.state
         if not trips or state in ("FAULT", "DISARMED"):
             return
         self._decisions.forget()
-        is_immediate = any(trip.effect.is_immediate for trip in trips)
-        disarms = any(trip.effect.disarms for trip in trips)
-        reason = ", ".join(dict.fromkeys(trip.name for trip in trips))
-        if state in _GIVING or state == "SAFE_STOP":
+        is_immediate = any(EFFECTS[trip.rule].is_immediate for trip in trips)
+        disarms = any(EFFECTS[trip.rule].disarms for trip in trips)
+        reason = ", ".join(dict.fromkeys(trip.rule for trip in trips))
+        if state in GIVING_STATES or state == "SAFE_STOP":
             self._safe_stop(reason, is_immediate=is_immediate, disarms=disarms)
         elif disarms:
             self._disarm(reason)
 
-    def _fault(self, trips: list[Trip]) -> None:
+    def _fault(self, trips: list[Check]) -> None:
         """Switch off now and stay so until reset."""
-        fresh = [trip.name for trip in trips if trip.name not in self._faults]
+        fresh = [trip.rule for trip in trips if trip.rule not in self._faults]
         self._faults += dict.fromkeys(fresh)
         if self._machine.state == "FAULT":
+            if self._dosing.output.commanded is not None:
+                self._off("fault: internal")
             return
-        reason = ", ".join(dict.fromkeys(trip.name for trip in trips))
-        self._dosing.off(f"fault: {reason}")
+        reason = ", ".join(dict.fromkeys(trip.rule for trip in trips))
+        self._off(f"fault: {reason}")
         self._dosing.end_dose()
         self._disarm_device(f"fault: {reason}")
         self._go("FAULT", reason)
@@ -366,7 +342,7 @@ class Gate:
         state = self._machine.state
         is_told = state in ("INIT", "DISARMED", "FAULT") and reason == self._stop_told
         self._stop_told = reason
-        self._dosing.off(reason, is_event=not is_told)
+        self._off(reason, is_event=not is_told)
         if state == "FAULT" or is_told:
             return
         self._dosing.end_dose()
@@ -378,7 +354,7 @@ class Gate:
     def _disarm_softly(self, reason: str) -> None:
         """Ramp down if something is given, then disarm."""
         state = self._machine.state
-        if state in _GIVING or state == "SAFE_STOP":
+        if state in GIVING_STATES or state == "SAFE_STOP":
             self._safe_stop(reason, is_immediate=False, disarms=True)
         elif state in ARMED_STATES:
             self._disarm(reason)
@@ -387,15 +363,17 @@ class Gate:
         """Enter, or go on with, a safe stop."""
         if self._machine.state != "SAFE_STOP":
             self._stop_disarms = disarms
-            if not is_immediate and self._dosing.soft_stop(reason):
+            ramp = [] if is_immediate else self._dosing.soft_stop(reason)
+            self._carry_out(ramp)
+            if ramp:
                 return
-            self._dosing.off(reason)
+            self._off(reason)
             self._go("SAFE_STOP", reason)
             self._leave_safe_stop(reason)
             return
         self._stop_disarms = self._stop_disarms or disarms
         if is_immediate:
-            self._dosing.off(reason)
+            self._off(reason)
             self._leave_safe_stop(reason)
 
     def _leave_safe_stop(self, reason: str) -> None:
@@ -422,28 +400,28 @@ class Gate:
         if state == "LOCKOUT" and self._now >= self._dosing.history.wait_until_ns():
             self._go("ARMED", "waited")
         elif state == "SAFE_STOP" and (self._dosing.is_down or (dose is not None and self._now >= dose.end_ns)):
-            self._dosing.off("safe stop")
+            self._off("safe stop")
             self._leave_safe_stop("ramped down")
-        elif state in _GIVING and dose is not None and self._now >= dose.end_ns:
-            dose.is_full = not dose.is_cut_by_session
+        elif state in GIVING_STATES and dose is not None and self._now >= dose.end_ns:
+            dose.is_full = self._dosing.is_full(dose)
             self._safe_stop("dose over", is_immediate=True, disarms=False)
         else:
-            self._dosing.advance()
+            self._carry_out(self._dosing.advance(state))
 
     def _consider(self) -> None:
         """Act upon the newest decision: end what it does not ask for, begin what it does."""
         state, dose, decisions = self._machine.state, self._dosing.dose, self._decisions
         if dose is not None:
-            if state in ("RAMP_UP", "STIMULATING") and not decisions.supports(dose.row.state, dose.row.min_confidence):
-                is_left = decisions.state != dose.row.state or decisions.label != dose.row.state
-                self._dosing.begin_down("state left" if is_left else "confidence")
+            if state in ("RAMP_UP", "STIMULATING") and (failed := judge("go_on", self._facts(row=dose.row))):
+                self._carry_out(self._dosing.begin_down(failed[0].rule))
             return
         row = self._setup.rows.get(decisions.state)
         if row is None:
             self._outputs.forget_request()
             return
         plan = self._setup.assessments[row.state]
-        failed = [check for check in self._start_checks(row, plan) if not check.ok]
+        earlier = self._dosing.facts(plan, decisions.since_ns)
+        failed = judge("start", self._facts(row=row, plan=plan, overrides=self._overrides, **earlier))
         if failed:
             request = (row.state, decisions.since_ns)
             self._outputs.refuse_start(request, failed, decisions.moment, state, self._now)
@@ -451,51 +429,43 @@ class Gate:
             if state == "LOCKOUT":
                 self._go("ARMED", "waited")
             self._outputs.forget_request()
-            self._dosing.start(plan)
+            self._carry_out(self._dosing.start(plan))
 
-    def _start_checks(self, row: RecommendationSettings, plan: Assessment) -> list[Check]:
-        """Return every rule for a start, in the order of judging."""
-        now, state, decisions = self._now, self._machine.state, self._decisions
-        checks = [Check("armed", state, ["ARMED"], state in ("ARMED", "LOCKOUT"), "one of")]
-        checks += [_interlock_check(trip) for trip in self._interlocks.standing(now, self._dosing.heard_ns)]
-        is_off = self._device.is_confirmed_off
-        checks.append(Check("device_self_test", "off" if is_off else "not off", "off", is_off, ""))
-        checks += plan.failures
-        if not plan.is_allowed:
-            return checks
-        is_named = not row.requires_override or row.state in self._overrides
-        checks.append(Check("override", list(self._overrides), f"naming {row.state}", is_named, ""))
-        if decisions.label == row.state and decisions.confidence is not None:
-            enough, least = decisions.confidence >= row.min_confidence, row.min_confidence
-            checks.append(Check("min_confidence", decisions.confidence, least, enough, "at least"))
-        until = self._interlocks.hold_off_until_ns
-        left = self._gate.hold_off_s if until is None else max(0.0, (until - now) * 1e-9)
-        checks.append(Check("hold_off_s", left, 0.0, until is not None and now >= until))
-        return checks + self._dosing.start_checks(plan, decisions.since_ns)
+    # the only place that moves the machine and lets anything out
+
+    def _carry_out(self, intents: Sequence[Intent]) -> None:
+        """Do what follows for a dose, in order."""
+        for one in intents:
+            if isinstance(one, Move):
+                self._go(one.to, one.reason)
+            elif isinstance(one, Send):
+                self._dosing.send(one, self._machine.state)
+            elif isinstance(one, Off):
+                self._off(one.reason, is_event=one.is_event)
+            elif isinstance(one, EndDose):
+                self._dosing.end_dose()
+
+    def _off(self, reason: str, *, is_event: bool = True) -> None:
+        self._dosing.off(reason, self._machine.state, is_event=is_event)
 
     def _go(self, to: MachineState, reason: str) -> None:
         self._outputs.transition(self._machine.go(to, reason))
 
-
-ARMED_STATES_SHOWN: tuple[str, ...] = tuple(sorted(ARMED_STATES))
-
-
-def _interlock_check(trip: Trip) -> Check:
-    """Return an interlock as a rule that does not hold."""
-    detail = trip.name if trip.value is None else f"{trip.name} {trip.value}"
-    if trip.limit is not None:
-        detail += f" (limit {trip.limit})"
-    return Check("interlock", detail, "clear", False, "")
+    def _prove(self) -> None:
+        """Hold what every part believes about the output against each other."""
+        dosing, is_armed = self._dosing, self._armed_until_ns is not None
+        broken = dosing.output.broken(
+            self._machine.state, self._now, dose=dosing.dose, planned=dosing.line.current, is_armed=is_armed
+        )
+        if broken is not None:
+            raise BrokenInvariant(broken)
 
 
-def _waited_s(values: Mapping[str, Any], now_ns: int) -> float:
-    """Return how long ago the newest sample of a decision arrived, 0 where it does not say."""
-    arrival = values.get("arrival_ns")
-    if isinstance(arrival, int) and not isinstance(arrival, bool) and arrival > 0:
-        return (now_ns - arrival) * 1e-9
-    return 0.0
+def _faults(trips: list[Check]) -> list[Check]:
+    """Return the interlocks that latch."""
+    return [trip for trip in trips if EFFECTS[trip.rule] is Effect.FAULT]
 
 
-def _is_stop(entry: GateInput) -> bool:
+def _is_stop(one: Input) -> bool:
     """Return whether an input stops, which needs no setup."""
-    return entry.kind == "end" or (entry.kind == "operator" and entry.values.get("action") == "stop")
+    return isinstance(one, EndInput) or (isinstance(one, OperatorInput) and one.action == "stop")

@@ -3,103 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from neuroloop.config.stimulation import GateSettings
-from neuroloop.sinks.stimulator.gate.inputs import count, flag, number, number_or_none, text
+from neuroloop.sinks.stimulator.envelope.envelope import Check
+from neuroloop.sinks.stimulator.gate.inputs import Drift, Interruption, PulseInput, StreamChange
+from neuroloop.sinks.stimulator.gate.rules import Facts, judge, sign
 
 MAX_WALL_STEP_S = 1.0
 """A jump of the wall clock against the monotonic one that makes the ledger's 24 hours doubtful."""
-
-
-class Effect(IntEnum):
-    """What an interlock does, from the mildest to the hardest."""
-
-    HOLD = 1
-    """Ramp down within the soft stop; arming stays."""
-    CUT = 2
-    """Off at once; arming stays."""
-    DISARM = 3
-    """Ramp down within the soft stop, then disarmed."""
-    KILL = 4
-    """Off at once, disarmed."""
-    FAULT = 5
-    """Off at once, latched until reset."""
-
-    @property
-    def is_immediate(self) -> bool:
-        """Whether the output goes off without a ramp."""
-        return self in (Effect.CUT, Effect.KILL, Effect.FAULT)
-
-    @property
-    def disarms(self) -> bool:
-        """Whether the operator must arm again."""
-        return self >= Effect.DISARM
-
-
-EFFECTS: dict[str, Effect] = {
-    "no_pulse": Effect.CUT,
-    "stale": Effect.CUT,
-    "decisions_lost": Effect.CUT,
-    "missing": Effect.HOLD,
-    "gap": Effect.HOLD,
-    "skip": Effect.HOLD,
-    "artifact": Effect.HOLD,
-    "flagged": Effect.HOLD,
-    "nonfinite": Effect.HOLD,
-    "drift": Effect.HOLD,
-    "clock_step": Effect.DISARM,
-    "counter_reset": Effect.DISARM,
-    "stream_found": Effect.DISARM,
-    "wall_clock": Effect.DISARM,
-    "stream_lost": Effect.KILL,
-    "progress": Effect.KILL,
-    "heartbeat": Effect.KILL,
-    "lease_lapsed": Effect.KILL,
-    "device_off": Effect.KILL,
-    "hot_dead": Effect.FAULT,
-    "limits_changed": Effect.FAULT,
-    "config_changed": Effect.FAULT,
-    "log": Effect.FAULT,
-    "device_lost": Effect.FAULT,
-    "device_nack": Effect.FAULT,
-    "device_silent": Effect.FAULT,
-    "device_still_on": Effect.FAULT,
-    "device_unleased": Effect.FAULT,
-    "device_excess": Effect.FAULT,
-    "device_deficit": Effect.FAULT,
-    "input": Effect.FAULT,
-    "internal": Effect.FAULT,
-}
-"""Every interlock by name."""
-
-
-@dataclass(frozen=True)
-class Trip:
-    """One interlock that has something against stimulation.
-
-    Parameters
-    ----------
-    name : str
-    value, limit
-        JSON values; None where it is not about a number.
-    """
-
-    name: str
-    value: Any = None
-    limit: Any = None
-
-    @property
-    def effect(self) -> Effect:
-        """What follows."""
-        return EFFECTS[self.name]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {"interlock": self.name, "effect": self.effect.name, "value": self.value, "limit": self.limit}
 
 
 class Interlocks:
@@ -124,8 +36,8 @@ class Interlocks:
         watchdog_s = settings.watchdog_s
         self._max_age_s = min(settings.max_age_s, watchdog_s)
         self._max_silence_s = None if decision_s is None else max(3.0 * decision_s, watchdog_s)
-        self._standing: dict[str, Trip] = {"no_pulse": Trip("no_pulse")}
-        self._moments: list[Trip] = []
+        self._standing: dict[str, Check] = {"no_pulse": sign("no_pulse")}
+        self._moments: list[Check] = []
         self._drifting: set[str] = set()
         self._sample_counts: deque[tuple[int, int, int]] = deque()
         self._pulse_ns: int | None = None
@@ -140,42 +52,41 @@ class Interlocks:
 
     def trip(self, name: str, value: Any = None, limit: Any = None) -> None:
         """Note something that happened at this moment."""
-        self._moments.append(Trip(name, value, limit))
+        self._moments.append(sign(name, value, limit))
 
-    def pulse(self, values: Mapping[str, Any], now_ns: int) -> None:
+    def pulse(self, one: PulseInput, now_ns: int) -> None:
         """Take a heartbeat.
 
         Raises
         ------
         ValueError
-            If it is not as agreed.
+            If a count fell that never falls.
         """
-        received, missing = count(values, "received"), count(values, "missing")
-        nonfinite, steps, progress = (count(values, key) for key in ("nonfinite", "clock_steps", "progress"))
-        age_s, wall_s = number_or_none(values, "age_s"), number(values, "wall_s")
-        is_up, is_alive = flag(values, "is_up"), flag(values, "hot_alive")
-        hashes = {name: text(values, f"{name.removesuffix('_changed')}_sha256") for name in self._hashes}
+        hashes = {"limits_changed": one.limits_sha256, "config_changed": one.config_sha256}
         if self._pulse_ns is not None and now_ns - self._pulse_ns > self._settings.watchdog_s * 1e9:
             self.trip("heartbeat", (now_ns - self._pulse_ns) * 1e-9, self._settings.watchdog_s)
-        self._pulse_ns, self._age_s = now_ns, age_s
+        self._pulse_ns, self._age_s = now_ns, one.age_s
         self._standing.pop("no_pulse", None)
-        self._set("stream_lost", not is_up)
-        self._set("hot_dead", not is_alive)
+        self._set("stream_lost", not one.is_up)
+        self._set("hot_dead", not one.is_hot_alive)
         for name, sha256 in hashes.items():
             self._set(name, sha256 != self._hashes[name], sha256, self._hashes[name])
-        if progress != self._progress:
-            self._progress, self._progress_ns = progress, now_ns
-        if received and self.hold_off_until_ns is None:
+        if one.progress != self._progress:
+            self._progress, self._progress_ns = one.progress, now_ns
+        if one.received and self.hold_off_until_ns is None:
             self._begin_hold_off(now_ns)
-        self._judge_missing(now_ns, received, missing)
-        for name, found, allowed in (("nonfinite", nonfinite, 0), ("clock_step", steps, self._small_steps)):
+        self._judge_missing(now_ns, one.received, one.missing)
+        for name, found, allowed in (
+            ("nonfinite", one.nonfinite, 0),
+            ("clock_step", one.clock_steps, self._small_steps),
+        ):
             before = self._counts.get(name)
             if before is not None and found - before > allowed:
                 self.trip(name, found - before, allowed)
             if before is None or found > before:
                 self._counts[name] = found
                 self._small_steps = 0 if name == "clock_step" else self._small_steps
-        offset_s = wall_s - now_ns * 1e-9
+        offset_s = one.wall_s - now_ns * 1e-9
         if self._wall_offset_s is not None and abs(offset_s - self._wall_offset_s) > MAX_WALL_STEP_S:
             self.trip("wall_clock", offset_s - self._wall_offset_s, MAX_WALL_STEP_S)
         self._wall_offset_s = offset_s
@@ -193,30 +104,20 @@ class Interlocks:
         share = lost / (came + lost) if came + lost else 0.0
         self._set("missing", share > self._settings.max_missing, share, self._settings.max_missing)
 
-    def event(self, values: Mapping[str, Any], now_ns: int) -> None:
-        """Take a gap, skip, artifact, drift or stream event; others say nothing here.
-
-        Raises
-        ------
-        ValueError
-            If it is not as agreed.
-        """
-        kind = text(values, "type")
-        if kind in ("gap", "skip"):
-            n = values.get("missing" if kind == "gap" else "n")
-            self.trip(kind, n)
-        elif kind == "artifact":
-            self.trip("artifact", values.get("kind"))
-        elif kind == "drift" and values.get("what") in ("onset", "end"):
-            monitor = text(values, "monitor")
-            (self._drifting.add if flag(values, "hold") else self._drifting.discard)(monitor)
+    def event(self, one: Interruption | Drift | StreamChange, now_ns: int) -> None:
+        """Take a gap, skip, artifact, drift or stream event."""
+        if isinstance(one, Interruption):
+            self.trip(one.kind, one.figure)
+        elif isinstance(one, Drift):
+            (self._drifting.add if one.holds else self._drifting.discard)(one.monitor)
             self._set("drift", bool(self._drifting), sorted(self._drifting))
-        elif kind == "stream":
-            self._stream_event(text(values, "what"), values, now_ns)
+        else:
+            self._stream_event(one, now_ns)
 
-    def _stream_event(self, what: str, values: Mapping[str, Any], now_ns: int) -> None:
-        if what == "clock_step":
-            step_s, most = number(values, "step_s"), self._settings.max_clock_step_s
+    def _stream_event(self, one: StreamChange, now_ns: int) -> None:
+        what, step_s = one.what, one.step_s
+        if what == "clock_step" and step_s is not None:
+            most = self._settings.max_clock_step_s
             if abs(step_s) > most:
                 self.trip("clock_step", step_s, most)
             else:
@@ -227,7 +128,7 @@ class Interlocks:
             self._set("stream_lost", False)
             self.trip("stream_found")
         elif what == "counter_reset":
-            self.trip("counter_reset", values.get("number"))
+            self.trip("counter_reset", one.figure)
         elif what == "start":
             self._begin_hold_off(now_ns)
 
@@ -246,37 +147,37 @@ class Interlocks:
 
     def _set(self, name: str, holds: bool, value: Any = None, limit: Any = None) -> None:
         if holds:
-            self._standing[name] = Trip(name, value, limit)
+            self._standing[name] = sign(name, value, limit)
         else:
             self._standing.pop(name, None)
 
     def _begin_hold_off(self, now_ns: int) -> None:
         self.hold_off_until_ns = now_ns + round(self._settings.hold_off_s * 1e9)
 
-    def standing(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
-        """Return what holds now, silence included, in the order of `EFFECTS`."""
-        found = dict(self._standing)
-        settings = self._settings
+    def facts(self, now_ns: int, heard_ns: int | None) -> dict[str, Any]:
+        """Return what `Facts` hold of the pipeline: what stands, and how long everything has been silent."""
+        pulse_s = stuck_s = age_s = silent_s = None
         if self._pulse_ns is not None:
-            since_s = (now_ns - self._pulse_ns) * 1e-9
-            if since_s > settings.watchdog_s:
-                found["heartbeat"] = Trip("heartbeat", since_s, settings.watchdog_s)
-            stuck_s = (now_ns - self._progress_ns) * 1e-9
-            if stuck_s > settings.watchdog_s:
-                found["progress"] = Trip("progress", stuck_s, settings.watchdog_s)
-            age_s = None if self._age_s is None else self._age_s + since_s
-            if age_s is None or age_s > self._max_age_s:
-                found["stale"] = Trip("stale", age_s, self._max_age_s)
+            pulse_s, stuck_s = (now_ns - self._pulse_ns) * 1e-9, (now_ns - self._progress_ns) * 1e-9
+            age_s = None if self._age_s is None else self._age_s + pulse_s
         if self._max_silence_s is not None and heard_ns is not None:
             silent_s = (now_ns - heard_ns) * 1e-9
-            if silent_s > self._max_silence_s:
-                found["decisions_lost"] = Trip("decisions_lost", silent_s, self._max_silence_s)
-        return [found[name] for name in EFFECTS if name in found]
+        return {
+            "settings": self._settings,
+            "standing": dict(self._standing),
+            "pulse_s": pulse_s,
+            "stuck_s": stuck_s,
+            "age_s": age_s,
+            "silent_s": silent_s,
+            "max_age_s": self._max_age_s,
+            "max_silence_s": self._max_silence_s or 0.0,
+            "hold_off_until_ns": self.hold_off_until_ns,
+        }
 
-    def take(self, now_ns: int, heard_ns: int | None) -> list[Trip]:
+    def take(self, facts: Facts) -> list[Check]:
         """Return what happened since the last call and what holds now; either begins the hold-off anew."""
         moments, self._moments = self._moments, []
-        trips = [*moments, *self.standing(now_ns, heard_ns)]
+        trips = [*moments, *judge("run", facts)]
         if trips and self.hold_off_until_ns is not None:
-            self._begin_hold_off(now_ns)
+            self._begin_hold_off(facts.now_ns)
         return trips

@@ -34,6 +34,8 @@ ON_STATES: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_
 """A lease may be in force."""
 ARMED_STATES: frozenset[MachineState] = frozenset({"ARMED", "RAMP_UP", "STIMULATING", "RAMP_DOWN", "LOCKOUT"})
 """The operator's arming holds."""
+GIVING_STATES: frozenset[MachineState] = frozenset({"RAMP_UP", "STIMULATING", "RAMP_DOWN"})
+"""A dose goes its ordinary way."""
 
 
 class IllegalTransition(Exception):

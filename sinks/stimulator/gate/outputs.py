@@ -13,33 +13,6 @@ from neuroloop.sinks.stimulator.records import GateOutput, Lease
 _AGAIN_NS = 10 * 10**9
 """A reason that was told before in the same request is told again after so long."""
 _NUMBERS = ("charge_per_phase_uc", "charge_density_uc_cm2", "shannon_k")
-RULES: tuple[str, ...] = (
-    "authorised",
-    "reason",
-    "machine",
-    "area_cm2",
-    "armed_total_s",
-    "armed",
-    "ended",
-    "interlock",
-    "device_ends_by_itself",
-    "device_self_test",
-    "envelope",
-    "override",
-    "successor",
-    "min_confidence",
-    "dwell_s",
-    "hold_off_s",
-    "refractory_left_s",
-    "lockout_left_s",
-    "off_left_s",
-    "starts_per_h",
-    "starts_per_day",
-    "session_s",
-    "session_charge_mc",
-    "day_charge_mc",
-)
-"""What refusals are for; failures of the envelope stand under their own names in the list of rules."""
 
 
 class Outputs:

@@ -32,6 +32,7 @@ def make_setup(
     stream: str,
     delay_s: float,
     decision_s: float | None,
+    window_s: float,
     plan_hash: str,
     bundle_hash: str | None,
     config_sha256: str,
@@ -57,6 +58,8 @@ def make_setup(
     decision_s : float, optional
         Seconds between two decisions; longer silence than three of them (at least the watchdog time) stops
         stimulation. Without it decisions may be any time apart.
+    window_s : float
+        How far back a decision looks: the windows and the reach of the filters, from the plan.
     plan_hash, bundle_hash : str
     config_sha256 : str
         Of the resolved configuration; every pulse must say the same.
@@ -77,6 +80,7 @@ def make_setup(
         "stream": stream,
         "delay_s": delay_s,
         "decision_s": decision_s,
+        "window_s": window_s,
         "plan_hash": plan_hash,
         "bundle_hash": bundle_hash,
         "config_sha256": config_sha256,
@@ -96,6 +100,7 @@ class Setup:
     stream: str
     delay_s: float
     decision_s: float | None
+    window_s: float
     config_sha256: str
     is_sham: bool
     rows: dict[str, RecommendationSettings]
@@ -144,6 +149,7 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             stream=text(values, "stream"),
             delay_s=number(values, "delay_s"),
             decision_s=number_or_none(values, "decision_s"),
+            window_s=number(values, "window_s"),
             config_sha256=text(values, "config_sha256"),
             is_sham=flag(values, "sham"),
             rows=rows,

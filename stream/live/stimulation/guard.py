@@ -121,6 +121,7 @@ class StimulatorGuard:
             bundle_sha256=plan.bundle,
             delay_s=plan.delay_s,
             decision_s=1.0 / plan.stages[-1]["sfreq"],
+            window_s=plan.warmup_s,
         )
         self._child = Child(run_stimulator, (arguments, shared), "stimulator")
 

@@ -56,6 +56,8 @@ class StimulationPlan:
         The pipeline's algorithmic delay.
     decision_s : float
         Seconds between two decisions.
+    window_s : float
+        How far back a decision looks.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class StimulationPlan:
     bundle_sha256: str | None
     delay_s: float
     decision_s: float
+    window_s: float
 
     @property
     def settings(self) -> StimulationSettings:
@@ -149,6 +152,7 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
         stream=plan.source.info.name,
         delay_s=plan.delay_s,
         decision_s=plan.decision_s,
+        window_s=plan.window_s,
         plan_hash=plan.plan_sha256,
         bundle_hash=plan.bundle_sha256,
         config_sha256=config.now,

@@ -69,6 +69,7 @@ def setup_of(
     is_sham: bool = False,
     ledger: dict[str, Any] | None = None,
     decision_s: float | None = None,
+    window_s: float = 0.0,
 ) -> dict[str, Any]:
     """Return a setup as it stands in the input log."""
     made = make_setup(
@@ -80,6 +81,7 @@ def setup_of(
         stream="eeg",
         delay_s=0.5,
         decision_s=decision_s,
+        window_s=window_s,
         plan_hash="p" * 64,
         bundle_hash="b" * 64,
         config_sha256=CONFIG_SHA256,

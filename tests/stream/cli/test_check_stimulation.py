@@ -32,6 +32,15 @@ def test_the_table_is_judged_and_a_refused_row_is_no_fault(neuroloop: Command, t
     assert (numbers["charge_per_phase_uc"], numbers["pulses"], numbers["full_charge_mc"]) == (2.5, 360000, 900.0)
 
 
+def test_it_is_said_where_no_decision_can_end_a_dose(neuroloop: Command, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(CONFIG + "  gate: {pulse_blanking_s: 0.005, look_every_s: 20}\n", "utf-8")
+    done = neuroloop("check", path)
+    assert done.status == 0, done.err
+    assert "warning: given in parts: off for a look after 20 s of output, at most 5 times, 100 of 1800 s" in done.out
+    assert "no decision during its dose can be free of its pulses (window 0.928 s)" in done.out
+
+
 def test_every_loose_limit_is_a_fault_with_its_line(neuroloop: Command, tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(CONFIG + "  limits:\n    max_shannon_k: 1.8\n    max_charge_density_uc_cm2: 31\n", "utf-8")
