@@ -122,7 +122,7 @@ class ChargeBudget:
     """Hold what may have been delivered against the limits of the session and of 24 hours.
 
     A lease counts from the moment it is decided upon. The day is the larger of what the ledger says, with the leases
-    since it was asked, and what this run alone has delivered. What a sham dose would have delivered counts in both.
+    since it was asked, and what this run alone has delivered.
 
     Parameters
     ----------
@@ -135,10 +135,7 @@ class ChargeBudget:
         self._limits = limits
         self._ledger_uc = ledger_uc
         self._since_uc = 0.0
-        self._nominal_uc = 0.0
         self.meter = ChargeMeter()
-        self.withheld_uc = 0.0
-        """What the sham dose that is being given would have delivered so far."""
 
     def read_ledger(self, day_uc: float) -> None:
         """Take what the ledger says now, every lease so far included."""
@@ -149,20 +146,14 @@ class ChargeBudget:
         self.meter.issue(lease, now_ns, most_ma=most_ma)
         self._since_uc += lease.charge_uc
 
-    def close_dose(self) -> None:
-        """Keep what a sham dose would have delivered."""
-        self._nominal_uc += self.withheld_uc
-        self.withheld_uc = 0.0
-
     @property
     def session_uc(self) -> float:
         """Upper bound of the charge of this run."""
-        return self.meter.total_uc + self._nominal_uc + self.withheld_uc
+        return self.meter.total_uc
 
     def day_uc(self, now_ns: int) -> float:
         """Return an upper bound of the charge of the last 24 hours, all runs together."""
-        known = max(self._ledger_uc + self._since_uc, self.meter.day_uc(now_ns))
-        return known + self._nominal_uc + self.withheld_uc
+        return max(self._ledger_uc + self._since_uc, self.meter.day_uc(now_ns))
 
     def checks(self, more_uc: float, now_ns: int) -> list[Check]:
         """Return the charge rules with so much more."""

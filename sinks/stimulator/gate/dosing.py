@@ -59,9 +59,6 @@ class Dosing:
     def at(self, now_ns: int) -> None:
         """Let time pass."""
         self._now = now_ns
-        dose = self.dose
-        if dose is not None and self._setup.is_sham and dose.top_ns is not None:
-            self.budget.withheld_uc = dose.plan.rate_uc_s * ((now_ns - dose.top_ns) * 1e-9)
 
     @property
     def day_uc(self) -> float:
@@ -131,7 +128,7 @@ class Dosing:
 
     @property
     def is_down(self) -> bool:
-        """Whether a ramp down, sent or withheld, is over."""
+        """Whether a ramp down is over."""
         dose = self.dose
         return dose is None or dose.off_ns is None or self._now >= dose.off_ns
 
@@ -162,8 +159,7 @@ class Dosing:
         if dose.top_ns is None and self.line.is_at_top(dose.plan, self._now):
             dose.top_ns = self._now
             self._changed_ns = self._now
-            if not self._setup.is_sham:
-                self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
+            self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
             self._go("STIMULATING", "full amplitude")
         if self._now >= dose.down_ns:
             dose.is_full = not dose.is_cut_by_session
@@ -173,8 +169,6 @@ class Dosing:
         over = self.budget.exceeded(reserve_uc, self._now)
         if over is not None:
             self.begin_down(over)
-        elif self._setup.is_sham and dose.top_ns is not None:
-            self._advance_sham(dose)
         elif self.line.is_due(self._now):
             issued = self.line.up(dose.plan, self._now)
             over = self.budget.exceeded(issued.lease.charge_uc + reserve_uc, self._now)
@@ -183,15 +177,6 @@ class Dosing:
             else:
                 self._send("renew", issued, "go on")
 
-    def _advance_sham(self, dose: Dose) -> None:
-        """Ramp the device down while the machine goes on."""
-        is_over = self.line.current is None or self.line.is_over(self._now)
-        if dose.is_withheld or not (is_over or self.line.is_due(self._now)):
-            return
-        if is_over or not self._go_down(dose, "sham"):
-            dose.is_withheld = True
-            self.off("sham", is_event=False)
-
     def begin_down(self, reason: str) -> None:
         """Begin the ramp down of the dose."""
         dose = self.dose
@@ -199,7 +184,7 @@ class Dosing:
             return
         self._changed_ns = self._now
         self._go("RAMP_DOWN", reason)
-        # both arms end at the same moment; a device goes down from when it has the lease: two heartbeats more
+        # a device goes down from when it has the lease: two heartbeats more
         dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
         current = self.line.current
         if current is not None and not current.is_final and not self._go_down(dose, reason):
@@ -208,16 +193,12 @@ class Dosing:
     def soft_stop(self, reason: str) -> bool:
         """Begin the ramp of a safe stop; return whether there is anything to ramp.
 
-        It is never slower than an ordinary ramp down and never lasts beyond the dose. What is withheld takes as long.
+        It is never slower than an ordinary ramp down and never lasts beyond the dose.
         """
         dose = self.dose
         if dose is None:
             return False
         seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
-        if self.line.current is None:
-            dose.off_ns = self._now + round(min(seconds, dose.plan.ramp_s) * 1e9)
-            self._go("SAFE_STOP", reason)
-            return True
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
         seconds = min(seconds, self.line.most_ma(self._now) / slope)
         issued = self.line.soft(self._now, seconds, dose.plan)
@@ -273,7 +254,6 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return
-        self.budget.close_dose()
         self.dose = None
         self._decisions.forget()
         self._outputs.forget_request()

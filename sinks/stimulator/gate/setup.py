@@ -14,10 +14,10 @@ from neuroloop.sinks.stimulator.envelope.envelope import Assessment, Envelope
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
-from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
+from neuroloop.sinks.stimulator.gate.inputs import number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
-GATE_VERSION = 5
+GATE_VERSION = 6
 """Raised whenever the same inputs would give other outputs: a log of another version cannot be decided again."""
 
 
@@ -34,7 +34,6 @@ def make_setup(
     plan_hash: str,
     bundle_hash: str | None,
     config_sha256: str,
-    is_sham: bool,
     ledger: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the values of a ``setup`` input.
@@ -59,8 +58,6 @@ def make_setup(
     plan_hash, bundle_hash : str
     config_sha256 : str
         Of the resolved configuration; every pulse must say the same.
-    is_sham : bool
-        Mode ``sham``, or what the sealed assignment says under ``blinded``.
     ledger : mapping
         What earlier runs left: ``day_charge_uc`` (required), ``lockout_left_s``, ``start_ages_s`` (of the last 24 h),
         ``last_state`` (whose recommendation was given last).
@@ -79,7 +76,6 @@ def make_setup(
         "plan_hash": plan_hash,
         "bundle_hash": bundle_hash,
         "config_sha256": config_sha256,
-        "sham": is_sham,
         "ledger": dict(ledger),
     }
 
@@ -96,7 +92,6 @@ class Setup:
     delay_s: float
     decision_s: float | None
     config_sha256: str
-    is_sham: bool
     rows: dict[str, RecommendationSettings]
     assessments: dict[str, Assessment]
     ledger_day_uc: float
@@ -149,7 +144,6 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             delay_s=number(values, "delay_s"),
             decision_s=number_or_none(values, "decision_s"),
             config_sha256=text(values, "config_sha256"),
-            is_sham=flag(values, "sham"),
             rows=rows,
             assessments={state: envelope.assess(row) for state, row in rows.items()},
             ledger_day_uc=number(ledger, "day_charge_uc"),
@@ -163,7 +157,4 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
         raise
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
-    mode = settings.mode
-    if mode != "blinded" and setup.is_sham != (mode == "sham"):
-        raise ConfigError(f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}")
     return setup

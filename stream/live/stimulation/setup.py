@@ -15,7 +15,6 @@ from neuroloop.config.tree import Config
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE
 from neuroloop.sinks.stimulator.blinding import Assignment, draw_assignment
 from neuroloop.sinks.stimulator.devices.opening import open_device
-from neuroloop.sinks.stimulator.envelope.charge import on_grid
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
@@ -23,7 +22,7 @@ from neuroloop.sinks.stimulator.gate.setup import make_setup
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device
-from neuroloop.sinks.stimulator.sham import ShamDevice
+from neuroloop.sinks.stimulator.sham import ArmFilter
 from neuroloop.stream.assembly.bundles import find_bundle
 from neuroloop.stream.live.live_source import SourcePlan
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
@@ -128,9 +127,10 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     device = open_device(settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE)
     stack.callback(device.close)
     capabilities = device.capabilities()
-    if assignment is not None and assignment.arm == "sham":
-        tops = frozenset(on_grid(row.amplitude_ma, capabilities.step_ma) for row in rows)
-        device = ShamDevice(device, tops)
+    if assignment is not None:
+        device = ArmFilter(device, assignment.arm, is_blinded=True)
+    elif settings.mode == "sham":
+        device = ArmFilter(device, "sham")
     setup = make_setup(
         settings,
         rows,
@@ -143,7 +143,6 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
         plan_hash=plan.plan_sha256,
         bundle_hash=plan.bundle_sha256,
         config_sha256=config.now,
-        is_sham=settings.mode == "sham",
         ledger=ledger.history(),
     )
     setup["run"] = plan.run_id
