@@ -214,6 +214,17 @@ class DeviceSettings(Settings):
     """``simulated``: amplitudes are multiples of it."""
 
 
+class BlindingSettings(Settings):
+    """Where a blinded run takes its arm from; ``neuroloop blinding`` makes both files."""
+
+    list_file: str
+    """The sealed list of assignments."""
+    key_file: str
+    """The delivery key that opens this run's entry; a file that only the account of the run may read."""
+    visit: Name
+    """Which visit of the subject this is."""
+
+
 class OperatorSettings(Settings):
     """Who may arm, and how a stop is asked for."""
 
@@ -239,7 +250,9 @@ class StimulationSettings(Settings):
     electrode: Name = "unnamed"
     """Name of the contact."""
     mode: Literal["real", "sham", "simulate", "blinded"] = "simulate"
-    """``blinded``: real or sham, as a sealed assignment says that nobody has read."""
+    """``blinded``: real or sham, as a sealed list says that nobody at the rig has read."""
+    blinding: BlindingSettings | None = None
+    """``blinded``: the list."""
     table: tuple[RecommendationSettings, ...] | None = None
     """What is recommended for each state; this or ``table_file``."""
     table_file: str | None = None

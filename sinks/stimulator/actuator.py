@@ -11,6 +11,7 @@ from neuroloop.sinks.stimulator.log.audit import AuditLog
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
+from neuroloop.sinks.stimulator.sham import GRID_NS
 
 _STOPS = frozenset({"stop", "disarm"})
 _LEASES = frozenset({"start", "renew"})
@@ -44,6 +45,9 @@ class Actuator:
         How long a lease may wait for the disk.
     clock_ns : callable
         ``CLOCK_MONOTONIC``.
+    seal : callable, optional
+        Of a blinded run: seals what really was handed over and returns the hash that the log names. Times of handing
+        over are then logged on a coarse grid.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Actuator:
         *,
         patience_s: float,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        seal: Callable[[], str] | None = None,
     ) -> None:
         self._device = device
         self._log = log
@@ -62,6 +67,7 @@ class Actuator:
         self._writer = writer
         self._patience_ns = round(patience_s * 1e9)
         self._clock_ns = clock_ns
+        self._seal = seal
         self._waiting: deque[_Waiting] = deque()
         self._problems: list[DeviceAnswer] = []
         self._answered_lease = 0
@@ -170,7 +176,11 @@ class Actuator:
         return action, self._clock_ns(), fault
 
     def _note(self, action: str, number: int, t_ns: int, fault: str, **numbers: int) -> None:
-        self._log.take_act(action, number, t_ns, **numbers, **({"fault": fault} if fault else {}))
+        said: dict[str, str] = {"fault": fault} if fault else {}
+        if self._seal is not None:
+            t_ns -= t_ns % GRID_NS
+            said["box"] = self._seal()
+        self._log.take_act(action, number, t_ns, **numbers, **said)
 
     def answers(self) -> list[DeviceAnswer]:
         """Return what the device has said, faults of handing over included; each is to be settled."""

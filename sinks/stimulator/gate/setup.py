@@ -62,7 +62,9 @@ def make_setup(
         What earlier runs left: ``day_charge_uc`` (required), ``lockout_left_s``, ``start_ages_s`` (of the last 24 h),
         ``last_state`` (whose recommendation was given last).
     """
-    plain = settings.model_dump(mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger"})
+    plain = settings.model_dump(
+        mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger", "blinding"}
+    )
     return {
         "gate": GATE_VERSION,
         "settings": plain,

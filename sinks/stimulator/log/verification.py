@@ -7,7 +7,7 @@ What is checked, each by itself, so that one fault does not hide another:
 - the gate: decides again on the logged inputs and must say the same, so that a log whose chain was forged is found;
   the log of another version of the gate cannot be decided again, and is not proven;
 - the events: commands and refusals of ``events.jsonl`` are those of the log;
-- the sealed assignment of a blinded run, against the commitment of its first record.
+- of a blinded run the list of assignments, and the sealed boxes that the log names.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any
 from neuroloop.config.errors import RecordingError
 from neuroloop.config.places import ledger_folder
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE
-from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
 from neuroloop.sinks.stimulator.log.events import events_of, replayed
 from neuroloop.sinks.stimulator.log.ledger import LedgerError, ledger_path, read_ledger
+from neuroloop.sinks.stimulator.unblinding import sealed_faults
 from neuroloop.stream.contracts.events import canonical, encode
 
 _TYPES = ("command", "refusal")
@@ -120,6 +120,7 @@ def verify_run(run: Path, ledgers: Path | None = None) -> Verdict:
         findings += _gate_faults(log)
     findings += _event_faults(log, run, notes if open_end is not None else None)
     findings += _file_faults(log, run)
+    findings += sealed_faults(log, run)
     counts = Counter("inputs" if "in" in one.record else "outputs" if "out" in one.record else "acts" for one in
                      log.records)  # fmt: skip
     names = {"records": len(log.records), **{name: counts[name] for name in ("inputs", "outputs", "acts")}}
@@ -273,14 +274,3 @@ def _file_faults(log: LogFile, run: Path) -> Iterator[str]:
         found = "no file"
     if setup and wanted != found:
         yield f"{CONFIG_FILE} must be the one of the log, {str(wanted)[:16]}, got {found[:16]}"
-    commitment = setup.get("assignment_sha256")
-    if commitment is None:
-        return
-    sealed = [link.record for link in log.records if link.record.get("act") == "unblind"]
-    try:
-        sealed.append(json.loads((run / ASSIGNMENT_FILE).read_text(encoding="ascii")))
-    except (OSError, ValueError) as error:
-        yield f"{ASSIGNMENT_FILE} must be there and whole, got: {error}"
-    for one in sealed:
-        if commit(str(one.get("arm")), str(one.get("salt"))) != commitment:
-            yield f"{ASSIGNMENT_FILE} must be the one that the log commits to, {commitment[:16]}, got another"

@@ -17,12 +17,13 @@ from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits
 from neuroloop.sinks.stimulator.gate.gate import Gate
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES
-from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, Clocks
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.events import event_of
 from neuroloop.sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
 from neuroloop.sinks.stimulator.token import forget_token, is_token
 from neuroloop.stream.live.shared_state import EventRecord, Shared, pack_event
+from neuroloop.stream.live.stimulation.coarse_clocks import ceiled, coarse_clocks
 from neuroloop.stream.live.stimulation.setup import Equipment, StimulationPlan
 
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
@@ -60,13 +61,16 @@ class Controller:
         self._log_failed = self._link.numbers("log_failed")
         self._is_on_word = self._link.numbers("is_on")
         self._gate = Gate(equipment.setup)
-        self._log = AuditLog(plan.out / AUDIT_FILE, writer)
+        sealed = equipment.sealed
+        self._is_blinded = sealed is not None
+        self._log = AuditLog(plan.out / AUDIT_FILE, writer, coarse_clocks() if self._is_blinded else Clocks())
         self._actuator = Actuator(
             equipment.device,
             self._log,
             equipment.ledger,
             writer,
             patience_s=plan.settings.gate.watchdog_s,
+            seal=None if sealed is None else sealed.seal,
         )
         self._number = 0
         self._t_ns = 0
@@ -227,7 +231,8 @@ class Controller:
                 self._is_on_word[0] = one.is_on
             values = asdict(one)
             values["delivered_uc"] = one.delivered_uc if math.isfinite(one.delivered_uc) else None
-            self.tell("device", values, time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self.tell("device", values, ceiled(now_ns) if self._is_blinded else now_ns)
             self._actuator.settle(one, self._gate.bound_up_to_uc)
         return answers
 

@@ -59,8 +59,10 @@ class Wire:
 class ArmRig(Rig):
     """A rig in one of the arms."""
 
-    def __init__(self, setup: dict[str, Any], arm: Arm, **values: Any) -> None:
+    def __init__(self, setup: dict[str, Any], arm: Arm, *, kind: type[ArmFilter] = ArmFilter, **values: Any) -> None:
         self._arm = arm
+        self._kind = kind
+        self.told: list[DeviceAnswer] = []
         self._values = values
         super().__init__(setup)
 
@@ -68,7 +70,7 @@ class ArmRig(Rig):
         known = dict(self.setup["capabilities"])
         self.capabilities = Capabilities(**known | {"waveforms": tuple(known["waveforms"])})
         self.wire = Wire(self)
-        self.filter = ArmFilter(self.wire, self._arm, clock_ns=lambda: self.now_ns, **self._values)
+        self.filter = self._kind(self.wire, self._arm, clock_ns=lambda: self.now_ns, **self._values)
         super().__post_init__()
 
     def send(self, one: GateOutput) -> None:
@@ -88,6 +90,7 @@ class ArmRig(Rig):
         """Hand what the filter makes of a device's answer to the gate."""
         self.wire.said.append(one)
         found: list[GateOutput] = []
-        for seen in self.filter.answers():
+        self.told = self.filter.answers()
+        for seen in self.told:
             found = super().answer(seen)
         return found

@@ -1,15 +1,13 @@
-"""Stops at once, leases after the disk; sealed assignments."""
+"""Stops at once, leases after the disk."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from neuroloop.sinks.stimulator.actuator import Actuator
-from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
 from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from neuroloop.sinks.stimulator.log.ledger import Ledger
@@ -214,23 +212,3 @@ def test_the_ledger_settles_what_the_device_says_and_nothing_that_is_on_its_way(
         bench.hear()
         assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc + 2.0)
         bench.close()
-
-
-def test_an_assignment_is_sealed_and_committed_to(tmp_path: Path) -> None:
-    drawn = draw_assignment(tmp_path, draw=lambda n: n - 1, salt=lambda n: "s" * n)
-    assert drawn.arm == "real"
-    assert drawn.commitment == commit("real", "s" * 32) != commit("sham", "s" * 32)
-    sealed = tmp_path / ASSIGNMENT_FILE
-    assert sealed.stat().st_mode & 0o777 == 0o600
-    assert json.loads(sealed.read_text()) == {"arm": "real", "salt": "s" * 32}
-    with pytest.raises(FileExistsError):
-        draw_assignment(tmp_path)
-
-
-def test_both_arms_are_drawn_and_salts_differ(tmp_path: Path) -> None:
-    drawn = []
-    for number in range(40):
-        (tmp_path / str(number)).mkdir()
-        drawn.append(draw_assignment(tmp_path / str(number)))
-    assert {one.arm for one in drawn} == {"real", "sham"}
-    assert len({one.commitment for one in drawn}) == 40
