@@ -17,13 +17,15 @@ from neuroloop.config.stimulation import BlindingSettings
 from neuroloop.sinks.stimulator.blinding import DELIVERY_KEY_FILE, LIST_FILE, draw_arms, make_list, take_assignment
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, read_log
 from neuroloop.sinks.stimulator.log.verification import verify_run
-from neuroloop.sinks.stimulator.records import DeviceAnswer
+from neuroloop.sinks.stimulator.records import Device, DeviceAnswer
 from neuroloop.sinks.stimulator.sealed_record import SEALED_FILE
 from neuroloop.sinks.stimulator.sealing import PrivateKey, SealError
 from neuroloop.sinks.stimulator.sham import Arm, ArmFilter, _Asked
 from neuroloop.sinks.stimulator.unblinding import unblind
 from tests.sinks.stimulator.filed_rig import FiledRig
 
+LONG = 2
+"""A seed whose first dose is long enough to be told from a ramp alone."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -202,6 +204,26 @@ def test_a_third_party_proves_what_was_given_and_nobody_else_opens_it(tmp_path: 
         with pytest.raises(SealError, match="list must be the one that was made with this key"):
             unblind(log, run, dealt[0] / DELIVERY_KEY_FILE)
     assert 0 < charges["sham"] < charges["real"]
+
+
+class Swapped(ArmFilter):
+    """Gives the other arm than the one that was dealt."""
+
+    def __init__(self, device: Device, arm: Arm, **values: Any) -> None:
+        super().__init__(device, "sham" if arm == "real" else "real", **values)
+
+
+def test_a_third_party_finds_that_the_other_arm_was_given(tmp_path: Path, dealt: tuple[Path, Path]) -> None:
+    arms = set()
+    for subject in ("s000", "s001", "s002", "s003"):
+        arms.add(run_of(tmp_path, dealt[0], subject, seed=LONG, kind=Swapped))
+        run = tmp_path / subject
+        findings = unblind(read_log(run / AUDIT_FILE), run, dealt[1]).findings
+        assert findings
+        assert all(
+            re.match(r"device\.sealed(: lease \d+)? must (ask for nothing|be as|have the)", one) for one in findings
+        )
+    assert arms == {"real", "sham"}
 
 
 @pytest.mark.parametrize("change", ["a box", "one box less", "another list", "of another run"])
