@@ -41,6 +41,8 @@ class NeuroloopError(Exception):
         |-- ControlError        the operator's socket cannot be made, or nobody answers on it
         |-- AuditError          a stimulation log cannot be made, or cannot be read as one
         |-- LedgerError         the ledger of charge cannot be opened, is in use, or does not hold
+        |-- SealError           something sealed cannot be made or opened
+        |   `-- BlindingError   a list of assignments cannot be made, read or used as asked
         |-- LoopbackError       the latency of the closed loop cannot be measured
         |-- SoakFailed          a check of a long run failed
         `-- DemoFailed          a demo did not come to what it shows

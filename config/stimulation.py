@@ -88,8 +88,9 @@ def check_rows(rows: Sequence[RecommendationSettings]) -> None:
 def trigger_box_faults(settings: StimulationSettings, rows: Sequence[RecommendationSettings] | None) -> list[str]:
     """Return what a trigger box (``serial``) cannot do of what is configured, one line each.
 
-    Its start code says nothing but *on*: every lease, whatever its amplitude, makes the box give the one train that it
-    is set up for. A second row, a ramp, a soft stop or a sham dose would be that train in full.
+    A code says nothing but *on*: every lease, whatever its amplitude, makes the box give the train that it is set up
+    for under that code. So each row needs a code of its own, a ramp must be one that the box makes by itself, and a
+    soft stop or a sham dose would be the train in full.
 
     Parameters
     ----------
@@ -102,13 +103,31 @@ def trigger_box_faults(settings: StimulationSettings, rows: Sequence[Recommendat
     box, gate, faults = "for device.kind 'serial'", settings.gate, []
     if settings.mode != "real":
         faults.append(f"mode must be 'real' {box}, whose code always starts the whole train, got {settings.mode!r}")
-    if rows is not None and len(rows) != 1:
+    if settings.device.codes:
+        faults += _code_faults(settings, rows)
+    elif rows is not None and len(rows) != 1:
         where = "table" if settings.table_file is None else "table_file"
         faults.append(f"{where} must be one row {box}, which knows one train, got {len(rows)} rows")
-    if gate.ramp_s != 0:
+    if gate.ramp_s != 0 and not settings.device.ramps_itself:
         faults.append(f"gate.ramp_s must be 0 {box}, which cannot ramp, got {gate.ramp_s!r}")
     if gate.soft_stop_s != 0:
         faults.append(f"gate.soft_stop_s must be 0 {box}, which can only be cut off, got {gate.soft_stop_s!r}")
+    return faults
+
+
+def _code_faults(settings: StimulationSettings, rows: Sequence[RecommendationSettings] | None) -> list[str]:
+    """Return what is wrong with the codes of a trigger box: each row must have its own."""
+    device, faults = settings.device, []
+    given = [*device.codes.values(), device.stop_code]
+    if len(set(given)) < len(given):
+        faults.append(f"device.codes must be different from each other and from stop_code, got {given!r}")
+    states = [] if rows is None else [row.state for row in rows]
+    missing = [state for state in states if state not in device.codes]
+    if missing:
+        faults.append(f"device.codes must have a code for each row of the table, got none for {', '.join(missing)}")
+    trains = [(row.frequency_hz, row.amplitude_ma, row.pulse_width_us, row.waveform) for row in rows or ()]
+    if len(set(trains)) < len(trains):
+        faults.append(f"table must have a train once for device.kind 'serial' with codes, got {len(trains)} rows")
     return faults
 
 
@@ -281,12 +300,28 @@ class DeviceSettings(Settings):
     imbalance: Probability | None = None
     """Share of a phase's charge that the phase of the other sign leaves, from the maker's sheet. The larger of it and
     what the device says counts; where neither is known, what the hard limits assume."""
+    codes: dict[str, Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=dict)
+    """``serial``: the byte of each state's row, in place of ``start_code``; with it a table may have several rows."""
+    ramps_itself: bool = False
+    """``serial``: confirms that what a code starts ramps up by itself, from where the output is, over the ramp that
+    ``neuroloop check stimulation`` names for the row or longer, and that further codes only prolong it."""
     limits_itself: bool = False
     """``lsl`` and ``serial``: confirms that what one trigger starts ends by itself within the lease."""
     fault: str | None = None
     """``simulated``: what goes wrong, such as ``latency=20ms``, ``nack=0.1``, ``drop=0.1``, ``stuck_on``."""
     step_ma: PositiveFloat = 0.01
     """``simulated``: amplitudes are multiples of it."""
+
+
+class BlindingSettings(Settings):
+    """Where a blinded run takes its arm from; ``neuroloop blinding`` makes both files."""
+
+    list_file: str
+    """The sealed list of assignments."""
+    key_file: str
+    """The delivery key that opens this run's entry; a file that only the account of the run may read."""
+    visit: Name
+    """Which visit of the subject this is."""
 
 
 class OperatorSettings(Settings):
@@ -318,7 +353,9 @@ class StimulationSettings(Settings):
     electrode: Name = UNNAMED
     """Name of the contact."""
     mode: Literal["real", "sham", "simulate", "blinded"] = "simulate"
-    """``blinded``: real or sham, as a sealed assignment says that nobody has read."""
+    """``blinded``: real or sham, as a sealed list says that nobody at the rig has read."""
+    blinding: BlindingSettings | None = None
+    """``blinded``: the list."""
     table: tuple[RecommendationSettings, ...] | None = None
     """What is recommended for each state; this or ``table_file``."""
     table_file: str | None = None

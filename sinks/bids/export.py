@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from neuroloop.config.errors import NeuroloopError
+from neuroloop.config.errors import ConfigError, NeuroloopError
 from neuroloop.config.loading import read_without_code
 from neuroloop.config.recommendations import rows_of
 from neuroloop.config.tree import Config
@@ -189,7 +189,12 @@ def _read_config(run: Path) -> Config:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise ExportError(f"run must be a folder with {CONFIG_FILE}, got {str(run)!r}")
-    return read_without_code(str(path))
+    try:
+        return read_without_code(str(path))
+    except ConfigError as error:
+        where = f"run must have settings that this version still takes, got {str(run)!r}"
+        cure = "export it with the version that recorded it"
+        raise ExportError(f"{where}: {'; '.join(error.faults)} ({cure})") from error
 
 
 def _sidecar(config: Config, start: Mapping[str, Any], name: BidsName) -> dict[str, Any]:

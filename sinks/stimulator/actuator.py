@@ -12,6 +12,7 @@ from neuroloop.sinks.stimulator.log.audit import AuditLog
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device, DeviceAnswer, DeviceError, GateInput, GateOutput, Lease
+from neuroloop.sinks.stimulator.sham import GRID_NS
 
 _STOPS = frozenset({"stop", "disarm"})
 _LEASES = frozenset({"start", "renew"})
@@ -47,6 +48,9 @@ class Actuator:
         By state, what its row lets follow; for the ledger.
     clock_ns : callable
         ``CLOCK_MONOTONIC``.
+    seal : callable, optional
+        Of a blinded run: seals what really was handed over and returns the hash that the log names. Times of handing
+        over are then logged on a coarse grid.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Actuator:
         patience_s: float,
         successors: Mapping[str, Sequence[str] | None] = MappingProxyType({}),
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        seal: Callable[[], str] | None = None,
     ) -> None:
         self._device = device
         self._log = log
@@ -67,6 +72,7 @@ class Actuator:
         self._patience_ns = round(patience_s * 1e9)
         self._successors = successors
         self._clock_ns = clock_ns
+        self._seal = seal
         self._waiting: deque[_Waiting] = deque()
         self._problems: list[DeviceAnswer] = []
         self._answered_lease = 0
@@ -176,7 +182,11 @@ class Actuator:
         return action, self._clock_ns(), fault
 
     def _note(self, action: str, number: int, t_ns: int, fault: str, **numbers: int) -> None:
-        self._log.take_act(action, number, t_ns, **numbers, **({"fault": fault} if fault else {}))
+        said: dict[str, str] = {"fault": fault} if fault else {}
+        if self._seal is not None:
+            t_ns -= t_ns % GRID_NS
+            said["box"] = self._seal()
+        self._log.take_act(action, number, t_ns, **numbers, **said)
 
     def answers(self) -> list[DeviceAnswer]:
         """Return what the device has said, faults of handing over included; each is to be settled."""

@@ -21,7 +21,7 @@ from neuroloop.stream.cli.arguments.machine import add_doctor, add_latency
 from neuroloop.stream.cli.arguments.models import add_evaluate, add_train
 from neuroloop.stream.cli.arguments.settings import add_init, add_schema
 from neuroloop.stream.cli.arguments.shared import Commands
-from neuroloop.stream.cli.arguments.stimulation import add_operator, add_verify
+from neuroloop.stream.cli.arguments.stimulation import add_blinding, add_operator, add_verify
 from neuroloop.stream.live.process_logs import set_up_logs
 
 _COMMANDS = (
@@ -32,6 +32,7 @@ _COMMANDS = (
     add_replay,
     add_operator,
     add_verify,
+    add_blinding,
     add_check,
     add_init,
     add_schema,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, read_log
 from neuroloop.sinks.stimulator.log.verification import Verdict, verify_run
+from neuroloop.sinks.stimulator.unblinding import unblind
 from neuroloop.stream.assembly.provenance import code_hash
 
 
 def run_verify(options: argparse.Namespace) -> int:
     """Print one line for a clean run, one per finding otherwise."""
     verdict = verify_run(options.run_folder, options.ledger, heads=options.head)
+    if options.key is not None:
+        opened = unblind(read_log(options.run_folder / AUDIT_FILE), options.run_folder, options.key)
+        print(opened.line)
+        verdict = replace(verdict, findings=(*verdict.findings, *opened.findings))
     if verdict.is_clean:
         print(verdict.line() + _written_by(verdict))
         return 0

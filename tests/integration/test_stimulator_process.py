@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import resource
 import socket
 from collections.abc import Callable, Iterator
@@ -14,9 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from neuroloop.sinks.stimulator.blinding import DELIVERY_KEY_FILE, LIST_FILE, draw_arms, make_list
 from neuroloop.sinks.stimulator.envelope.profiles import file_sha256
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, read_log
 from neuroloop.sinks.stimulator.log.ledger import read_ledger
 from neuroloop.sinks.stimulator.log.verification import verify_run
+from neuroloop.sinks.stimulator.sealing import PrivateKey
+from neuroloop.sinks.stimulator.unblinding import unblind
 from neuroloop.stream.assembly.provenance import code_hash
 from neuroloop.stream.live.child_process import RunFailed
 from tests.integration.live import PATIENCE_S
@@ -155,27 +160,60 @@ def test_charge_survives_a_killed_process_and_a_torn_log_is_said(make: Make, tmp
     assert again.log().inputs()[0].values["ledger"]["day_charge_uc"] >= delivered_uc
 
 
-def test_a_blinded_run_hides_its_assignment_until_it_is_unblinded(make: Make, tmp_path: Path) -> None:
-    bench = make("stimulation.mode=blinded")
-    bench.gets_on()
-    sealed = bench.out / "assignment.sealed"
-    assert sealed.stat().st_mode & 0o777 == 0o600
-    arm = json.loads(sealed.read_text())["arm"]
-    setup = bench.log().inputs()[0].values
-    assert "assignment_sha256" in setup
-    assert setup["sham"] is False
-    assert f': "{arm}"' not in json.dumps(setup)
+def sealed_list(folder: Path) -> tuple[Path, list[str]]:
+    """Make a list for one subject; return the third party's key and the settings of a blinded run."""
+    key = PrivateKey.make()
+    key.write(folder / "third-party.key", "a key")
+    make_list(folder, key, draw_arms({"unnamed": ""}, ["first"], seed="a seed"), seed="a seed")
+    files = {"list_file": folder / LIST_FILE, "key_file": folder / DELIVERY_KEY_FILE, "visit": "first"}
+    settings = [f"stimulation.blinding.{name}={value}" for name, value in files.items()]
+    return folder / "third-party.key", ["stimulation.mode=blinded", *settings]
+
+
+def gives(bench: Bench) -> None:
+    """Arm until a dose is given; a blinded run leaves no device's record to look at."""
+
+    def turn() -> bool:
+        state = bench.state
+        verb = {"FAULT": "reset", "DISARMED": "arm"}.get(state)
+        if verb is not None:
+            bench.ask(verb)
+        return state == "STIMULATING"
+
+    wait_until(turn, "a dose", PATIENCE_S)
+
+
+def test_a_blinded_run_hides_its_arm_until_it_is_unblinded_and_a_crash_does_not_change_it(
+    make: Make, tmp_path: Path
+) -> None:
+    key_file, blinded = sealed_list(tmp_path)
+    bench = make(*blinded, name="crashed")
+    gives(bench)
+    bench.process.kill()
+    bench.child.process.join(PATIENCE_S)
+    bench.close()
+    bench = make(*blinded, "stimulation.gate.hold_off_s=0.5")
+    gives(bench)
+    assert not (bench.out / "device.jsonl").exists()
+    assert all(path.stat().st_mode & 0o077 == 0 for path in bench.out.glob("*.sealed"))
+    wait_until(lambda: len(bench.log().records) > 60, "records", PATIENCE_S)
+    assert not re.search(r"\bsham\b|\"real\"", (bench.out / "stimulation.jsonl").read_text())
     refused = [bench.ask("unblind", token="guess") for _ in range(9)]
     assert not any(one["accepted"] for one in refused)
     assert refused[-1]["text"].startswith("token must not be tried again for ")
     wait_until(lambda: bench.ask("unblind")["accepted"], "a token that is judged", PATIENCE_S)
     answer = bench.ask("unblind")
     assert answer["accepted"]
-    assert answer["text"] == f"the run is {arm}"
     assert bench.ends() == 0
     tries = [one.values for one in bench.log().inputs() if one.values.get("action") == "unblind"]
     assert sum(not one["authorised"] for one in tries) < 9
     assert len(tries) + sum(one.get("unjudged_tokens", 0) for one in tries) >= 10
+    opened = {name: unblind(read_log(tmp_path / name / AUDIT_FILE), tmp_path / name, key_file) for name in
+              ("crashed", "run")}  # fmt: skip
+    arms = {name: one.line.split(";")[0].rpartition(" ")[2] for name, one in opened.items()}
+    assert answer["text"] == f"the run is {arms['run']}"
+    assert arms["crashed"] == arms["run"]
+    assert opened["run"].findings == ()
     findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert findings
     assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)

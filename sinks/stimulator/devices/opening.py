@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from neuroloop.config.stimulation import DeviceSettings
+from neuroloop.config.stimulation import DeviceSettings, RecommendationSettings
 from neuroloop.sinks.stimulator.devices.serial_trigger import SerialTrigger, open_port
 from neuroloop.sinks.stimulator.devices.simulated import SimulatedDevice
 from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice, connect
-from neuroloop.sinks.stimulator.records import Device, DeviceError
+from neuroloop.sinks.stimulator.records import Device, DeviceError, Train
 
 _ANSWER_S = 5.0
 
 
 def open_device(
-    settings: DeviceSettings, *, name: str, record_path: Path | None = None, has_output_stream: bool = False
+    settings: DeviceSettings,
+    *,
+    name: str,
+    rows: Sequence[RecommendationSettings] = (),
+    record_path: Path | None = None,
+    has_output_stream: bool = False,
 ) -> Device:
     """Open the device; its output is off and it is disarmed.
 
@@ -23,6 +29,8 @@ def open_device(
     settings : DeviceSettings
     name : str
         Of the pipeline, as in the names of its streams.
+    rows : sequence of RecommendationSettings
+        The table, for a trigger box with a code for each row.
     record_path : Path, optional
         Where a simulated device keeps its own record; other kinds keep none here.
     has_output_stream : bool
@@ -55,7 +63,18 @@ def open_device(
         raise DeviceError("device.path must be the serial port, such as '/dev/ttyUSB0', got nothing")
     return SerialTrigger(
         open_port(settings.path, settings.baudrate),
+        codes=_codes(settings, rows),
         start_code=settings.start_code,
         stop_code=settings.stop_code,
+        ramps_itself=settings.ramps_itself,
         limits_itself=settings.limits_itself,
     )
+
+
+def _codes(settings: DeviceSettings, rows: Sequence[RecommendationSettings]) -> dict[Train, int]:
+    """Return the code of each row's train."""
+    return {
+        Train(row.frequency_hz, row.amplitude_ma, row.pulse_width_us, row.waveform): settings.codes[row.state]
+        for row in rows
+        if row.state in settings.codes
+    }

@@ -1,4 +1,4 @@
-"""A trigger box on a serial port: one code byte starts or renews what the box is set up for, another stops it."""
+"""A trigger box on a serial port: a code byte starts or renews what the box is set up for, another stops it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 import os
 import select
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from neuroloop.sinks.stimulator.devices.lease_guard import LeaseGuard, one_way_capabilities
@@ -52,10 +54,11 @@ def open_port(path: str, baudrate: int) -> Any:
 class SerialTrigger:
     """Send code bytes to a trigger box; implements `neuroloop.sinks.stimulator.records.Device`.
 
-    What a code starts is set up in the box: amplitude, width and frequency do not travel. So a lease that is a piece of
-    a ramp, or of another train than the first one, is refused: the box would give its whole train for either. A port
-    that takes no byte at once raises, and a port that is gone is ``lost``. The stop code is sent at opening, arming,
-    disarming and closing.
+    What a code starts is set up in the box: amplitude, width and frequency do not travel. So a lease of a train that
+    has no code is refused, and one that is a piece of a ramp, unless the box ramps up by itself: the box would give its
+    whole train for either. What leads down is a cut, the stop code, for no box can be told how far. A port that takes
+    no byte at once raises, and a port that is gone is ``lost``. The stop code is sent at opening, arming, disarming and
+    closing.
 
     Parameters
     ----------
@@ -65,6 +68,12 @@ class SerialTrigger:
         In [0, 255], different.
     limits_itself : bool
         Whether the user confirms that what one code starts ends by itself within the lease.
+    codes : mapping
+        The code of each train, in place of ``start_code``.
+    ramps_itself : bool
+        Whether the user confirms that the box ramps up by itself, no faster than its leases say.
+    clock_ns : callable
+        ``CLOCK_MONOTONIC``.
 
     Raises
     ------
@@ -72,17 +81,32 @@ class SerialTrigger:
         If the codes are equal, or the port takes no byte.
     """
 
-    def __init__(self, port: Any, *, start_code: int, stop_code: int, limits_itself: bool) -> None:
+    def __init__(
+        self,
+        port: Any,
+        *,
+        start_code: int,
+        stop_code: int,
+        limits_itself: bool,
+        codes: Mapping[Train, int] | None = None,
+        ramps_itself: bool = False,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._port = port
         self._start_code = bytes([start_code])
+        self._codes = {train: bytes([code]) for train, code in (codes or {}).items()}
+        self._ramps_itself = ramps_itself
         self._stop_code = bytes([stop_code])
         self._capabilities = one_way_capabilities(f"trigger box at {port.port}", limits_itself=limits_itself)
-        self._guard = LeaseGuard(self._capabilities, time.monotonic_ns)
+        self._guard = LeaseGuard(self._capabilities, clock_ns)
         self._train: Train | None = None
         self._lost: str | None = None
         self._is_told = False
         try:
-            if start_code == stop_code:
+            if self._codes:
+                if stop_code in (codes or {}).values():
+                    raise DeviceError(f"device.stop_code must differ from all of device.codes, got {stop_code!r}")
+            elif start_code == stop_code:
                 raise DeviceError(f"device.stop_code must differ from start_code={start_code}, got {stop_code!r}")
             self._write(self._stop_code)
         except DeviceError:
@@ -101,12 +125,22 @@ class SerialTrigger:
         """Return what is wrong with the lease, or why a code cannot stand for it; the box's limits are not known."""
         return why_not(lease, self._capabilities) or self._why_no_code(lease)
 
+    def _leads_down(self, lease: Lease) -> bool:
+        """Whether it is a piece of the ramp down of the dose that is being given."""
+        one = self._train
+        return one is not None and lease.train == replace(one, amplitude_ma=0.0) and self._guard.lease > 0
+
     def _why_no_code(self, lease: Lease) -> str | None:
         train = lease.train
-        if not 0 < train.amplitude_ma <= lease.slew_ma_s * _STEP_S:
+        if self._ramps_itself and self._leads_down(lease):
+            return None
+        if self._codes and train not in self._codes:
+            return f"lease.train must be one that the box has a code for, got {train}"
+        if not self._ramps_itself and not 0 < train.amplitude_ma <= lease.slew_ma_s * _STEP_S:
             rule = f"above 0 and at most {lease.slew_ma_s * _STEP_S:g}, one step, for a box that cannot ramp"
             return f"lease.train.amplitude_ma must be {rule}, got {train.amplitude_ma!r}"
-        if self._train is not None and train != self._train:
+        is_other = self._train is not None and train != self._train
+        if is_other and (not self._codes or self._guard.lease > 0):
             return f"lease.train must be the first one for a box that knows one, {self._train}, got {train}"
         return None
 
@@ -126,13 +160,17 @@ class SerialTrigger:
         self._refuse(lease)
         self._guard.start(lease)
         self._train = lease.train
-        self._write(self._start_code)
+        self._write(self._codes.get(lease.train, self._start_code))
 
     def renew(self, lease: Lease) -> None:
-        """Send the start code again. Raises `DeviceError` where the lease may not pass or the port takes nothing."""
+        """Send the code again, or the stop code where the lease leads down.
+
+        Raises `DeviceError` where the lease may not pass or the port takes nothing.
+        """
         self._refuse(lease)
+        is_cut = self._leads_down(lease)
         self._guard.renew(lease)
-        self._write(self._start_code)
+        self._write(self._stop_code if is_cut else self._codes.get(lease.train, self._start_code))
 
     def _refuse(self, lease: Lease) -> None:
         fault = self._why_no_code(lease)

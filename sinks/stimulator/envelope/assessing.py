@@ -104,6 +104,8 @@ def assessment_text(found: dict[str, Any]) -> str:
         lines.append(f"{row['state']:<14} {cells}  {row['verdict']}")
         lines += [f"  refused: {reason}" for reason in row["reason"].split("; ") if reason]
         lines += [f"  warning: {warning}" for warning in row["warnings"]]
+        if found["device"] == "serial" and numbers["ramp_s"]:
+            lines.append(f"  the box must ramp up over {numbers['ramp_s']:g} s or more by itself")
         if row["requires_override"]:
             lines.append("  given only if the operator names this state when arming")
         if row["is_asked_for"] is False:

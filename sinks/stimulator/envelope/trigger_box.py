@@ -1,4 +1,4 @@
-"""What a trigger box can give: one train at full amplitude, on or off; everything else is refused, not approximated."""
+"""What a trigger box can give: the trains it is set up for, on or off; everything else is refused, not approximated."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def refuse_what_no_box_can(
 ) -> None:
     """Refuse a configuration that needs more of a device of kind ``serial`` than it can do.
 
-    The slew limit makes a ramp of every amplitude, ``amplitude_ma / max_slew_ma_s`` long. A box takes it in one step,
-    which is within the limit only where that ramp is too short to be made (`SHORTEST_RAMP_S`).
+    The slew limit makes a ramp of every amplitude, ``amplitude_ma / max_slew_ma_s`` long. Where the box ramps by itself
+    (``device.ramps_itself``), its ramp is judged as that of any device. Otherwise it takes the amplitude in one step,
+    which is within the limit only where the ramp is too short to be made (`SHORTEST_RAMP_S`).
 
     Parameters
     ----------
@@ -35,6 +36,10 @@ def refuse_what_no_box_can(
     if settings.device.kind != "serial":
         return
     faults = trigger_box_faults(settings, rows)
+    if settings.device.ramps_itself:
+        if faults:
+            raise ConfigError(*(f"stimulation.{fault}" for fault in faults))
+        return
     slew = limits.max_slew_ma_s
     for index, row in enumerate(rows):
         if exact(row.amplitude_ma) >= exact(slew) * exact(SHORTEST_RAMP_S):

@@ -139,7 +139,7 @@ class ChargeBudget:
     """Hold what may have been delivered against the limits of the session and of 24 hours.
 
     A lease counts from the moment it is decided upon. The day is the larger of what the ledger says, with the leases
-    since it was asked, and what this run alone has delivered. What a sham dose would have delivered counts in both.
+    since it was asked, and what this run alone has delivered.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class ChargeBudget:
     ledger_uc : float
         The ledger's last 24 h when the run began.
     session_uc : float
-        What of it counts for the session, sham doses included.
+        What of it counts for the session.
     """
 
     def __init__(self, limits: ProfileLimits, ledger_uc: float, *, session_uc: float = 0.0) -> None:
@@ -156,10 +156,7 @@ class ChargeBudget:
         self._earlier_uc = session_uc
         self._dose_from_uc = session_uc
         self._since_uc = 0.0
-        self._nominal_uc = 0.0
         self.meter = ChargeMeter()
-        self.withheld_uc = 0.0
-        """What the sham dose that is being given would have delivered so far."""
 
     def read_ledger(self, day_uc: float) -> None:
         """Take what the ledger says now, every lease so far included."""
@@ -174,22 +171,18 @@ class ChargeBudget:
         """Count a dose from here on."""
         self._dose_from_uc = self.session_uc
 
-    def close_dose(self) -> tuple[float, float]:
-        """Return the most that the dose can have delivered, and what of it a sham dose only counted; keep that."""
-        charge_uc, withheld_uc = max(0.0, self.session_uc - self._dose_from_uc), self.withheld_uc
-        self._nominal_uc += withheld_uc
-        self.withheld_uc = 0.0
-        return charge_uc, withheld_uc
+    def close_dose(self) -> float:
+        """Return the most that the dose can have delivered."""
+        return max(0.0, self.session_uc - self._dose_from_uc)
 
     @property
     def session_uc(self) -> float:
         """Upper bound of the charge of the session: of this run, and of the 24 h before it."""
-        return self._earlier_uc + self.meter.total_uc + self._nominal_uc + self.withheld_uc
+        return self._earlier_uc + self.meter.total_uc
 
     def day_uc(self, now_ns: int) -> float:
         """Return an upper bound of the charge of the last 24 hours, all runs together."""
-        known = max(self._ledger_uc + self._since_uc, self.meter.day_uc(now_ns))
-        return known + self._nominal_uc + self.withheld_uc
+        return max(self._ledger_uc + self._since_uc, self.meter.day_uc(now_ns))
 
     def checks(self, more_uc: float, now_ns: int) -> list[Check]:
         """Return the charge rules with so much more."""

@@ -34,13 +34,13 @@ class Dose:
     top_ns : int, optional
         When it reached its full amplitude.
     off_ns : int, optional
-        When a ramp down that is not sent (sham) ends.
+        When its ramp down ends.
     is_full : bool
         It was given as long as its row says.
-    is_withheld : bool
-        Sham: the device is off while the machine goes on.
     is_look : bool
         It is a part of its row's dose, and a look ends it.
+    is_soft : bool
+        In its last ramp, whether of a soft stop.
     """
 
     row: RecommendationSettings
@@ -52,7 +52,6 @@ class Dose:
     top_ns: int | None = None
     off_ns: int | None = None
     is_full: bool = False
-    is_withheld: bool = False
     is_look: bool = False
 
     def on_s(self, now_ns: int) -> float:

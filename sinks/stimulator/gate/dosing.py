@@ -102,9 +102,6 @@ class Dosing:
     def at(self, now_ns: int) -> None:
         """Let time pass."""
         self._now = now_ns
-        dose = self.dose
-        if dose is not None and self._setup.is_sham and dose.top_ns is not None:
-            self.budget.withheld_uc = dose.plan.rate_uc_s * ((now_ns - dose.top_ns) * 1e-9)
 
     @property
     def day_uc(self) -> float:
@@ -221,7 +218,7 @@ class Dosing:
 
     @property
     def is_down(self) -> bool:
-        """Whether a ramp down, sent or withheld, is over."""
+        """Whether a ramp down is over."""
         dose = self.dose
         return dose is None or dose.off_ns is None or self._now >= dose.off_ns
 
@@ -246,8 +243,7 @@ class Dosing:
         if dose.top_ns is None and self.line.is_at_top(dose.plan, self._now):
             dose.top_ns = self._now
             self._changed_ns = self._now
-            if not self._setup.is_sham:
-                self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
+            self.device.at_top(dose.plan.rate_uc_s, dose.plan.numbers["charge_per_phase_uc"] or 0.0)
             intents.append(Move("STIMULATING", "full amplitude"))
         if self._now >= dose.down_ns:
             dose.is_full = self.is_full(dose)
@@ -257,22 +253,11 @@ class Dosing:
         over = self.budget.exceeded(reserve_uc, self._now)
         if over is not None:
             intents += self.begin_down(over)
-        elif self._setup.is_sham and dose.top_ns is not None:
-            intents += self._advance_sham(dose)
         elif self.line.is_due(self._now):
             issued = self.line.up(dose.plan, self._now)
             over = self.budget.exceeded(issued.lease.charge_uc + reserve_uc, self._now)
             intents += [Send("renew", issued, "go on")] if over is None else self.begin_down(over)
         return intents
-
-    def _advance_sham(self, dose: Dose) -> Sequence[Intent]:
-        """Ramp the device down while the machine goes on."""
-        is_over = self.line.current is None or self.line.is_over(self._now)
-        if dose.is_withheld or not (is_over or self.line.is_due(self._now)):
-            return []
-        down = [] if is_over else self._go_down(dose, "sham")
-        dose.is_withheld = not down
-        return down or [Off("sham", is_event=False)]
 
     def begin_down(self, reason: str) -> Sequence[Intent]:
         """Begin the ramp down of the dose."""
@@ -280,7 +265,7 @@ class Dosing:
         if dose is None:
             return []
         self._changed_ns = self._now
-        # both arms end at the same moment; a device goes down from when it has the lease: two heartbeats more
+        # a device goes down from when it has the lease: two heartbeats more
         dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
         current = self.line.current
         intents: Sequence[Intent] = []
@@ -291,15 +276,12 @@ class Dosing:
     def soft_stop(self, reason: str) -> Sequence[Intent]:
         """Begin the ramp of a safe stop; nothing where there is nothing to ramp.
 
-        It is never slower than an ordinary ramp down and never lasts beyond the dose. What is withheld takes as long.
+        It is never slower than an ordinary ramp down and never lasts beyond the dose.
         """
         dose = self.dose
         if dose is None:
             return []
         seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
-        if self.line.current is None:
-            dose.off_ns = self._now + round(min(seconds, dose.plan.ramp_s) * 1e9)
-            return [Move("SAFE_STOP", reason)]
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
         seconds = min(seconds, self.line.most_ma(self._now) / slope)
         issued = self.line.soft(self._now, seconds, dose.plan)
@@ -357,14 +339,14 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return
-        charge_uc, withheld_uc = self.budget.close_dose()
+        charge_uc = self.budget.close_dose()
         self.dose = None
         self._was_look, self._ended_ns = dose.is_look and self._now >= dose.down_ns, self._now
         self.episode.ended(dose.row.state, dose.on_s(self._now), is_full=dose.is_full)
         self._decisions.forget()
         self._outputs.forget_request()
         values = self.history.ended(dose, self._now, charge_uc=charge_uc)
-        self._outputs.note(**values, withheld_uc=withheld_uc, session_uc=self.budget.session_uc, day_uc=self.day_uc)
+        self._outputs.note(**values, session_uc=self.budget.session_uc, day_uc=self.day_uc)
 
     def _reserve_uc(self, plan: Assessment) -> float:
         """Return what a ramp down may need, one pulse more for each of its leases included."""

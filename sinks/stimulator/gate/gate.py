@@ -9,9 +9,8 @@ pipeline; ``pulse``, at least every ``heartbeat_s``; ``operator``, where ``confi
 An input that is not as agreed, out of order or earlier than the one before is a fault. Rules about time are judged at
 every input.
 
-Sham: a dose ramps up as a real one; at the top the device is ramped down and switched off, and the machine goes on as
-if it were stimulating. Events (commands and refusals) are made in the same way for both, without charges, and charge
-rules count what a real dose would have delivered; the audit log shows by its leases what left.
+It knows nothing of sham: it decides and counts as for a real dose, and what it decided is turned into a sham behind it
+(`neuroloop.sinks.stimulator.sham`). Events of sham and blinded runs (commands and refusals) hold no charges.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ class Gate:
 
     @property
     def session_uc(self) -> float:
-        """Upper bound of the charge of this run; of what a real dose would have delivered, under sham."""
+        """Upper bound of the charge of this run, as if every dose were real."""
         return self._dosing.budget.session_uc
 
     @property

@@ -15,7 +15,7 @@ from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits, ProfileLimits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
 from neuroloop.sinks.stimulator.gate.earlier_runs import EarlierRuns, read_earlier_runs
-from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
+from neuroloop.sinks.stimulator.gate.inputs import number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
 GATE_VERSION = 6
@@ -36,7 +36,6 @@ def make_setup(
     plan_hash: str,
     bundle_hash: str | None,
     config_sha256: str,
-    is_sham: bool,
     ledger: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the values of a ``setup`` input.
@@ -63,13 +62,13 @@ def make_setup(
     plan_hash, bundle_hash : str
     config_sha256 : str
         Of the resolved configuration; every pulse must say the same.
-    is_sham : bool
-        Mode ``sham``, or what the sealed assignment says under ``blinded``.
     ledger : mapping
         What earlier runs left, as `read_earlier_runs` reads it: ``day_charge_uc`` (required), and what the ledger
         says of doses, session and lockout.
     """
-    plain = settings.model_dump(mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger"})
+    plain = settings.model_dump(
+        mode="json", exclude={"operator", "table", "table_file", "hard_limits_file", "ledger", "blinding"}
+    )
     return {
         "gate": GATE_VERSION,
         "settings": plain,
@@ -84,7 +83,6 @@ def make_setup(
         "plan_hash": plan_hash,
         "bundle_hash": bundle_hash,
         "config_sha256": config_sha256,
-        "sham": is_sham,
         "ledger": dict(ledger),
     }
 
@@ -102,7 +100,6 @@ class Setup:
     decision_s: float | None
     window_s: float
     config_sha256: str
-    is_sham: bool
     rows: dict[str, RecommendationSettings]
     assessments: dict[str, Assessment]
     earlier: EarlierRuns
@@ -151,7 +148,6 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
             decision_s=number_or_none(values, "decision_s"),
             window_s=number(values, "window_s"),
             config_sha256=text(values, "config_sha256"),
-            is_sham=flag(values, "sham"),
             rows=rows,
             assessments={state: envelope.assess(row) for state, row in rows.items()},
             earlier=read_earlier_runs(values["ledger"]),
@@ -162,7 +158,4 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
         raise
     except (ValidationError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
-    mode = settings.mode
-    if mode != "blinded" and setup.is_sham != (mode == "sham"):
-        raise ConfigError(f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}")
     return setup

@@ -268,20 +268,18 @@ class Ledger:
         """Write down that a dose begins, and what may follow it."""
         self._write("start", state=state, successors=None if successors is None else list(successors))
 
-    def note_end(self, on_s: float, charge_uc: float, withheld_uc: float) -> None:
+    def note_end(self, on_s: float, charge_uc: float) -> None:
         """Write down that the dose is over.
 
         Parameters
         ----------
         on_s : float
         charge_uc : float
-            The most that it can have delivered, or would have as a real one.
-        withheld_uc : float
-            Of that, what a sham dose only counted.
+            The most that it can have delivered; of a sham dose what it would have as a real one.
         """
         newest = self._entries.doses[-1] if self._entries.doses else None
         if newest is not None and newest.run == self._run and not newest.is_ended:  # one that never left has no start
-            self._write("end", on_s=on_s, uc=charge_uc, withheld_uc=withheld_uc)
+            self._write("end", on_s=on_s, uc=charge_uc)
 
     def note_lockout(self, length_s: float) -> None:
         """Write down that nothing may begin for so long."""

@@ -93,9 +93,7 @@ class DoseEntry:
         When it began; when it ended or, while it has no end, when it was last granted a lease.
     on_s : float
     charge_uc : float
-        The most that it can have delivered, or would have as a real one.
-    withheld_uc : float
-        Of that, what a sham dose only counted.
+        The most that it can have delivered; of a sham dose what it would have as a real one.
     is_ended : bool
     is_rested : bool
         A lockout has begun since.
@@ -109,7 +107,6 @@ class DoseEntry:
     seen: Stamp
     on_s: float = 0.0
     charge_uc: float = 0.0
-    withheld_uc: float = 0.0
     is_ended: bool = False
     is_rested: bool = False
 
@@ -221,7 +218,6 @@ class LedgerEntries:
         dose = self.doses[-1]
         dose.seen, dose.is_ended = stamp, True
         dose.on_s, dose.charge_uc = float(record["on_s"]), float(record["uc"])
-        dose.withheld_uc = float(record["withheld_uc"])
 
     def _add(self, stamp: Stamp, charge_uc: float) -> None:
         """Count a charge; those of one minute are one, at the time of the last."""
@@ -275,7 +271,7 @@ class LedgerEntries:
         found: dict[str, Any] = {
             "day_charge_uc": self.day_uc(now),
             "session_s": math.fsum(one.length_s() for one in recent),
-            "session_charge_uc": math.fsum([self.day_uc(now), *(one.withheld_uc for one in recent)]),
+            "session_charge_uc": self.day_uc(now),
             "lockout_left_s": left_s,
             "start_ages_s": [one.begun.age_ns(now) * 1e-9 for one in recent if one.begun.is_within_a_day(now)],
             "given": given,
@@ -313,7 +309,6 @@ def dose_fields(dose: DoseEntry) -> dict[str, Any]:
         "begun": fields_of(dose.begun),
         "on_s": dose.length_s(),
         "uc": dose.charge_uc,
-        "withheld_uc": dose.withheld_uc,
         "is_rested": dose.is_rested,
         **fields_of(dose.seen if dose.is_ended else dose.seen.later(_LAST_LEASE_NS)),
     }
@@ -330,7 +325,6 @@ def _dose_of(record: Mapping[str, Any], begun: Stamp, seen: Stamp) -> DoseEntry:
         seen=seen,
         on_s=float(record.get("on_s", 0.0)),
         charge_uc=float(record.get("uc", 0.0)),
-        withheld_uc=float(record.get("withheld_uc", 0.0)),
         is_ended=record["kind"] == "dose",
         is_rested=record.get("is_rested") is True,
     )

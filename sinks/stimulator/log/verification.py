@@ -11,7 +11,7 @@ What is checked, each by itself, so that one fault does not hide another:
 - the acts: what was handed to the device is what the gate decided, once each, in order and in time;
 - the device: a simulated one's own record holds nothing that was not granted;
 - the events: commands and refusals of ``events.jsonl`` are those of the log;
-- the sealed assignment of a blinded run, against the commitment of its first record.
+- of a blinded run the list of assignments, and the sealed boxes that the log names.
 
 Whatever stands in the files, it ends as a finding of one line.
 """
@@ -28,7 +28,6 @@ from typing import Any
 
 from neuroloop.config.errors import RecordingError
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, SUMMARY_FILE
-from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
 from neuroloop.sinks.stimulator.log.act_check import act_faults
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, LogFile, output_record, read_log
@@ -39,6 +38,7 @@ from neuroloop.sinks.stimulator.log.ledger_check import check_ledger
 from neuroloop.sinks.stimulator.log.plain_file import read_plain
 from neuroloop.sinks.stimulator.log.summary import summary_of
 from neuroloop.sinks.stimulator.plain_text import plain_text
+from neuroloop.sinks.stimulator.unblinding import sealed_faults
 from neuroloop.stream.contracts.events import encode
 
 _MOST_CHARACTERS = 600
@@ -142,6 +142,7 @@ def verify_run(run: Path, ledgers: Path | None = None, *, heads: Sequence[str] =
         findings += _held("acts", lambda: act_faults(log, is_open=open_end is not None))
     findings += _held("events", lambda: event_faults(log, run, notes if open_end is not None else None))
     findings += _held("files", lambda: _file_faults(log, run))
+    findings += _held("sealed record", lambda: sealed_faults(log, run))
     counts = Counter("inputs" if "in" in one.record else "outputs" if "out" in one.record else "acts" for one in
                      log.records)  # fmt: skip
     names = {"records": len(log.records), **{name: counts[name] for name in ("inputs", "outputs", "acts")}}
@@ -293,14 +294,3 @@ def _file_faults(log: LogFile, run: Path) -> Iterator[str]:
         found = "no file"
     if setup and wanted != found:
         yield f"{CONFIG_FILE} must be the one of the log, {str(wanted)[:16]}, got {found[:16]}"
-    commitment = setup.get("assignment_sha256")
-    if commitment is None:
-        return
-    sealed = [link.record for link in log.records if link.record.get("act") == "unblind"]
-    try:
-        sealed.append(json.loads(read_plain(run / ASSIGNMENT_FILE)))
-    except (OSError, ValueError) as error:
-        yield f"{ASSIGNMENT_FILE} must be there and whole, got: {error}"
-    for one in sealed:
-        if commit(str(one.get("arm")), str(one.get("salt"))) != commitment:
-            yield f"{ASSIGNMENT_FILE} must be the one that the log commits to, {str(commitment)[:16]}, got another"

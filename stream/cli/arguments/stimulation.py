@@ -1,4 +1,4 @@
-"""``operator`` and ``verify``: steer a run that stimulates, prove its log."""
+"""``operator``, ``verify`` and ``blinding``: steer a run that stimulates, prove its log, deal real and sham."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def add_verify(commands: Commands) -> None:
         metavar="HASH",
         help="a hash that was noted at arming or at the end, 16 characters or more; may be given several times",
     )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the third party's key: open a blinded run")
     parser.set_defaults(run=_verify)
 
 
@@ -65,3 +66,37 @@ def _verify(options: argparse.Namespace) -> int:
     from neuroloop.stream.cli.verifying import run_verify
 
     return run_verify(options)
+
+
+_BLINDING = """Deal real and sham to subjects and visits, sealed; for a third party who is not at the rig.
+
+`keys` makes the third party's key, which never leaves its hands. `list` makes a sealed list and the delivery key that
+opens single entries: both go to the account that runs the stimulator. `show` prints the arms of a list.
+"""
+
+
+def add_blinding(commands: Commands) -> None:
+    """Add ``blinding``."""
+    parser = commands.add_parser("blinding", help="deal real and sham, sealed", description=_BLINDING)
+    verbs = parser.add_subparsers(required=True, metavar="keys|list|show")
+    keys = verbs.add_parser("keys", help="make the third party's key")
+    keys.add_argument("folder", type=Path, metavar="DIR", help="gets third-party.key")
+    keys.set_defaults(run=_blinding, verb="keys")
+    made = verbs.add_parser("list", help="make a sealed list and its delivery key")
+    made.add_argument("--key", type=Path, required=True, metavar="FILE", help="the third party's key")
+    made.add_argument("--subjects", type=Path, required=True, metavar="FILE", help="a line each: subject[,stratum]")
+    made.add_argument("--visits", required=True, metavar="V1,V2", help="names of the visits")
+    made.add_argument("--blocks", default="4", metavar="N,N", help="even lengths of blocks, drawn from (default: 4)")
+    made.add_argument("--seed", metavar="TEXT", help="makes the same arms again (default: drawn, kept in the list)")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets assignments.sealed and delivery.key")
+    made.set_defaults(run=_blinding, verb="list")
+    show = verbs.add_parser("show", help="print the arms of a list")
+    show.add_argument("list_file", type=Path, metavar="LIST", help="assignments.sealed")
+    show.add_argument("--key", type=Path, required=True, metavar="FILE", help="the third party's key")
+    show.set_defaults(run=_blinding, verb="show")
+
+
+def _blinding(options: argparse.Namespace) -> int:
+    from neuroloop.stream.cli.blinding import run_blinding
+
+    return run_blinding(options)

@@ -17,13 +17,14 @@ from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import HardLimits
 from neuroloop.sinks.stimulator.gate.gate import Gate
 from neuroloop.sinks.stimulator.gate.machine import ARMED_STATES
-from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog
+from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, Clocks
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.events import event_of
 from neuroloop.sinks.stimulator.read_back import electrode_line, needs_area
 from neuroloop.sinks.stimulator.records import DeviceAnswer, GateInput, GateOutput
 from neuroloop.sinks.stimulator.token import TokenCheck, forget_token
 from neuroloop.stream.live.shared_state import EventRecord, Shared, pack_event
+from neuroloop.stream.live.stimulation.coarse_clocks import ceiled, coarse_clocks
 from neuroloop.stream.live.stimulation.setup import Equipment, StimulationPlan
 
 _WITH_TOKEN = frozenset({"arm", "confirm", "reset", "unblind"})
@@ -61,7 +62,9 @@ class Controller:
         self._log_failed = self._link.numbers("log_failed")
         self._is_on_word = self._link.numbers("is_on")
         self._gate = Gate(equipment.setup)
-        self._log = AuditLog(plan.out / AUDIT_FILE, writer)
+        sealed = equipment.sealed
+        self._is_blinded = sealed is not None
+        self._log = AuditLog(plan.out / AUDIT_FILE, writer, coarse_clocks() if self._is_blinded else Clocks())
         self._actuator = Actuator(
             equipment.device,
             self._log,
@@ -69,6 +72,7 @@ class Controller:
             writer,
             patience_s=plan.settings.gate.watchdog_s,
             successors={row["state"]: row["successors"] for row in equipment.setup["table"]},
+            seal=None if sealed is None else sealed.seal,
         )
         self._electrode = electrode_line(plan.settings, equipment.setup["limits_sha256"])
         self._tokens = TokenCheck(plan.token_sha256)
@@ -127,7 +131,7 @@ class Controller:
     def _keep_dose(self, values: Mapping[str, Any]) -> None:
         """Write the end of a dose into the ledger, and the lockout that it begins."""
         ledger = self.equipment.ledger
-        ledger.note_end(values["on_s"], values["charge_uc"], values["withheld_uc"])
+        ledger.note_end(values["on_s"], values["charge_uc"])
         if values["lockout_s"] > 0:
             ledger.note_lockout(values["lockout_s"])
 
@@ -260,7 +264,8 @@ class Controller:
                 self._is_on_word[0] = one.is_on
             values = asdict(one)
             values["delivered_uc"] = one.delivered_uc if math.isfinite(one.delivered_uc) else None
-            self.tell("device", values, time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self.tell("device", values, ceiled(now_ns) if self._is_blinded else now_ns)
             self._actuator.settle(one, self._gate.bound_up_to_uc)
         return answers
 

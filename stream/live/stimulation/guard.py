@@ -58,6 +58,8 @@ def check_stimulation(config: Config, out: Path | None) -> None:
             f"stimulation.mode must be 'real', 'sham' or 'blinded' for a device of kind {settings.device.kind!r}, "
             "got 'simulate'"
         )
+    if settings.mode == "blinded" and settings.blinding is None:
+        raise ConfigError("stimulation.blinding must be given for mode 'blinded', got nothing")
     assess_table(settings)
 
 

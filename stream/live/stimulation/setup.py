@@ -15,9 +15,8 @@ from neuroloop.config.recommendations import rows_of
 from neuroloop.config.stimulation import StimulationSettings
 from neuroloop.config.tree import Config
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE
-from neuroloop.sinks.stimulator.blinding import Assignment, draw_assignment
+from neuroloop.sinks.stimulator.blinding import LIST_FILE, Assignment, take_assignment
 from neuroloop.sinks.stimulator.devices.opening import open_device
-from neuroloop.sinks.stimulator.envelope.charge import on_grid
 from neuroloop.sinks.stimulator.envelope.limits import session_limits
 from neuroloop.sinks.stimulator.envelope.profiles import hard_limits_path, load_hard_limits
 from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_can
@@ -25,10 +24,13 @@ from neuroloop.sinks.stimulator.gate.setup import make_setup
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import Device
-from neuroloop.sinks.stimulator.sham import ShamDevice
+from neuroloop.sinks.stimulator.sealed_record import SEALED_FILE, SealedRecord
+from neuroloop.sinks.stimulator.sealing import write_private
+from neuroloop.sinks.stimulator.sham import ArmFilter
 from neuroloop.stream.assembly.bundles import find_bundle
 from neuroloop.stream.assembly.provenance import code_hash
 from neuroloop.stream.live.live_source import SourcePlan
+from neuroloop.stream.live.stimulation.coarse_clocks import coarse_ledger_clock
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 
 DEVICE_FILE = "device.jsonl"
@@ -94,6 +96,8 @@ class Equipment:
         Files that must stay as they are.
     assignment : Assignment or None
         Of a blinded run.
+    sealed : SealedRecord or None
+        Of a blinded run: what really reaches its device.
     """
 
     device: Device
@@ -102,6 +106,7 @@ class Equipment:
     limits: FileWatch
     config: FileWatch
     assignment: Assignment | None
+    sealed: SealedRecord | None = None
 
 
 def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipment:
@@ -126,23 +131,23 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     refuse_what_no_box_can(settings, rows, session_limits(settings, hard))  # before a code goes to the box
     limits = FileWatch([hard_limits_path(settings.hard_limits_file)], limits_sha256)
     config = _watch_config(plan)
-    ledger = Ledger(
-        ledgers_of(ledger_folder(settings.ledger), settings.device.kind),
-        settings.subject,
-        settings.electrode,
-        run=plan.run_id,
-        writer=writer,
-    )
+    is_blinded = settings.mode == "blinded"
+    ledgers = ledgers_of(ledger_folder(settings.ledger), settings.device.kind)
+    clock = coarse_ledger_clock() if is_blinded else None
+    ledger = Ledger(ledgers, settings.subject, settings.electrode, run=plan.run_id, writer=writer, clock=clock)
     stack.callback(ledger.release)
-    assignment = draw_assignment(plan.out) if settings.mode == "blinded" else None
-    device = open_device(settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE)
+    assignment = take_assignment(settings.blinding, settings.subject, memory=ledgers) if is_blinded else None
+    sealed = None if assignment is None else _seal(plan.out, assignment, writer, stack)
+    record_path = None if is_blinded else plan.out / DEVICE_FILE  # it would tell
+    device = open_device(settings.device, name=plan.config.name, rows=rows, record_path=record_path)
     stack.callback(device.close)
     capabilities = device.capabilities()
     if not capabilities.acknowledges:
         ledger.never_settles()
-    if assignment is not None and assignment.arm == "sham":
-        tops = frozenset(on_grid(row.amplitude_ma, capabilities.step_ma) for row in rows)
-        device = ShamDevice(device, tops)
+    if assignment is not None and sealed is not None:
+        device = ArmFilter(device, assignment.arm, is_blinded=True, note=sealed.note)
+    elif settings.mode == "sham":
+        device = ArmFilter(device, "sham")
     setup = make_setup(
         settings,
         rows,
@@ -156,14 +161,24 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
         plan_hash=plan.plan_sha256,
         bundle_hash=plan.bundle_sha256,
         config_sha256=config.now,
-        is_sham=settings.mode == "sham",
         ledger=ledger.history(),
     )
     setup["run"] = plan.run_id
     setup["program"] = {"version": _version(), "python": platform.python_version(), "code_sha256": code_hash()}
     if assignment is not None:
-        setup["assignment_sha256"] = assignment.commitment
-    return Equipment(device, ledger, setup, limits, config, assignment)
+        setup["assignment"] = assignment.setup()
+    return Equipment(device, ledger, setup, limits, config, assignment, sealed)
+
+
+def _seal(out: Path, assignment: Assignment, writer: DiskWriter, stack: ExitStack) -> SealedRecord:
+    """Open the sealed record of a run, and keep a copy of the list beside it."""
+    write_private(out / LIST_FILE, assignment.list_text)
+    try:
+        sealed = SealedRecord(out / SEALED_FILE, assignment, writer)
+    except OSError as error:
+        raise ConfigError(f"out must be a folder to write in, got {str(out)!r}: {error.strerror}") from error
+    stack.callback(sealed.close)
+    return sealed
 
 
 def _version() -> str | None:

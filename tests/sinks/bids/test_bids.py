@@ -218,6 +218,19 @@ def test_what_is_no_run_and_what_is_no_label_is_refused_in_one_line(tmp_path: Pa
     assert not (tmp_path / "data").exists()
 
 
+def test_a_run_of_a_box_that_is_refused_today_says_so_in_one_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(
+        text.replace("{kind: tcp, host: 127.0.0.1, port: 5001}", "{kind: serial}"), "utf-8"
+    )
+    with pytest.raises(ExportError, match=r"^run must have settings that this version still takes, got .*: ") as caught:
+        export_bids(run, tmp_path / "bids", default_name(run))
+    assert "for device.kind 'serial'" in str(caught.value)
+    assert str(caught.value).endswith("(export it with the version that recorded it)")
+    assert "\n" not in str(caught.value)
+
+
 def test_labels_keep_letters_and_digits() -> None:
     assert label_of("S-01_a") == "S01a"
     assert label_of("--") == "x"

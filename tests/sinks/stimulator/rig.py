@@ -66,7 +66,6 @@ def setup_of(
     one: StimulationSettings,
     *,
     capabilities: Capabilities = CAPABILITIES,
-    is_sham: bool = False,
     ledger: dict[str, Any] | None = None,
     decision_s: float | None = None,
     window_s: float = 0.0,
@@ -85,7 +84,6 @@ def setup_of(
         plan_hash="p" * 64,
         bundle_hash="b" * 64,
         config_sha256=CONFIG_SHA256,
-        is_sham=is_sham,
         ledger=ledger or {"day_charge_uc": 0.0},
     )
     return dict(json.loads(encode(made)))

@@ -1,15 +1,13 @@
-"""Stops at once, leases after the disk; a sham device that cannot be told from a real one; sealed assignments."""
+"""Stops at once, leases after the disk."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from neuroloop.sinks.stimulator.actuator import Actuator
-from neuroloop.sinks.stimulator.blinding import ASSIGNMENT_FILE, commit, draw_assignment
 from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from neuroloop.sinks.stimulator.log.ledger import Ledger
@@ -22,7 +20,6 @@ from neuroloop.sinks.stimulator.records import (
     Lease,
     Train,
 )
-from neuroloop.sinks.stimulator.sham import ShamDevice
 from tests.sinks.stimulator.rig import CAPABILITIES
 from tests.sinks.stimulator.writing import Done, HandClock, writer
 
@@ -215,59 +212,3 @@ def test_the_ledger_settles_what_the_device_says_and_nothing_that_is_on_its_way(
         bench.hear()
         assert bench.ledger.session_uc == pytest.approx(bench.device.model.total_uc + 2.0)
         bench.close()
-
-
-def test_a_sham_device_ramps_then_does_nothing_and_says_that_it_delivers() -> None:
-    device = Recorded()
-    sham = ShamDevice(device, frozenset({1.0}), lambda: device.now_ns)
-    said: list[DeviceAnswer] = []
-
-    def after(seconds: float) -> None:
-        said.extend(sham.answers())
-        device.now_ns += round(seconds * 1e9)
-
-    sham.arm()
-    after(0.1)
-    sham.start(lease(1, 1.0, 1.01))
-    after(0.499)
-    sham.renew(lease(2, 1.0, 1.01))
-    after(0.499)
-    for number in range(3, 9):
-        sham.renew(lease(number))
-        after(0.3)
-    assert [one.kind for one in said] == ["ack"] * 9
-    assert [one.lease for one in said] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
-    assert all(one.is_on for one in said[1:])
-    delivered = [one.delivered_uc for one in said]
-    assert delivered == sorted(delivered)
-    assert delivered[-1] > 6.0
-    device.model.advance()
-    assert not device.model.is_on
-    assert max(one.to_ma for one in device.model.take_intervals()) == pytest.approx(1.0, abs=0.01)
-    assert device.model.total_uc < 0.5 * delivered[-1]
-    sham.stop()
-    last = sham.answers()[-1]
-    assert (last.command, last.is_on) == ("stop", False)
-    device.now_ns += 10**9
-    sham.renew(lease(9))
-    assert sham.answers()[-1].kind == "nack"
-
-
-def test_an_assignment_is_sealed_and_committed_to(tmp_path: Path) -> None:
-    drawn = draw_assignment(tmp_path, draw=lambda n: n - 1, salt=lambda n: "s" * n)
-    assert drawn.arm == "real"
-    assert drawn.commitment == commit("real", "s" * 32) != commit("sham", "s" * 32)
-    sealed = tmp_path / ASSIGNMENT_FILE
-    assert sealed.stat().st_mode & 0o777 == 0o600
-    assert json.loads(sealed.read_text()) == {"arm": "real", "salt": "s" * 32}
-    with pytest.raises(FileExistsError):
-        draw_assignment(tmp_path)
-
-
-def test_both_arms_are_drawn_and_salts_differ(tmp_path: Path) -> None:
-    drawn = []
-    for number in range(40):
-        (tmp_path / str(number)).mkdir()
-        drawn.append(draw_assignment(tmp_path / str(number)))
-    assert {one.arm for one in drawn} == {"real", "sham"}
-    assert len({one.commitment for one in drawn}) == 40

@@ -56,7 +56,7 @@ class Electrode:
                         if one.lease is not None:
                             ledger.reserve(one.lease.number, one.lease.charge_uc, audit=_AUDIT)
                         if one.kind == "note" and one.values["what"] == "dose":
-                            ledger.note_end(*(one.values[name] for name in ("on_s", "charge_uc", "withheld_uc")))
+                            ledger.note_end(*(one.values[name] for name in ("on_s", "charge_uc")))
                             if one.values["lockout_s"] > 0:
                                 ledger.note_lockout(one.values["lockout_s"])
                 if not is_killed:

@@ -33,7 +33,7 @@ class DeviceRecord:
         self._total_uc = 0.0
         self._descriptor = -1
         if path is not None:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def write(self, what: str, t_ns: int, values: Mapping[str, Any]) -> None:
         """Write one line; ``t_ns`` is ``CLOCK_MONOTONIC``."""

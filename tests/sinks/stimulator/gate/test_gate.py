@@ -675,7 +675,6 @@ def test_another_setup_than_the_one_given_is_a_fault() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sham": True}, r"setup\.sham must be False for mode 'simulate', got True"),
         ({"stream": 3}, r"stream must be text, got 3"),
         ({"table": []}, r"setup must be as"),
         ({"hard": {}}, r"setup must be as"),

@@ -1,4 +1,4 @@
-"""The gate and a device that misbehaves; the sham arm; what the meter counts."""
+"""The gate and a device that misbehaves; what the meter counts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,8 @@ import pytest
 from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
 from neuroloop.sinks.stimulator.records import Lease, Train
 from tests.sinks.stimulator.checker import charge_uc
-from tests.sinks.stimulator.gate.test_gate import ALPHA, QUICK, interlocked, last_rules, started
+from tests.sinks.stimulator.gate.test_gate import ALPHA, QUICK, last_rules, started
 from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
-
-
-def coded(mode: str, *, is_sham: bool, **gate: Any) -> Rig:
-    """Return a rig of a blinded study."""
-    one = settings((row("alpha", duration_s=6.0),), mode=mode, gate={**QUICK, **gate})
-    return Rig(setup_of(one, is_sham=is_sham))
-
-
-def public(rig: Rig) -> list[tuple[Any, ...]]:
-    """Return what an onlooker sees: events, without the time on, which is the clock's."""
-    return [
-        (one.kind, {key: value for key, value in one.values.items() if key not in ("lease", "on_s")}, one.event)
-        for found in rig.outputs
-        for one in found
-        if one.is_event
-    ]
 
 
 def test_a_refused_lease_is_a_fault() -> None:
@@ -103,9 +87,8 @@ def scaled(rig: Rig, factor: float, seconds: float) -> None:
     rig.stay("alpha", seconds)
 
 
-def scaled_rig(*, is_sham: bool = False, **row_values: Any) -> Rig:
-    one = settings((row("alpha", **row_values),), gate=QUICK, mode="sham" if is_sham else "simulate")
-    return Rig(setup_of(one, is_sham=is_sham))
+def scaled_rig(**row_values: Any) -> Rig:
+    return Rig(setup_of(settings((row("alpha", **row_values),), gate=QUICK)))
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-3, 0.4])
@@ -137,12 +120,6 @@ def test_an_honest_device_is_never_in_doubt(latency_ms: int, frequency_hz: float
     assert rig.gate.session_uc >= charge_uc(rig.intervals)
 
 
-def test_a_sham_dose_is_no_deficit() -> None:
-    rig = scaled_rig(is_sham=True)
-    scaled(rig, 1.0, 8)
-    assert rig.at() == "STIMULATING"
-
-
 def test_a_device_that_went_off_by_itself_ends_the_dose() -> None:
     rig = started()
     device(rig, is_on=False)
@@ -165,73 +142,6 @@ def test_a_device_that_never_answers_is_charged_for_every_lease_in_full() -> Non
     rig.stay("alpha", 4)
     assert rig.at() == "STIMULATING"
     assert rig.gate.session_uc == pytest.approx(sum(charge for _, charge in rig.granted))
-
-
-# sham
-
-
-def test_a_sham_dose_ramps_up_and_down_and_no_further() -> None:
-    rig = coded("sham", is_sham=True)
-    rig.arm()
-    rig.stay("alpha", 9)
-    assert max(one.to_ma for one in rig.intervals) == 2.0
-    on_s = sum(one.off_ns - one.on_ns for one in rig.intervals) * 1e-9
-    assert 1.0 < on_s < 2.5
-    assert rig.steps()[:6] == ["DISARMED", "ARMED", "RAMP_UP", "STIMULATING", "RAMP_DOWN", "LOCKOUT"]
-    assert rig.intervals[-1].to_ma == pytest.approx(0.0, abs=1e-9)
-
-
-@pytest.mark.parametrize("ramp_s", [0.5, 1.0])
-def test_events_of_both_arms_are_the_same(ramp_s: float) -> None:
-    seen: list[list[tuple[Any, ...]]] = []
-    for is_sham in (False, True):
-        rig = coded("blinded", is_sham=is_sham, ramp_s=ramp_s)
-        rig.arm()
-        rig.stay("alpha", 9)
-        rig.stay("rest", 2)
-        rig.operator("stop")
-        seen.append(public(rig))
-    assert seen[0] == seen[1]
-    assert [one[1]["action"] for one in seen[0] if one[0] == "command"] == ["arm", "start", "stop", "stop", "disarm"]
-    assert all(one[1]["session_charge_uc"] is None for one in seen[0] if one[0] == "command")
-
-
-@pytest.mark.parametrize("fault", ["gap", "clock_step", "stale", "log"])
-def test_both_arms_end_alike_when_something_goes_wrong(fault: str) -> None:
-    seen: list[list[tuple[Any, ...]]] = []
-    for is_sham in (False, True):
-        rig = coded("blinded", is_sham=is_sham)
-        rig.arm()
-        rig.stay("alpha", 4)
-        interlocked(rig, fault)
-        for _ in range(10):
-            rig.decide("rest")
-            rig.move(0.1)
-        seen.append(public(rig))
-    assert seen[0] == seen[1]
-
-
-def test_charge_rules_of_a_sham_dose_count_what_a_real_one_would_have_given() -> None:
-    real, sham = (coded("blinded", is_sham=is_sham) for is_sham in (False, True))
-    for rig in (real, sham):
-        rig.arm()
-        rig.stay("alpha", 9)
-    assert charge_uc(sham.intervals) < 0.4 * charge_uc(real.intervals)
-    assert sham.gate.session_uc >= charge_uc(real.intervals)
-    assert sham.gate.session_uc == pytest.approx(real.gate.session_uc, rel=0.3)
-
-
-def test_a_stop_in_any_part_of_a_sham_dose_is_a_stop() -> None:
-    for seconds in (0.5, 1.0, 1.5, 3.0, 5.8):
-        rig = coded("sham", is_sham=True)
-        rig.arm()
-        rig.decide("alpha")
-        rig.decide("alpha")
-        rig.move(seconds)
-        rig.operator("stop")
-        rig.move(0.01)
-        assert not rig.model.is_on
-        assert rig.at() == "DISARMED"
 
 
 # leases and meter

@@ -226,7 +226,7 @@ def test_a_rewritten_ledger_keeps_doses_lockout_and_what_dead_runs_were_granted(
             first.note_start("alpha", ["beta"])
             first.reserve(lease, 2.0, audit=AUDIT)
             hand.pass_h(0.01)
-            first.note_end(36.0, 1.5, 0.25)
+            first.note_end(36.0, 1.5)
         first.note_lockout(7200.0)
         first.note_start("beta")
         first.reserve(40, 2.0, audit=AUDIT)
@@ -244,7 +244,7 @@ def test_a_rewritten_ledger_keeps_doses_lockout_and_what_dead_runs_were_granted(
     assert before["session_s"] == pytest.approx(39 * 36.0 + 4.0)
     assert before["given"] == {"beta": {"on_s": pytest.approx(4.0), "charge_uc": 2.0}}
     assert before["lockout_left_s"] == pytest.approx(3600.0)
-    assert before["session_charge_uc"] == before["day_charge_uc"] + 39 * 0.25
+    assert before["session_charge_uc"] == before["day_charge_uc"]
     for state in (before, after):
         for key in ("lines", "head", "folds", "notes"):
             del state[key]
