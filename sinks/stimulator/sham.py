@@ -97,10 +97,11 @@ class ShamDevice:
             DeviceAnswer(kind, lease.number, not is_over, self._delivered_uc(now), reason, "renew", now)
         )
 
-    def stop(self) -> None:
+    def stop(self) -> str | None:
         """Switch off now."""
-        self._device.stop()
+        fault = self._device.stop()
         self._end()
+        return fault
 
     def status(self) -> None:
         """Ask the device."""

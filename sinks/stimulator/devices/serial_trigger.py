@@ -139,15 +139,23 @@ class SerialTrigger:
         if fault is not None:
             raise DeviceError(fault)
 
-    def stop(self) -> None:
-        """Send the stop code; where the port is full, throw away what waits in it first. A second failure is lost."""
+    def stop(self) -> str | None:
+        """Send the stop code; where the port is full, throw away what waits in it first.
+
+        A port that takes it not even then is lost: the box is on until its own time is over.
+        """
         self._guard.stop()
         try:
             self._write(self._stop_code)
         except DeviceError:
-            with suppress(*_GONE, DeviceError):
+            try:
                 self._port.reset_output_buffer()
                 self._write(self._stop_code)
+            except (OSError, *_GONE, DeviceError) as error:
+                self._lost = self._lost or f"the stop code was not taken ({error})"
+                self._guard.disarm()
+                return self._lost
+        return None
 
     def status(self) -> None:
         """Do nothing: the box cannot be asked."""

@@ -125,7 +125,9 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     )
     stack.callback(ledger.release)
     assignment = draw_assignment(plan.out) if settings.mode == "blinded" else None
-    device = open_device(settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE)
+    device = open_device(
+        settings.device, name=plan.config.name, record_path=plan.out / DEVICE_FILE, off_s=settings.gate.watchdog_s
+    )
     stack.callback(device.close)
     capabilities = device.capabilities()
     if assignment is not None and assignment.arm == "sham":
