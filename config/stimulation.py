@@ -188,6 +188,14 @@ class GateSettings(Settings):
     soft_stop_s: Annotated[float, Field(ge=0, le=1.0)] = 0.5
     """Ramp down of a soft stop; an operator's stop and a fault switch off at once."""
 
+    @property
+    def least_lease_s(self) -> float:
+        """The shortest lease that is renewed in time, by a device that acts at once.
+
+        Renewed half a heartbeat after its issue, noticed a heartbeat late, a fifth of the watchdog time for the disk.
+        """
+        return 1.5 * self.heartbeat_s + 0.2 * self.watchdog_s
+
 
 class DeviceSettings(Settings):
     """Which stimulator, and how it is reached."""
@@ -283,4 +291,7 @@ class StimulationSettings(Settings):
             raise ValueError(
                 f"gate.heartbeat_s must be at most half of gate.watchdog_s={gate.watchdog_s}, got {gate.heartbeat_s!r}"
             )
+        if gate.lease_s is not None and gate.lease_s < gate.least_lease_s:
+            rule = "one and a half gate.heartbeat_s and a fifth of gate.watchdog_s, or it is not renewed in time"
+            raise ValueError(f"gate.lease_s must be at least {gate.least_lease_s:g}, {rule}, got {gate.lease_s!r}")
         return self

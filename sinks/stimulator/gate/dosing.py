@@ -41,7 +41,7 @@ class Dosing:
         self.line = LeaseLine(
             setup.capabilities,
             lease_ns=setup.lease_ns,
-            patience_ns=round(self._gate.watchdog_s * 1e9),
+            gate=self._gate,
             max_slew_ma_s=setup.limits.max_slew_ma_s,
         )
         self.device = DeviceWatch(
@@ -199,8 +199,9 @@ class Dosing:
             return
         self._changed_ns = self._now
         self._go("RAMP_DOWN", reason)
-        # both arms end at the same moment; a device goes down from when it has the lease: two heartbeats more
-        dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
+        # both arms end at the same moment; a device goes down from when it has the lease, which may wait for the disk
+        late_s = self._gate.watchdog_s + self._gate.heartbeat_s
+        dose.off_ns = self._now + round((dose.plan.ramp_s + late_s) * 1e9)
         current = self.line.current
         if current is not None and not current.is_final and not self._go_down(dose, reason):
             self._finish(reason)
@@ -213,7 +214,7 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return False
-        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
+        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self.line.lease_ns * 1e-9)
         if self.line.current is None:
             dose.off_ns = self._now + round(min(seconds, dose.plan.ramp_s) * 1e9)
             self._go("SAFE_STOP", reason)
@@ -284,7 +285,7 @@ class Dosing:
         """Return what a ramp down may need, one pulse more for each of its leases included."""
         top, lease_s = plan.train.amplitude_ma, self._setup.lease_ns * 1e-9
         ramp = train_charge_uc(plan.train, top, 0.0, plan.ramp_s + 4.0 * lease_s)
-        n_leases = 4.0 + 4.0 * plan.ramp_s / lease_s
+        n_leases = 4.0 + 2.0 * plan.ramp_s / (self.line.renew_ns(self.line.lease_ns) * 1e-9)
         return ramp + n_leases * (plan.numbers["charge_per_phase_uc"] or 0.0)
 
     def _go(self, to: MachineState, reason: str) -> None:

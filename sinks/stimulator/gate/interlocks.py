@@ -69,6 +69,7 @@ EFFECTS: dict[str, Effect] = {
     "device_silent": Effect.FAULT,
     "device_still_on": Effect.FAULT,
     "device_unleased": Effect.FAULT,
+    "device_slow": Effect.DISARM,
     "device_excess": Effect.FAULT,
     "device_deficit": Effect.FAULT,
     "input": Effect.FAULT,
@@ -135,6 +136,7 @@ class Interlocks:
         self._counts: dict[str, int] = {}
         self._small_steps = 0
         self._wall_offset_s: float | None = None
+        self._round_trip_s = 0.0
         self.hold_off_until_ns: int | None = None
         """Nothing is passed before it; None before the first sample."""
 
@@ -240,6 +242,11 @@ class Interlocks:
         """Note whether the rows of the newest decision were good."""
         self._set("flagged", not is_good)
 
+    def answered(self, round_trip_s: float, why_slow: str | None) -> None:
+        """Note how long the device takes, which silence may not use up, and why that is too long, if it is."""
+        self._round_trip_s = round_trip_s
+        self._set("device_slow", why_slow is not None, why_slow)
+
     def log(self, *, is_durable: bool, what: Any = None) -> None:
         """Note whether the log can be written."""
         self._set("log", not is_durable, what)
@@ -258,15 +265,15 @@ class Interlocks:
         found = dict(self._standing)
         settings = self._settings
         if self._pulse_ns is not None:
-            since_s = (now_ns - self._pulse_ns) * 1e-9
-            if since_s > settings.watchdog_s:
-                found["heartbeat"] = Trip("heartbeat", since_s, settings.watchdog_s)
+            since_s, most_s = (now_ns - self._pulse_ns) * 1e-9, settings.watchdog_s - self._round_trip_s
+            if since_s > most_s:
+                found["heartbeat"] = Trip("heartbeat", since_s, most_s)
             stuck_s = (now_ns - self._progress_ns) * 1e-9
-            if stuck_s > settings.watchdog_s:
-                found["progress"] = Trip("progress", stuck_s, settings.watchdog_s)
-            age_s = None if self._age_s is None else self._age_s + since_s
-            if age_s is None or age_s > self._max_age_s:
-                found["stale"] = Trip("stale", age_s, self._max_age_s)
+            if stuck_s > most_s:
+                found["progress"] = Trip("progress", stuck_s, most_s)
+            age_s, oldest_s = None if self._age_s is None else self._age_s + since_s, min(self._max_age_s, most_s)
+            if age_s is None or age_s > oldest_s:
+                found["stale"] = Trip("stale", age_s, oldest_s)
         if self._max_silence_s is not None and heard_ns is not None:
             silent_s = (now_ns - heard_ns) * 1e-9
             if silent_s > self._max_silence_s:

@@ -17,7 +17,7 @@ from neuroloop.sinks.stimulator.envelope.trigger_box import refuse_what_no_box_c
 from neuroloop.sinks.stimulator.gate.inputs import flag, number, number_or_none, text
 from neuroloop.sinks.stimulator.records import Capabilities
 
-GATE_VERSION = 5
+GATE_VERSION = 6
 """Raised whenever the same inputs would give other outputs: a log of another version cannot be decided again."""
 
 
@@ -163,6 +163,11 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
         raise
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
+    if setup.lease_ns < settings.gate.least_lease_s * 1e9:
+        raise ConfigError(
+            f"device capabilities.timeout_s must be at least {settings.gate.least_lease_s:g}, the shortest lease that "
+            f"is renewed in time (a shorter gate.heartbeat_s needs less), got {capabilities.timeout_s!r}"
+        )
     mode = settings.mode
     if mode != "blinded" and setup.is_sham != (mode == "sham"):
         raise ConfigError(f"setup.sham must be {mode == 'sham'} for mode {mode!r}, got {setup.is_sham!r}")
