@@ -19,6 +19,7 @@ try:
     _GONE: tuple[type[Exception], ...] = (OSError, termios.error)  # flushing a port that is gone raises the second
 except ImportError:  # no POSIX
     _GONE = (OSError,)
+_UNTAKEN: tuple[type[Exception], ...] = (*_GONE, DeviceError)
 
 _STEP_S = 1e-3
 """A lease that takes no longer to its amplitude is a step."""
@@ -151,7 +152,7 @@ class SerialTrigger:
             try:
                 self._port.reset_output_buffer()
                 self._write(self._stop_code)
-            except (OSError, *_GONE, DeviceError) as error:
+            except _UNTAKEN as error:
                 self._lost = self._lost or f"the stop code was not taken ({error})"
                 self._guard.disarm()
                 return self._lost

@@ -73,8 +73,8 @@ class Controller:
         self._start_arrival_ns = 0
         self._n_failures = 0
         self._state = ""
-        self.deaf_channels: Callable[[], list[str]] = list
-        """Returns the ways to stop that do not work now; asked at every arming."""
+        self.try_channels: Callable[[], dict[str, str]] = dict
+        """Tries the ways to stop, and returns why each does not work, or ""; called at every arming."""
         self.is_device_on = False
         """Whether the newest answer of the device says that its output is on, or a stop waits for its answer."""
         limits = session_limits(plan.settings, HardLimits.model_validate(equipment.setup["hard"]))
@@ -150,9 +150,10 @@ class Controller:
         if verb == "stop":
             self.stop("socket", request.reason, now_ns)
             return {"accepted": True, "state": self._gate.state, "text": ""}
-        deaf = self.deaf_channels() if verb == "arm" else []
+        tried = self.try_channels() if verb == "arm" else {}
+        deaf = [f"{name} ({why})" for name, why in tried.items() if why]
         if deaf:
-            text = f"every way to stop must work before arming, got {', '.join(deaf)} that does not"
+            text = f"every way to stop must work before arming, got {', '.join(deaf)}"
             _log.error("stimulation: %s", text)
             return {"accepted": False, "state": self._gate.state, "text": text}
         values = {
@@ -161,9 +162,13 @@ class Controller:
             "authorised": verb not in _WITH_TOKEN or is_token(request.token, self._plan.token_sha256),
             "reason": request.reason,
             "override": [request.override] if request.override else [],
+            **({"tried": list(tried)} if tried else {}),
         }
         refused = [one.values["reason"] for one in self.tell("operator", values, now_ns) if one.kind == "refusal"]
         text = "; ".join(refused) or (self._unblind() if verb == "unblind" else "")
+        if tried and not refused:
+            text = f"tried, and work: {', '.join(tried)}"
+            _log.info("stimulation: ways to stop that were %s", text)
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:
