@@ -90,6 +90,11 @@ class Controller:
         """Whether the device is armed, or its output may still be on."""
         return self._gate.state in ARMED_STATES or self._gate.state == "SAFE_STOP"
 
+    @property
+    def round_trip_ns(self) -> int:
+        """How long the device takes to act, as the gate reckons with it; 0 where it is not known."""
+        return self._gate.round_trip_ns
+
     def tell(self, kind: Any, values: Mapping[str, Any], t_ns: int, arrival_ns: int = 0) -> list[GateOutput]:
         """Make an input of the gate and carry out what it decides.
 

@@ -182,7 +182,7 @@ class Stimulator:
         if self._controller.may_stimulate:
             if self._stop_file.exists():
                 self._stop("file", "the stop file is there", now_ns)
-            silent = self._liveness.silent(now_ns)
+            silent = self._liveness.silent(now_ns, self._controller.round_trip_ns)
             if silent is not None:
                 self._stop("watchdog", f"the {silent[0]} process stood still for {silent[1]:.3f} s", now_ns)
             if is_stopping(self._run_stops) or self._must_end:
