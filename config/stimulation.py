@@ -154,12 +154,12 @@ class GateSettings(Settings):
     arming_s: PositiveFloat = 600.0
     """Arming expires after so long unless it is renewed."""
     watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
-    """The output is off at the latest so long after the pipeline, the stream or this program fell silent, and what the
-    device takes to act on a command."""
+    """The output is off at the latest so long, and a heartbeat, after the pipeline, the stream or this program fell
+    silent. One and a half heartbeats, a fifth of it for the disk and three round trips of the device must fit in."""
     heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)] = 0.1
     """How often the gate looks and renews what the device was granted; at most half of ``watchdog_s``."""
     lease_s: Annotated[float, Field(gt=0, le=2.0)] | None = None
-    """What the device is granted at a time; without it the watchdog time, never more."""
+    """What the device is granted at a time, at most; without it the watchdog time, less two round trips to it."""
     max_age_s: PositiveFloat = 0.25
     """Older newest samples stop stimulation."""
     max_missing: Annotated[float, Field(ge=0, lt=1)] = 0.05
