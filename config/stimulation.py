@@ -228,12 +228,12 @@ class GateSettings(Settings):
     armed_total_s: PositiveFloat = 14_400.0
     """The most that one run is armed, all armings and renewals together; more needs a new run, with a new token."""
     watchdog_s: Annotated[float, Field(ge=0.1, le=2.0)] = 0.5
-    """The output is off at the latest so long after the pipeline, the stream or this program fell silent, and what the
-    device takes to act on a command."""
+    """The output is off at the latest so long, and a heartbeat, after the pipeline, the stream or this program fell
+    silent. One and a half heartbeats, a fifth of it for the disk and three round trips of the device must fit in."""
     heartbeat_s: Annotated[float, Field(ge=0.01, le=0.5)] = 0.1
     """How often the gate looks and renews what the device was granted; at most half of ``watchdog_s``."""
     lease_s: Annotated[float, Field(gt=0, le=2.0)] | None = None
-    """What the device is granted at a time; without it the watchdog time, never more."""
+    """What the device is granted at a time, at most; without it the watchdog time, less two round trips to it."""
     max_age_s: PositiveFloat = 0.25
     """Older newest samples stop stimulation."""
     max_missing: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -268,6 +268,14 @@ class GateSettings(Settings):
     """Ramp up of every dose; made longer where the limits ask for it."""
     soft_stop_s: Annotated[float, Field(ge=0, le=1.0)] = 0.5
     """Ramp down of a soft stop; an operator's stop and a fault switch off at once."""
+
+    @property
+    def least_lease_s(self) -> float:
+        """The shortest lease that is renewed in time, by a device that acts at once.
+
+        Renewed half a heartbeat after its issue, noticed a heartbeat late, a fifth of the watchdog time for the disk.
+        """
+        return 1.5 * self.heartbeat_s + 0.2 * self.watchdog_s
 
 
 def _no_code(kind: Any) -> Any:
@@ -406,4 +414,7 @@ class StimulationSettings(Settings):
             raise ValueError(
                 f"gate.heartbeat_s must be at most half of gate.watchdog_s={gate.watchdog_s}, got {gate.heartbeat_s!r}"
             )
+        if gate.lease_s is not None and gate.lease_s < gate.least_lease_s:
+            rule = "one and a half gate.heartbeat_s and a fifth of gate.watchdog_s, or it is not renewed in time"
+            raise ValueError(f"gate.lease_s must be at least {gate.least_lease_s:g}, {rule}, got {gate.lease_s!r}")
         return self

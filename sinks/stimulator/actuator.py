@@ -163,11 +163,12 @@ class Actuator:
         """Tell the device; a fault becomes an answer of its own."""
         device, fault = self._device, ""
         try:
-            if action == "stop":
-                device.stop()
-            elif action == "disarm":
-                device.stop()
-                device.disarm()
+            if action in _STOPS:
+                untold = device.stop()
+                if action == "disarm":
+                    device.disarm()
+                if untold is not None:
+                    raise DeviceError(untold)
             elif action == "arm":
                 device.arm()
             elif action == "status":

@@ -176,6 +176,18 @@ class ControlServer:
             fresh.append(client.fileno())
         return fresh
 
+    def try_out(self) -> str:
+        """Connect to it as an operator does; return why nobody could, "" where one can."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+            try:
+                with _short(self._path.parent) as name:
+                    client.connect(name)
+            except BlockingIOError:  # many wait: they are let in one after the other
+                return ""
+            except OSError as error:
+                return f"nobody can connect: {error.strerror}"
+        return ""
+
     def drop_idle(self) -> None:
         """Let go of those who have been in for longer than anybody needs to ask."""
         now_ns = self._clock_ns()

@@ -117,6 +117,9 @@ class DeviceAnswer:
     t_ns : int
         When it did so, ``CLOCK_MONOTONIC`` of the device's machine; of a start, when the output went on. 0 where it
         does not say.
+    trip_ns : int
+        How long after the command was handed over its answer was here; of a device whose clock is known, until it
+        acted, by that clock. 0 where it is not known.
     """
 
     kind: Literal["ack", "nack", "status", "lost"]
@@ -126,6 +129,7 @@ class DeviceAnswer:
     reason: str = ""
     command: str = ""
     t_ns: int = 0
+    trip_ns: int = 0
 
 
 @runtime_checkable
@@ -163,8 +167,14 @@ class Device(Protocol):
         """Go on without a break; the old lease ends where this one begins."""
         ...
 
-    def stop(self) -> None:
-        """Switch the output off now; must not raise, may be called in any state."""
+    def stop(self) -> str | None:
+        """Switch the output off now; must not raise, may be called in any state.
+
+        Returns
+        -------
+        str or None
+            Why the device could not be told, ``None`` where it was.
+        """
         ...
 
     def status(self) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from neuroloop.sinks.stimulator.devices.charge import charge_per_phase_uc
 from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
-from neuroloop.sinks.stimulator.records import Capabilities, Device, DeviceAnswer, Lease
+from neuroloop.sinks.stimulator.records import Capabilities, Device, DeviceAnswer, DeviceError, Lease
 
 Arm = Literal["real", "sham"]
 GRID_NS = 10_000_000
@@ -111,10 +111,11 @@ class ArmFilter:
         self._hand("disarm", "disarm", None, self._device.disarm)
         self._phase = "none"
 
-    def stop(self) -> None:
+    def stop(self) -> str | None:
         """Switch off now."""
-        self._hand("stop", "stop", None, self._device.stop)
+        fault = self._hand("stop", "stop", None, self._device.stop)
         self._phase = "none"
+        return fault
 
     def status(self) -> None:
         """Ask the device."""
@@ -135,7 +136,9 @@ class ArmFilter:
             self._begun_ns = None if self._acknowledges else self._clock_ns() + round(lease.duration_s * 1e9)
         elif self._phase == "down" and self._is_ramp_over():
             self._phase = "off"
-            self._hand("renew", "stop", lease, self._device.stop)
+            fault = self._hand("renew", "stop", lease, self._device.stop)
+            if fault is not None:
+                raise DeviceError(fault)
             return
         if self._phase == "off":
             self._hand("renew", "status", lease, self._device.status)
@@ -150,16 +153,22 @@ class ArmFilter:
         return self._begun_ns is not None and self._clock_ns() - self._begun_ns >= self._ramp_ns
 
     def _hand(
-        self, command: str, sent: str, lease: Lease | None, do: Callable[[], None], sent_lease: Lease | None = None
-    ) -> None:
-        """Hand a command over, and expect its answer."""
+        self,
+        command: str,
+        sent: str,
+        lease: Lease | None,
+        do: Callable[[], str | None],
+        sent_lease: Lease | None = None,
+    ) -> str | None:
+        """Hand a command over, and expect its answer; return why it was not taken, if it was not."""
         is_turned = self._phase in ("down", "off")
-        do()
+        fault = do()
         if self._acknowledges:
             self._asked.append(_Asked(command, sent, lease, is_turned, self._phase == "off"))
         if self._note is not None:
             values = {} if sent_lease is None else {"lease": asdict(sent_lease)}
             self._note({"sent": sent, "t_ns": self._clock_ns(), **values})
+        return fault
 
     # answers: one of the device is one for the gate
 
@@ -192,12 +201,14 @@ class ArmFilter:
         figure = self._figure(one, due)
         self._shadow.take_intervals()
         self._shadow.take_edges()
-        t_ns = one.t_ns - one.t_ns % GRID_NS if self._is_blinded else one.t_ns
+        t_ns, trip_ns = one.t_ns, one.trip_ns
+        if self._is_blinded:
+            t_ns, trip_ns = t_ns - t_ns % GRID_NS, -(-trip_ns // GRID_NS) * GRID_NS
         if one.kind == "nack" or not asked.is_turned:
-            return replace(one, delivered_uc=figure, t_ns=t_ns)
+            return replace(one, delivered_uc=figure, t_ns=t_ns, trip_ns=trip_ns)
         if one.is_on and (asked.is_off or asked.sent == "stop"):
-            return DeviceAnswer("nack", one.lease, True, figure, one.reason or _NOT_OFF, "stop", t_ns)
-        return replace(due, delivered_uc=figure, t_ns=t_ns, reason=one.reason or due.reason)
+            return DeviceAnswer("nack", one.lease, True, figure, one.reason or _NOT_OFF, "stop", t_ns, trip_ns)
+        return replace(due, delivered_uc=figure, t_ns=t_ns, trip_ns=trip_ns, reason=one.reason or due.reason)
 
     def _question(self, one: DeviceAnswer) -> _Asked | None:
         """Return what a device's answer is about; those before it were not answered and will not be."""

@@ -52,6 +52,11 @@ def test_area_and_route_are_mandatory(tmp_path: Path) -> None:
         ),
         ({"gate": "{lease_s: 0.6}"}, "stimulation.gate.lease_s must be at most gate.watchdog_s=0.5, got 0.6"),
         (
+            {"gate": "{lease_s: 0.2}"},
+            "stimulation.gate.lease_s must be at least 0.25, one and a half gate.heartbeat_s and a fifth of "
+            "gate.watchdog_s, or it is not renewed in time, got 0.2",
+        ),
+        (
             {"gate": "{heartbeat_s: 0.3}"},
             "stimulation.gate.heartbeat_s must be at most half of gate.watchdog_s=0.5, got 0.3",
         ),

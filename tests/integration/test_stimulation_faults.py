@@ -152,6 +152,30 @@ def test_whatever_interrupts_a_run_switches_off_and_a_killed_hot_process_ends_it
     assert books["doses"] >= 15
 
 
+def test_a_device_that_grows_slow_in_mid_dose_is_off_in_time_with_everything_before_it_stopped(tmp_path: Path) -> None:
+    sender = Sender(f"slow-{os.getpid()}")
+    try:
+        with starting(tmp_path) as start:
+            fault = "stimulation.device.fault=latency=400ms,late=after:8"
+            run = StimulatingRun(start, tmp_path / "run", sender.name, "--set", fault)
+            run.gets_on()
+            wait_until(lambda: _commands(run) >= 8, "a slow device", PATIENCE_S)
+            for name in ("stimulator", "hot", "cold"):
+                run.program.child(name).suspend()
+            # from here on nobody can say anything to the device; what is on its way comes 0.4 s late
+            assert run.off_after_s(time.monotonic_ns()) <= WATCHDOG_S + HEARTBEAT_S
+            for process in run.program.family():
+                process.resume()
+    finally:
+        sender.close()
+
+
+def _commands(run: StimulatingRun) -> int:
+    """Return how many commands the device has carried out, by its own record, status not counted."""
+    lines = map(json.loads, (run.folder / "device.jsonl").read_text().splitlines())
+    return sum(one["what"] == "command" and one["command"] != "status" for one in lines)
+
+
 def _operator_stops(theatre: Theatre) -> None:
     """Stop by every channel; nothing arms without the token, or as long as the stop file is there."""
     run = theatre.run

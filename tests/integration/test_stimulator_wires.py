@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -118,9 +119,88 @@ def test_answers_that_come_in_pieces_are_put_together() -> None:
         theirs.sendall(HELLO + line[:20])
         device = JsonLinesDevice(ours, "the box", 5.0)
         assert device.answers() == []
-        theirs.sendall(line[20:] + line)
+        theirs.sendall(line[20:] + line.replace(b"2", b"3"))
         answers = device.answers()
-        assert [(one.kind, one.lease, one.is_on, one.t_ns) for one in answers] == [("status", 2, True, 0)] * 2
+        assert [(one.kind, one.lease, one.is_on, one.t_ns) for one in answers] == [
+            ("status", 2, True, 0),
+            ("status", 3, True, 0),
+        ]
+        device.close()
+
+
+STATUS = b'{"answer":"status","command":"","lease":2,"is_on":true,"delivered_uc":null}\n'
+
+
+def test_a_device_that_floods_the_line_is_cut_off_and_hardly_anything_of_it_is_passed_on() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(HELLO)
+        device = JsonLinesDevice(ours, "the box", 5.0)
+        theirs.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                theirs.send(STATUS * 100)
+        answers = device.answers()
+        assert [one.kind for one in answers] == ["status", "lost"]
+        assert answers[-1].reason == "it must say at most 50 things a second unasked, got a flood"
+        assert device.answers() == []
+        device.close()
+
+
+def test_a_device_that_says_how_it_is_twenty_times_a_second_is_no_flood() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(HELLO)
+        device = JsonLinesDevice(ours, "the box", 5.0)
+        theirs.sendall(STATUS * 20)
+        device.stop()
+        theirs.sendall(encode_line({"answer": "ack", "command": "stop", "seq": 2, "lease": 2, "is_on": False}))
+        assert [(one.kind, one.trip_ns > 0) for one in device.answers()] == [("status", False), ("ack", True)]
+        device.close()
+
+
+def clocked(ahead_ns: int) -> bytes:
+    clock_ns = time.monotonic_ns() + ahead_ns
+    return encode_line(capabilities_message(LIMITS.capabilities, LIMITS.max_charge_per_phase_uc, clock_ns))
+
+
+@pytest.mark.parametrize("ahead_ns", [0, 3_600_000_000_000])
+def test_a_lease_says_by_when_it_must_be_over_on_the_devices_own_clock(ahead_ns: int) -> None:
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        theirs.recv(4096)
+        theirs.sendall(clocked(ahead_ns))
+
+    with theirs:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        device = JsonLinesDevice(ours, "the box", DEADLINE_S, off_s=0.5)
+        thread.join()
+        opened_ns = time.monotonic_ns()
+        device.start(make_lease(1))
+        handed_ns = time.monotonic_ns()
+        not_after_ns = json.loads(theirs.recv(4096))["lease"]["not_after_ns"]
+        # no later than half a second from when it was handed over, earlier by how long the greeting took at most
+        assert not_after_ns <= handed_ns + 500_000_000 + ahead_ns
+        assert not_after_ns > opened_ns + 500_000_000 + ahead_ns - round(DEADLINE_S * 1e9)
+        device.close()
+
+
+def test_a_device_whose_clock_stands_is_cut_off() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(clocked(0))
+        device = JsonLinesDevice(ours, "the box", 5.0)
+        lost: list[Any] = []
+        for seq in range(2, 9):
+            device.status()
+            answer = {"answer": "status", "command": "status", "seq": seq, "lease": 0, "is_on": False, "t_ns": 5}
+            theirs.sendall(encode_line(answer))
+            lost += [one.reason for one in device.answers() if one.kind == "lost"]
+            if lost:
+                break
+        assert lost == ["its clock must run as ours does, got one that stands or jumps"]
         device.close()
 
 
@@ -274,6 +354,20 @@ def test_a_full_port_is_an_error_and_never_a_wait_and_a_stop_makes_room() -> Non
         assert device.answers() == []
         codes = bytearray()
         wait_until(lambda: _take(far, codes).endswith(b"\x00"), "the stop code came through")
+
+
+def test_a_stop_that_a_port_takes_not_even_emptied_is_said_and_the_box_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with trigger_box() as (device, _):
+        device.arm()
+        device.start(make_lease(1, duration_s=2.0))
+        assert isinstance(device, SerialTrigger)
+        with pytest.raises(DeviceError, match=r"must take codes"):
+            _renew_forever(device)
+        monkeypatch.setattr(device._port, "reset_output_buffer", lambda: None)  # a driver that keeps what it holds
+        fault = device.stop()
+        assert fault is not None
+        assert fault.startswith("the stop code was not taken (the serial port")
+        assert [(one.kind, one.reason) for one in device.answers()] == [("lost", fault)]
 
 
 def _renew_forever(device: Device) -> None:

@@ -26,12 +26,12 @@ def heard(label: str, kind: str, name: str) -> Iterator[tuple[Any, threading.Eve
     markers = StopMarkers(label, lambda stream: stopped.set() if stream == name else None)
     markers.start()
     try:
-        assert markers.is_heard
+        assert markers.try_out() == ""
         wait_until(outlet.have_consumers, "the stream is listened to")
         yield outlet, stopped
     finally:
         markers.close()
-    assert not markers.is_heard
+    assert markers.try_out() == "marker streams are not looked for"
 
 
 def push_bytes(outlet: Any, label: bytes) -> None:
@@ -54,3 +54,17 @@ def test_a_number_stops_however_its_stream_writes_it(kind: str) -> None:
             assert not stopped.is_set()
             outlet.push_sample([value])
         assert stopped.wait(DEADLINE_S)
+
+
+def test_a_named_stream_stops_whatever_type_it_is_of_and_is_named_among_those_that_are_heard() -> None:
+    outlet: Any = pylsl.StreamOutlet(pylsl.StreamInfo("panel", "Buttons", 1, pylsl.IRREGULAR_RATE, "string", "panel"))
+    stopped = threading.Event()
+    markers = StopMarkers("stim_stop", lambda _: stopped.set(), ["panel"])
+    markers.start()
+    try:
+        wait_until(lambda: markers.try_out() == "", "the stream is there")
+        assert "panel" in markers.streams
+        outlet.push_sample(["stim_stop"])
+        assert stopped.wait(DEADLINE_S)
+    finally:
+        markers.close()

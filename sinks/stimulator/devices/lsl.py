@@ -11,7 +11,6 @@ import json
 import math
 import platform
 import time
-from contextlib import suppress
 from typing import Any
 
 import pylsl
@@ -87,12 +86,15 @@ class LslDevice:
         self._guard.renew(lease)
         self._push(self._lease("stim_renew", lease))
 
-    def stop(self) -> None:
-        """Say that the output must be off."""
+    def stop(self) -> str | None:
+        """Say that the output must be off; that nobody listens matters only once a device was armed."""
         number = self._guard.lease
         self._guard.stop()
-        with suppress(DeviceError):
+        try:
             self._push({"ev": "stim_stop", "id": number})
+        except DeviceError as error:
+            return str(error) if self._is_heard else None
+        return None
 
     def status(self) -> None:
         """Do nothing: the device cannot be asked."""

@@ -18,6 +18,7 @@ MOST_LINE_BYTES = 65_536
 COMMANDS = ("hello", "arm", "disarm", "start", "renew", "stop", "status")
 _ANSWERS = ("ack", "nack", "status")
 _MOST_COUNT = 2**53
+_MOST_NS = 2**63
 _NUMBERS = (
     "max_amplitude_ma",
     "max_frequency_hz",
@@ -78,9 +79,10 @@ class LineSplitter:
         return [line for line in lines if line.strip()]
 
 
-def lease_message(lease: Lease) -> dict[str, Any]:
-    """Return a lease as JSON values."""
+def lease_message(lease: Lease, not_after_ns: int | None = None) -> dict[str, Any]:
+    """Return a lease as JSON values; ``not_after_ns`` is on the device's clock, for one that has told it."""
     train = lease.train
+    deadline = {} if not_after_ns is None else {"not_after_ns": not_after_ns}
     return {
         "number": lease.number,
         "waveform": train.waveform,
@@ -90,7 +92,24 @@ def lease_message(lease: Lease) -> dict[str, Any]:
         "slew_ma_s": lease.slew_ma_s,
         "duration_s": lease.duration_s,
         "charge_uc": lease.charge_uc,
+        **deadline,
     }
+
+
+def read_deadline(values: Any) -> int | None:
+    """Return when a lease must be over on the device's clock, whenever it came; ``None`` where it does not say.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number.
+    """
+    found = values.get("not_after_ns") if isinstance(values, dict) else None
+    if found is None:
+        return None
+    if not isinstance(found, int) or isinstance(found, bool) or abs(found) >= _MOST_NS:
+        raise ValueError(f"lease.not_after_ns must be a whole number of nanoseconds, got {repr(found)[:40]}")
+    return found
 
 
 def read_lease(values: Any) -> Lease:
@@ -119,8 +138,11 @@ def read_lease(values: Any) -> Lease:
     return Lease(number, train, real("slew_ma_s"), real("duration_s"), real("charge_uc"))
 
 
-def capabilities_message(device: Capabilities, max_charge_per_phase_uc: float) -> dict[str, Any]:
-    """Return the answer to ``hello``."""
+def capabilities_message(
+    device: Capabilities, max_charge_per_phase_uc: float, clock_ns: int | None = None
+) -> dict[str, Any]:
+    """Return the answer to ``hello``; ``clock_ns`` is the device's clock now, where it heeds ``not_after_ns`` on it."""
+    clock = {} if clock_ns is None else {"clock_ns": clock_ns}
     return {
         "answer": "capabilities",
         "version": VERSION,
@@ -130,7 +152,25 @@ def capabilities_message(device: Capabilities, max_charge_per_phase_uc: float) -
         "max_charge_per_phase_uc": max_charge_per_phase_uc,
         "ends_by_itself": device.ends_by_itself,
         "imbalance": device.imbalance,
+        **clock,
     }
+
+
+def read_clock(message: Mapping[str, Any]) -> int | None:
+    """Return the device's clock from its answer to ``hello``, ``None`` where it has none.
+
+    Raises
+    ------
+    DeviceError
+        If it is no whole number.
+    """
+    found = message.get("clock_ns")
+    if found is None:
+        return None
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < _MOST_NS:
+        rule = "a whole number of nanoseconds of at least 0, or left out"
+        raise DeviceError(f"device capabilities.clock_ns must be {rule}, got {repr(found)[:40]}")
+    return found
 
 
 def read_capabilities(message: Mapping[str, Any]) -> tuple[Capabilities, float]:

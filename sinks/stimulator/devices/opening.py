@@ -8,7 +8,7 @@ from pathlib import Path
 from neuroloop.config.stimulation import DeviceSettings, RecommendationSettings
 from neuroloop.sinks.stimulator.devices.serial_trigger import SerialTrigger, open_port
 from neuroloop.sinks.stimulator.devices.simulated import SimulatedDevice
-from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice, connect
+from neuroloop.sinks.stimulator.devices.tcp import MOST_OFF_S, JsonLinesDevice, connect
 from neuroloop.sinks.stimulator.records import Device, DeviceError, Train
 
 _ANSWER_S = 5.0
@@ -21,6 +21,7 @@ def open_device(
     rows: Sequence[RecommendationSettings] = (),
     record_path: Path | None = None,
     has_output_stream: bool = False,
+    off_s: float = MOST_OFF_S,
 ) -> Device:
     """Open the device; its output is off and it is disarmed.
 
@@ -35,6 +36,8 @@ def open_device(
         Where a simulated device keeps its own record; other kinds keep none here.
     has_output_stream : bool
         Whether a simulated device shows its output as the LSL stream ``<name>-stim-output``; no other kind can.
+    off_s : float
+        So long after a lease is handed over the output must be off: the watchdog time.
 
     Raises
     ------
@@ -46,13 +49,17 @@ def open_device(
     if settings.kind == "simulated":
         output_name = name if has_output_stream else None
         return SimulatedDevice(
-            step_ma=settings.step_ma, fault=settings.fault, record_path=record_path, output_name=output_name
+            step_ma=settings.step_ma,
+            fault=settings.fault,
+            record_path=record_path,
+            output_name=output_name,
+            off_s=off_s,
         )
     if settings.fault is not None:
         raise DeviceError(f"device.fault must be left out unless device.kind is 'simulated', got {settings.fault!r}")
     if settings.kind == "tcp":
         where = f"the device at {settings.host}:{settings.port}"
-        return JsonLinesDevice(connect(settings.host, settings.port, _ANSWER_S), where, _ANSWER_S)
+        return JsonLinesDevice(connect(settings.host, settings.port, _ANSWER_S), where, _ANSWER_S, off_s=off_s)
     if settings.kind == "lsl":
         from neuroloop.sinks.stimulator.devices.lsl import (
             LslDevice,  # pylsl and numpy take 0.2 s that other kinds need not wait

@@ -21,6 +21,7 @@ try:
     _GONE: tuple[type[Exception], ...] = (OSError, termios.error)  # flushing a port that is gone raises the second
 except ImportError:  # no POSIX
     _GONE = (OSError,)
+_UNTAKEN: tuple[type[Exception], ...] = (*_GONE, DeviceError)
 
 _STEP_S = 1e-3
 """A lease that takes no longer to its amplitude is a step."""
@@ -177,15 +178,23 @@ class SerialTrigger:
         if fault is not None:
             raise DeviceError(fault)
 
-    def stop(self) -> None:
-        """Send the stop code; where the port is full, throw away what waits in it first. A second failure is lost."""
+    def stop(self) -> str | None:
+        """Send the stop code; where the port is full, throw away what waits in it first.
+
+        A port that takes it not even then is lost: the box is on until its own time is over.
+        """
         self._guard.stop()
         try:
             self._write(self._stop_code)
         except DeviceError:
-            with suppress(*_GONE, DeviceError):
+            try:
                 self._port.reset_output_buffer()
                 self._write(self._stop_code)
+            except _UNTAKEN as error:
+                self._lost = self._lost or f"the stop code was not taken ({error})"
+                self._guard.disarm()
+                return self._lost
+        return None
 
     def status(self) -> None:
         """Do nothing: the box cannot be asked."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from neuroloop.sinks.stimulator.devices.simulator.faults import parse_fault
-from neuroloop.sinks.stimulator.devices.tcp import JsonLinesDevice
+from neuroloop.sinks.stimulator.devices.tcp import MOST_OFF_S, JsonLinesDevice
 from neuroloop.sinks.stimulator.records import DeviceError
 
 _ROOT = Path(str(sys.modules["neuroloop"].__file__)).resolve().parent.parent
@@ -34,6 +34,8 @@ class SimulatedDevice(JsonLinesDevice):
         The device appends its own record to it.
     output_name : str, optional
         The device shows its output as the LSL stream ``<output_name>-stim-output``.
+    off_s : float
+        So long after a lease is handed over the output must be off.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class SimulatedDevice(JsonLinesDevice):
         fault: str | None = None,
         record_path: Path | None = None,
         output_name: str | None = None,
+        off_s: float = MOST_OFF_S,
     ) -> None:
         parse_fault(fault)
         command = [sys.executable, "-P", "-m", _MODULE, "--step-ma", repr(step_ma)]
@@ -70,7 +73,7 @@ class SimulatedDevice(JsonLinesDevice):
                 ours.close()
                 raise DeviceError(f"device must be able to start its process, got {error.strerror}") from error
         try:
-            super().__init__(ours, "the simulated stimulator", _START_S)
+            super().__init__(ours, "the simulated stimulator", _START_S, off_s=off_s)
         except BaseException:
             self._end()
             raise

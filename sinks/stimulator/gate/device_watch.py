@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from neuroloop.sinks.stimulator.gate.charge_budget import ChargeMeter
@@ -19,6 +20,8 @@ _EXCESS_UC = 1e-6
 _LEAST_SHARE = 0.5
 """Of what is due at full amplitude; less means an open electrode, a device at its voltage limit, or a wrong meter."""
 _WINDOW_NS = 2 * 10**9
+_TRIPS = 16
+"""Round trips that are looked at: some seconds of a dose, as many seconds without one."""
 
 
 @dataclass
@@ -70,6 +73,12 @@ class DeviceWatch:
         self._before_uc = 0.0
         self._spent_uc = 0.0
         self._plateau: _Plateau | None = None
+        self._trips_ns: deque[int] = deque(maxlen=_TRIPS)
+
+    @property
+    def round_trip_ns(self) -> int:
+        """The longest of the newest round trips but for one, which may be an accident; 0 while none is known."""
+        return sorted(self._trips_ns)[-2:][0] if self._trips_ns else 0
 
     @property
     def is_confirmed_off(self) -> bool:
@@ -121,6 +130,7 @@ class DeviceWatch:
             return
         lease, is_on, delivered, command = said.lease, said.is_on, said.delivered_uc, said.command
         self._is_lost, self._is_on, self._heard_ns, self._asked_ns = False, is_on, now_ns, None
+        self._judge_trip(said.trip_ns)
         if kind == "nack":
             is_stuck = command in ("stop", "disarm") and is_on
             self._interlocks.trip("device_still_on" if is_stuck else "device_nack", f"{command}: {reason}")
@@ -134,6 +144,23 @@ class DeviceWatch:
             self._judge_off(command, now_ns)
         if delivered is not None:
             self._judge_charge(delivered, now_ns)
+
+    def _judge_trip(self, trip_ns: int) -> None:
+        """Judge how long the device took: it is granted less, and armed no more where the watchdog time is too short.
+
+        One answer that is late does not disarm, unless it alone took half of the watchdog time.
+        """
+        if not trip_ns:
+            return
+        self._trips_ns.append(trip_ns)
+        longest, usual = max(self._trips_ns), self.round_trip_ns
+        self._line.slowed(longest, usual)
+        slow = next((one for one in (usual, longest) if not self._line.fits(one)), None)
+        is_slow = slow is not None and (slow == usual or 2 * slow >= self._watchdog_ns)
+        why = None
+        if is_slow and slow is not None:
+            why = f"with a round trip of {slow * 1e-9:.3f} s: make gate.watchdog_s longer, or gate.heartbeat_s shorter"
+        self._interlocks.answered(usual * 1e-9, why)
 
     def at_top(self, rate_uc_s: float, pulse_uc: float) -> None:
         """Note that the device delivers at full amplitude from now on."""

@@ -77,7 +77,7 @@ class Dosing:
         self.line = LeaseLine(
             setup.capabilities,
             lease_ns=setup.lease_ns,
-            patience_ns=round(self._gate.watchdog_s * 1e9),
+            gate=self._gate,
             max_slew_ma_s=setup.limits.max_slew_ma_s,
         )
         self.device = DeviceWatch(
@@ -265,8 +265,9 @@ class Dosing:
         if dose is None:
             return []
         self._changed_ns = self._now
-        # a device goes down from when it has the lease: two heartbeats more
-        dose.off_ns = self._now + round((dose.plan.ramp_s + 2.0 * self._gate.heartbeat_s) * 1e9)
+        # a device goes down from when it has the lease, which may wait for the disk
+        late_s = self._gate.watchdog_s + self._gate.heartbeat_s
+        dose.off_ns = self._now + round((dose.plan.ramp_s + late_s) * 1e9)
         current = self.line.current
         intents: Sequence[Intent] = []
         if current is not None and not current.is_final:
@@ -281,7 +282,7 @@ class Dosing:
         dose = self.dose
         if dose is None:
             return []
-        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self._setup.lease_ns * 1e-9)
+        seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self.line.lease_ns * 1e-9)
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
         seconds = min(seconds, self.line.most_ma(self._now) / slope)
         issued = self.line.soft(self._now, seconds, dose.plan)
@@ -352,7 +353,7 @@ class Dosing:
         """Return what a ramp down may need, one pulse more for each of its leases included."""
         top, lease_s = plan.train.amplitude_ma, self._setup.lease_ns * 1e-9
         ramp = train_charge_uc(plan.train, top, 0.0, plan.ramp_s + 4.0 * lease_s)
-        n_leases = 4.0 + 4.0 * plan.ramp_s / lease_s
+        n_leases = 4.0 + 2.0 * plan.ramp_s / (self.line.renew_ns(self.line.lease_ns) * 1e-9)
         return ramp + n_leases * (plan.numbers["charge_per_phase_uc"] or 0.0)
 
 

@@ -104,6 +104,11 @@ class Gate:
         return self._armed_until_ns
 
     @property
+    def round_trip_ns(self) -> int:
+        """How long the device takes to act, 0 where it is not known."""
+        return self._device.round_trip_ns
+
+    @property
     def dose(self) -> Dose | None:
         """The dose that is being given, if one is."""
         return self._dosing.dose

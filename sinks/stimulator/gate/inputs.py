@@ -222,6 +222,8 @@ class DeviceInput:
     reason: str = ""
     command: str = ""
     t_ns: int = 0
+    trip_ns: int = 0
+    """How long it took to act or to answer; 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,7 @@ def _read_device(values: Mapping[str, Any]) -> DeviceInput:
         reason=reason,
         command=text(values, "command") if "command" in values else "",
         t_ns=count(values, "t_ns") if "t_ns" in values else 0,
+        trip_ns=count(values, "trip_ns") if "trip_ns" in values else 0,
     )
 
 

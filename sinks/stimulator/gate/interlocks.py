@@ -47,6 +47,7 @@ class Interlocks:
         self._counts: dict[str, int] = {}
         self._small_steps = 0
         self._wall_offset_s: float | None = None
+        self._round_trip_s = 0.0
         self.hold_off_until_ns: int | None = None
         """Nothing is passed before it; None before the first sample."""
 
@@ -141,6 +142,11 @@ class Interlocks:
         """Note whether the rows of the newest decision were good."""
         self._set("flagged", not is_good)
 
+    def answered(self, round_trip_s: float, why_slow: str | None) -> None:
+        """Note how long the device takes, which silence may not use up, and why that is too long, if it is."""
+        self._round_trip_s = round_trip_s
+        self._set("device_slow", why_slow is not None, why_slow)
+
     def log(self, *, is_durable: bool, what: Any = None) -> None:
         """Note whether the log can be written."""
         self._set("log", not is_durable, what)
@@ -169,7 +175,8 @@ class Interlocks:
             "stuck_s": stuck_s,
             "age_s": age_s,
             "silent_s": silent_s,
-            "max_age_s": self._max_age_s,
+            "most_silent_s": self._settings.watchdog_s - self._round_trip_s,
+            "max_age_s": min(self._max_age_s, self._settings.watchdog_s - self._round_trip_s),
             "max_silence_s": self._max_silence_s or 0.0,
             "hold_off_until_ns": self.hold_off_until_ns,
         }

@@ -5,15 +5,24 @@ lease leaves when its record is on the disk, and acts when the device takes it. 
 cannot be *higher* than on a line that begins with the decision to start; it is not *lower* than on one that begins
 with the device's answer to the start. Charge and ramps down are reckoned from the first, the full amplitude from the
 second.
+
+A device that is slow to act is granted less: a lease and two round trips fit into the watchdog time. It is renewed so
+early that the next one comes in time though it is noticed a heartbeat late and waits for the disk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neuroloop.config.stimulation import GateSettings
 from neuroloop.sinks.stimulator.envelope.charge import on_grid, ramp_charge_uc
 from neuroloop.sinks.stimulator.envelope.envelope import SHORTEST_RAMP_S, Assessment
 from neuroloop.sinks.stimulator.records import Capabilities, Lease, Train
+
+_DISK_SHARE = 0.2
+"""Of the watchdog time: so long, at least, a renewal may wait for the disk."""
+_LEAST_BEATS = 0.5
+"""A lease is renewed no earlier than so many heartbeats after it was issued."""
 
 
 @dataclass
@@ -62,15 +71,26 @@ class LeaseLine:
     ----------
     capabilities : Capabilities
     lease_ns : int
-    patience_ns : int
-        A lease may wait so long for the disk before it leaves.
+        The longest one.
+    gate : GateSettings
+        A lease may wait its watchdog time for the disk before it leaves.
     max_slew_ma_s : float
     """
 
-    def __init__(self, capabilities: Capabilities, *, lease_ns: int, patience_ns: int, max_slew_ma_s: float) -> None:
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        *,
+        lease_ns: int,
+        gate: GateSettings,
+        max_slew_ma_s: float,
+    ) -> None:
         self._capabilities = capabilities
-        self._lease_ns = lease_ns
-        self._patience_ns = patience_ns
+        self._longest_ns = self._lease_ns = lease_ns
+        self._watchdog_ns = round(gate.watchdog_s * 1e9)
+        self._heartbeat_ns = round(gate.heartbeat_s * 1e9)
+        self._least_ns = round(gate.least_lease_s * 1e9)
+        self._trip_ns = 0
         self._max_slew_ma_s = max_slew_ma_s
         self._number = 0
         self._rise: Issued | None = None
@@ -102,7 +122,7 @@ class LeaseLine:
             return max(0.0, fall.from_ma - fall.lease.slew_ma_s * fallen_s)
         most = current.most_ma
         if current.answered_ns is not None:
-            latest_s = (current.answered_ns + self._lease_ns - rise.at_ns) * 1e-9
+            latest_s = (current.answered_ns - rise.at_ns) * 1e-9 + current.lease.duration_s
             most = min(most, rise.lease.slew_ma_s * latest_s)
         return most
 
@@ -110,7 +130,7 @@ class LeaseLine:
         """Return a moment by which the device has taken a lease, None where that is not known."""
         if self._capabilities.acknowledges:
             return one.answered_ns
-        return one.at_ns + self._patience_ns
+        return one.at_ns + self._watchdog_ns
 
     def is_at_top(self, plan: Assessment, now_ns: int) -> bool:
         """Return whether the device has had the time, since it said that it began, to reach the full amplitude."""
@@ -120,14 +140,44 @@ class LeaseLine:
         since_ns = self.begun_ns
         return since_ns is not None and (now_ns - since_ns) * 1e-9 * rise.lease.slew_ma_s >= plan.train.amplitude_ma
 
+    @property
+    def lease_ns(self) -> int:
+        """How long a lease is now."""
+        return self._lease_ns
+
+    def renew_ns(self, lease_ns: int) -> int:
+        """Return how long after its issue a lease of this length is renewed."""
+        ahead = self._heartbeat_ns + round(_DISK_SHARE * self._watchdog_ns) + self._trip_ns
+        return max(round(_LEAST_BEATS * self._heartbeat_ns), min(lease_ns // 2, lease_ns - ahead))
+
+    def least_lease_ns(self, trip_ns: int) -> int:
+        """Return the shortest lease that can be renewed in time by a device with this round trip."""
+        return self._least_ns + trip_ns
+
+    def fits(self, trip_ns: int) -> bool:
+        """Return whether a lease that can be renewed in time, and two round trips, fit into the watchdog time."""
+        return self.least_lease_ns(trip_ns) <= min(self._longest_ns, self._watchdog_ns - 2 * trip_ns)
+
+    def slowed(self, trip_ns: int, usual_ns: int) -> None:
+        """Grant what the device's round trip leaves.
+
+        Parameters
+        ----------
+        trip_ns, usual_ns : int
+            The longest that is known, and the longest but for one.
+        """
+        left_ns = min(self._longest_ns, self._watchdog_ns - 2 * trip_ns)
+        self._trip_ns = usual_ns
+        self._lease_ns = min(self._longest_ns, max(left_ns, self.least_lease_ns(usual_ns)))
+
     def is_lapsed(self, now_ns: int) -> bool:
         """Return whether the newest lease may be over without having been renewed."""
         return self.current is not None and not self.current.is_final and now_ns >= self.current.end_ns
 
     def is_due(self, now_ns: int) -> bool:
-        """Return whether the newest lease is to be renewed: half of it is over and the device has taken it."""
+        """Return whether the newest lease is to be renewed: it is time, and the device has taken it."""
         one = self.current
-        if one is None or one.is_final or 2 * (now_ns - one.at_ns) < one.end_ns - one.at_ns:
+        if one is None or one.is_final or now_ns - one.at_ns < self.renew_ns(one.end_ns - one.at_ns):
             return False
         return one.is_answered or not self._capabilities.acknowledges
 

@@ -84,6 +84,8 @@ class Facts:
     pulse_s, stuck_s, age_s, silent_s : float or None
         How long ago: the newest heartbeat, the newest progress, the arrival of the newest sample, the decision that
         silence is reckoned from. None where there was none, or where it is not watched.
+    most_silent_s : float
+        Of program and pipeline: the watchdog time less what the way to the device takes.
     max_age_s, max_silence_s : float
     hold_off_until_ns : int or None
     is_device_off, is_self_tested, ends_by_itself : bool
@@ -115,6 +117,7 @@ class Facts:
     stuck_s: float | None
     age_s: float | None
     silent_s: float | None
+    most_silent_s: float
     max_age_s: float
     max_silence_s: float
     hold_off_until_ns: int | None
@@ -180,11 +183,11 @@ def _over(name: str, seconds: float | None, most: float) -> tuple[Check, ...]:
 
 
 def _heartbeat(facts: Facts) -> tuple[Check, ...]:
-    return _over("heartbeat", facts.pulse_s, facts.settings.watchdog_s)
+    return _over("heartbeat", facts.pulse_s, facts.most_silent_s)
 
 
 def _progress(facts: Facts) -> tuple[Check, ...]:
-    return _over("progress", facts.stuck_s, facts.settings.watchdog_s)
+    return _over("progress", facts.stuck_s, facts.most_silent_s)
 
 
 def _stale(facts: Facts) -> tuple[Check, ...]:
@@ -329,6 +332,7 @@ RULES: tuple[Rule, ...] = (
     _interlock("counter_reset", _H.BAD_DATA, _E.DISARM),
     _interlock("stream_found", _H.UNINTENDED, _E.DISARM),
     _interlock("wall_clock", _H.AMOUNT, _E.DISARM),
+    _interlock("device_slow", _H.RUNAWAY, _E.DISARM),
     _interlock("stream_lost", _H.RUNAWAY, _E.KILL),
     _interlock("progress", _H.RUNAWAY, _E.KILL, _progress),
     _interlock("heartbeat", _H.RUNAWAY, _E.KILL, _heartbeat),

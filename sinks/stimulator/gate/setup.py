@@ -158,4 +158,9 @@ def read_setup(values: Mapping[str, Any]) -> Setup:
         raise
     except (ValidationError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"setup must be as `make_setup` makes it, got: {error}") from error
+    if setup.lease_ns < settings.gate.least_lease_s * 1e9:
+        raise ConfigError(
+            f"device capabilities.timeout_s must be at least {settings.gate.least_lease_s:g}, the shortest lease that "
+            f"is renewed in time (a shorter gate.heartbeat_s needs less), got {capabilities.timeout_s!r}"
+        )
     return setup

@@ -81,8 +81,8 @@ class Controller:
         self._start_arrival_ns = 0
         self._n_failures = 0
         self._state = ""
-        self.deaf_channels: Callable[[], list[str]] = list
-        """Returns the ways to stop that do not work now; asked at every arming."""
+        self.try_channels: Callable[[], dict[str, str]] = dict
+        """Tries the ways to stop, and returns why each does not work, or ""; called at every arming."""
         self.is_device_on = False
         """Whether the newest answer of the device says that its output is on, or a stop waits for its answer."""
         limits = session_limits(plan.settings, HardLimits.model_validate(equipment.setup["hard"]))
@@ -97,6 +97,11 @@ class Controller:
     def may_stimulate(self) -> bool:
         """Whether the device is armed, or its output may still be on."""
         return self._gate.state in ARMED_STATES or self._gate.state == "SAFE_STOP"
+
+    @property
+    def round_trip_ns(self) -> int:
+        """How long the device takes to act, as the gate reckons with it; 0 where it is not known."""
+        return self._gate.round_trip_ns
 
     def tell(self, kind: Any, values: Mapping[str, Any], t_ns: int, arrival_ns: int = 0) -> list[GateOutput]:
         """Make an input of the gate and carry out what it decides.
@@ -174,9 +179,10 @@ class Controller:
         if wait_s > 0:  # no input of the gate: whoever tries tokens must not fill the log
             text = f"token must not be tried again for {wait_s:.1f} s after so many wrong ones, got another"
             return {"accepted": False, "state": self._gate.state, "text": text}
-        deaf = self.deaf_channels() if verb == "arm" else []
+        tried = self.try_channels() if verb == "arm" else {}
+        deaf = [f"{name} ({why})" for name, why in tried.items() if why]
         if deaf:
-            text = f"every way to stop must work before arming, got {', '.join(deaf)} that does not"
+            text = f"every way to stop must work before arming, got {', '.join(deaf)}"
             _log.error("stimulation: %s", text)
             return {"accepted": False, "state": self._gate.state, "text": text}
         values = {
@@ -186,6 +192,7 @@ class Controller:
             "reason": request.reason,
             "override": [request.override] if request.override else [],
             **by,
+            **({"tried": list(tried)} if tried else {}),
         }
         if verb == "arm":
             values["area_cm2"] = request.area_cm2
@@ -197,10 +204,11 @@ class Controller:
         if verb == "unblind" and not refused:
             text = self._unblind()
         elif verb == "arm" and not refused:
-            text = f"{self._electrode}; log head {self._log.head}"
-            _log.info(
-                "stimulation: armed for %s; log at seq %d, head %s", self._electrode, self._log.seq, self._log.head
-            )
+            ways = ", ".join(tried)
+            text = f"{self._electrode}; tried, and work: {ways}; log head {self._log.head}"
+            where = (self._log.seq, self._log.head)
+            _log.info("stimulation: armed for %s; ways to stop tried: %s; log at seq %d, head %s",
+                      self._electrode, ways, *where)  # fmt: skip
         return {"accepted": not refused, "state": self._gate.state, "text": text}
 
     def _status(self, now_ns: int) -> str:

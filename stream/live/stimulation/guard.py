@@ -151,7 +151,9 @@ class StimulatorGuard:
         # terminals are not the same everywhere; commands are
         from neuroloop.stream.live.stimulation.stops import StopKeys
 
-        keys = StopKeys.if_interactive(lambda: self._stop("stops_by_key")) if self._has_keys else None
+        keys = None
+        if self._has_keys:
+            keys = StopKeys.if_interactive(lambda: self._stop("stops_by_key"), self._hear_keys)
         if keys is not None:
             self._stack.callback(keys.close)
             _log.info("press s or the space bar to stop stimulation")
@@ -161,6 +163,10 @@ class StimulatorGuard:
         """Hand a stop on."""
         self._link.numbers(channel)[0] += 1
         self._link.stop.notify()
+
+    def _hear_keys(self) -> None:
+        """Show that keys are heard."""
+        self._link.numbers("keys_ns")[0] = time.monotonic_ns()
 
     def beat(self) -> None:
         """Show that the supervisor lives."""

@@ -9,6 +9,9 @@ from collections import deque
 from contextlib import suppress
 from typing import NamedTuple
 
+_TRIAL = signal.SIGURG
+"""Ignored by everybody who does not ask for it."""
+
 
 class Request(NamedTuple):
     """Somebody asks for a stop, or for the end of the process.
@@ -78,9 +81,10 @@ class SignalPipe:
 
     def __init__(self, verbs: dict[int, tuple[str, str]]) -> None:
         self._verbs = verbs
+        self._held = b""
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in verbs:
+        for number in (*verbs, _TRIAL):
             signal.signal(number, _nothing)
 
     def fileno(self) -> int:
@@ -89,12 +93,27 @@ class SignalPipe:
 
     def take(self) -> list[Request]:
         """Return what the signals ask for; never waits."""
-        try:
-            numbers = os.read(self._read, 256)
-        except BlockingIOError:
-            return []
+        numbers, self._held = self._held + self._bytes(), b""
         now_ns = time.monotonic_ns()
         return [Request(*self._verbs[n], signal.Signals(n).name, now_ns) for n in numbers if n in self._verbs]
+
+    def _bytes(self) -> bytes:
+        try:
+            return os.read(self._read, 256)
+        except BlockingIOError:
+            return b""
+
+    def try_out(self) -> str:
+        """Send this process a signal that asks for nothing; return why one that stops would not be heard, or ""."""
+        for number in self._verbs:
+            if signal.getsignal(number) is not _nothing:
+                return f"another handler took {signal.Signals(number).name}"
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(self._verbs)
+        if blocked:
+            return f"{signal.Signals(blocked.pop()).name} is blocked"
+        os.kill(os.getpid(), _TRIAL)
+        self._held += self._bytes()  # stops among them are kept for the next look
+        return "" if _TRIAL in self._held else "a signal to this process did not come"
 
     def close(self) -> None:
         """Take the pipe out of the signals' way; may be called twice."""

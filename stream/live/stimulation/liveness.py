@@ -64,11 +64,15 @@ class Liveness:
         """Whether the hot process has ended in any other way (20 us)."""
         return bool(self._hot.words[STATE] == OPEN and not self._hot.is_held(WRITER))
 
-    def silent(self, now_ns: int) -> tuple[str, float] | None:
-        """Return which process beside the hot one has not moved for longer than the watchdog allows, and how long."""
+    def silent(self, now_ns: int, round_trip_ns: int) -> tuple[str, float] | None:
+        """Return which process beside the hot one has not moved for longer than the watchdog allows, and how long.
+
+        What the device takes to act is taken off the watchdog time.
+        """
+        most_ns = self._watchdog_ns - round_trip_ns
         for name, word in self._silent_after.items():
             then = int(word[0])
-            if then and now_ns - then > self._watchdog_ns:
+            if then and now_ns - then > most_ns:
                 return name, (now_ns - then) * 1e-9
         return None
 

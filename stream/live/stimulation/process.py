@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from neuroloop.config.errors import NeuroloopError
 from neuroloop.sinks.stimulator.control import ControlServer
 from neuroloop.sinks.stimulator.log.disk_writer import DiskWriter
+from neuroloop.sinks.stimulator.plain_text import plain_text
 from neuroloop.stream.live.child_process import begin, tell
 from neuroloop.stream.live.placement import lock_memory, quiet_memory, settle
 from neuroloop.stream.live.shared_state import Shared, is_stopping, unpack_event
@@ -37,6 +38,8 @@ _AT_ONCE = 32
 """Events before the loop looks round again: a backlog must not keep it from its heartbeat."""
 _LAST_ANSWERS_NS = 300_000_000
 _DISK_S = 5.0
+_KEYS_NS = 2 * 10**9
+"""Keys that were not listened for so long are not heard."""
 _STOP_FILE = "STOP"
 _SIGNALS: dict[int, tuple[str, str]] = {signal.SIGUSR1: ("stop", "signal"), signal.SIGTERM: ("end", "signal")}
 _log = logging.getLogger("neuroloop.stimulator")
@@ -107,9 +110,12 @@ class Stimulator:
         file = settings.operator.stop_file
         self._stop_file = StopFile(plan.out / _STOP_FILE if file is None else plan.out / file)
         self._markers = StopMarkers(
-            settings.operator.stop_marker, lambda stream: inbox.put("stop", "marker", f"marker of {stream}")
+            settings.operator.stop_marker,
+            lambda stream: inbox.put("stop", "marker", f"marker of {stream}"),
+            (plan.config.markers.names or ()) if plan.config.markers.enabled else (),
         )
-        controller.deaf_channels = self._deaf_channels
+        controller.try_channels = self._try_channels
+        self._keys_ns = self._link.numbers("keys_ns")
         self._alive_ns = self._link.numbers("stimulator_ns")
         self._stops = {name: self._link.numbers(f"stops_by_{name}") for name in ("key", "signal")}
         self._stops_seen = dict.fromkeys(self._stops, 0)
@@ -176,7 +182,7 @@ class Stimulator:
         if self._controller.may_stimulate:
             if self._stop_file.exists():
                 self._stop("file", "the stop file is there", now_ns)
-            silent = self._liveness.silent(now_ns)
+            silent = self._liveness.silent(now_ns, self._controller.round_trip_ns)
             if silent is not None:
                 self._stop("watchdog", f"the {silent[0]} process stood still for {silent[1]:.3f} s", now_ns)
             if is_stopping(self._run_stops) or self._must_end:
@@ -185,10 +191,20 @@ class Stimulator:
     def _stop(self, channel: str, reason: str, t_ns: int) -> None:
         self._controller.stop(channel, reason, t_ns)
 
-    def _deaf_channels(self) -> list[str]:
-        """Return the ways to stop that would not be heard."""
-        channels = {"the stop file": self._stop_file.is_heard, "the stop marker": self._markers.is_heard}
-        return [name for name, is_heard in channels.items() if not is_heard]
+    def _try_channels(self) -> dict[str, str]:
+        """Try every way to stop; return why each would not be heard, "" where it would."""
+        streams = ", ".join(map(plain_text, self._markers.streams)) or "no stream is there"
+        tried = {
+            "the operator's socket": self._control.try_out(),
+            "the stop file": self._stop_file.try_out(),
+            f"the stop marker ({streams})": self._markers.try_out(),
+            "signals": self._signals.try_out(),
+        }
+        keys_ns = int(self._keys_ns[0])
+        if keys_ns:  # 0 where the run was not started in a terminal
+            is_heard = time.monotonic_ns() - keys_ns < _KEYS_NS
+            tried["keys"] = "" if is_heard else "the run is not in the foreground of its terminal"
+        return tried
 
     def _is_hot_death_new(self, ready: set[int]) -> bool:
         """Whether the hot process has just died: the gate need not wait for the next heartbeat to hear of it."""

@@ -139,7 +139,9 @@ def equip(plan: StimulationPlan, writer: DiskWriter, stack: ExitStack) -> Equipm
     assignment = take_assignment(settings.blinding, settings.subject, memory=ledgers) if is_blinded else None
     sealed = None if assignment is None else _seal(plan.out, assignment, writer, stack)
     record_path = None if is_blinded else plan.out / DEVICE_FILE  # it would tell
-    device = open_device(settings.device, name=plan.config.name, rows=rows, record_path=record_path)
+    device = open_device(
+        settings.device, name=plan.config.name, rows=rows, record_path=record_path, off_s=settings.gate.watchdog_s
+    )
     stack.callback(device.close)
     capabilities = device.capabilities()
     if not capabilities.acknowledges:

@@ -20,6 +20,7 @@ _SPECS = (
     CounterSpec("supervisor_ns", "count"),
     CounterSpec("cold_ns", "count"),
     CounterSpec("stimulator_ns", "count"),
+    CounterSpec("keys_ns", "count"),
     CounterSpec("stops_by_key", "count"),
     CounterSpec("stops_by_signal", "count"),
     CounterSpec("is_on", "count"),

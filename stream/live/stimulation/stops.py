@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,16 @@ class StopFile:
                     pass
         return os.path.lexists(self._path)
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether a file could appear there: its folder is there and can be looked into."""
-        return os.access(os.path.dirname(self._path) or b".", os.X_OK)
+    def try_out(self) -> str:
+        """Make a file beside it, see it and remove it; return why it would not be seen, "" where it would."""
+        probe = self._path + b".tried"
+        try:
+            os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            is_seen = os.path.lexists(probe)
+            os.unlink(probe)
+        except OSError as error:
+            return f"no file can be made beside it: {error.strerror}"
+        return "" if is_seen else "a file that is made beside it is not seen"
 
     def close(self) -> None:
         """Stop watching; may be called twice."""
@@ -95,11 +101,15 @@ class StopMarkers:
         What stops: the whole marker as the run's events have it, or one of its channels.
     on_stop : callable
         Called from a thread with the name of the stream, or with why no marker can stop any more; must not wait.
+    names : collection of str
+        Streams that must be there, whatever type they are of.
     """
 
-    def __init__(self, label: str, on_stop: Callable[[str], None]) -> None:
+    def __init__(self, label: str, on_stop: Callable[[str], None], names: Collection[str] = ()) -> None:
         self._label = label
         self._on_stop = on_stop
+        self._names = frozenset(names)
+        self._open: dict[str, str] = {}
         self._stopped = threading.Event()
         self._heard: dict[str, threading.Thread] = {}
         self._thread = threading.Thread(target=self._look, name="neuroloop-stop-markers", daemon=True)
@@ -115,7 +125,8 @@ class StopMarkers:
             while not self._stopped.wait(_LOOK_EVERY_S):
                 self._heard = {uid: thread for uid, thread in self._heard.items() if thread.is_alive()}
                 for found in network.streams():
-                    if found.uid not in self._heard and found.is_markers and not found.is_monitoring:
+                    is_wanted = (found.is_markers and not found.is_monitoring) or found.name in self._names
+                    if is_wanted and found.uid not in self._heard:
                         thread = threading.Thread(target=self._listen, args=(found,), daemon=True)
                         self._heard[found.uid] = thread
                         thread.start()
@@ -128,6 +139,7 @@ class StopMarkers:
         try:
             inlet: Any = pylsl.StreamInlet(found.handle, max_buflen=36, recover=False)
             inlet.open_stream(timeout=_ANSWER_S)
+            self._open[found.uid] = found.name
             while not self._stopped.is_set():
                 # one at a time, which waits for no second; as bytes: a label in another encoding must not be an error
                 values, _ = inlet.pull_chunk(timeout=_SLICE_S, max_samples=1, as_numpy=True)
@@ -138,15 +150,24 @@ class StopMarkers:
         except Exception:  # noqa: BLE001 (the top of a thread; the stream is listened to again at the next look)
             _log.exception("listening to marker stream %s has failed", found)
             self._stopped.wait(_LOOK_EVERY_S)
+        finally:
+            self._open.pop(found.uid, None)
 
     def _is_stop(self, values: list[Any]) -> bool:
         texts = [marker_text(value) for value in values]
         return self._label in texts or self._label == " ".join(texts)
 
     @property
-    def is_heard(self) -> bool:
-        """Whether streams are looked for."""
-        return self._thread.is_alive() and not self._stopped.is_set()
+    def streams(self) -> list[str]:
+        """The names of the streams that are listened to now."""
+        return sorted(self._open.copy().values())
+
+    def try_out(self) -> str:
+        """Return why a marker would not be heard, "" where streams are looked for and all named ones are open."""
+        if not self._thread.is_alive() or self._stopped.is_set():
+            return "marker streams are not looked for"
+        missing = sorted(self._names - set(self.streams))
+        return f"marker stream {', '.join(map(repr, missing))} is not there" if missing else ""
 
     def close(self) -> None:
         """End all threads within a slice; may be called twice."""
@@ -164,10 +185,13 @@ class StopKeys:
     on_stop : callable
         Called from a thread; must not wait.
     fd : int
+    on_turn : callable
+        Called by the thread again and again while keys can come: the terminal is there, this process in its foreground.
     """
 
-    def __init__(self, on_stop: Callable[[], None], fd: int) -> None:
+    def __init__(self, on_stop: Callable[[], None], fd: int, on_turn: Callable[[], None] = lambda: None) -> None:
         self._on_stop = on_stop
+        self._on_turn = on_turn
         self._fd = fd
         self._before: list[Any] = termios.tcgetattr(fd)
         tty.setcbreak(fd, termios.TCSANOW)
@@ -177,18 +201,21 @@ class StopKeys:
         self._thread.start()
 
     @classmethod
-    def if_interactive(cls, on_stop: Callable[[], None]) -> StopKeys | None:
+    def if_interactive(cls, on_stop: Callable[[], None], on_turn: Callable[[], None] = lambda: None) -> StopKeys | None:
         """Listen if standard input is a terminal and this process is in its foreground."""
         try:
             fd = sys.stdin.fileno()
             if os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp():
-                return cls(on_stop, fd)
+                return cls(on_stop, fd, on_turn)
         except (AttributeError, ValueError, OSError, termios.error):  # no standard input, or none that has keys
             pass
         return None
 
     def _listen(self) -> None:
         while not self._stopped.is_set():
+            with suppress(OSError):  # no terminal any more
+                if os.tcgetpgrp(self._fd) == os.getpgrp():
+                    self._on_turn()
             readable, _, _ = select.select([self._fd], [], [], _KEY_S)
             if not readable:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from neuroloop.config.recommendations import load_table
@@ -119,12 +119,14 @@ class Rig:
         known["waveforms"] = tuple(known["waveforms"])
         self.capabilities = Capabilities(**known)
         self.device_ns = self.now_ns
+        self.off_ns = round(self.setup["settings"]["gate"]["watchdog_s"] * 1e9)
         self.model = StimulatorModel(ModelLimits(self.capabilities, 1e9), lambda: self.device_ns)
         self.gate = Gate(self.setup)
         self.inputs: list[GateInput] = []
         self.outputs: list[list[GateOutput]] = []
         self.intervals: list[Interval] = []
-        self._way: deque[tuple[int, GateOutput]] = deque()
+        self._way: deque[tuple[int, int, GateOutput]] = deque()
+        """When the device gets it, when it left, what."""
         self._back: deque[tuple[int, DeviceAnswer]] = deque()
         self.progress = 0
         self.received = 0
@@ -162,35 +164,37 @@ class Rig:
 
     def _leave(self, one: GateOutput) -> None:
         """Send a command: leases wait for the disk, a stop withdraws those that do."""
-        link, at = self.link, self.now_ns + self.link.latency_ns
+        link, left_ns = self.link, self.now_ns
         if one.lease is not None:
-            at += link.disk_ns
+            left_ns += link.disk_ns
         elif one.values["action"] in ("stop", "disarm"):
-            left = [each for each in self._way if each[1].lease is None or each[0] - link.latency_ns <= self.now_ns]
+            left = [each for each in self._way if each[2].lease is None or each[1] <= self.now_ns]
             self._way = deque(left)
         if not link.drops_commands:
-            self._way.append((max(at, self._way[-1][0]) if self._way else at, one))
+            at = left_ns + link.latency_ns
+            self._way.append((max(at, self._way[-1][0]) if self._way else at, left_ns, one))
 
     def _deliver(self) -> None:
         """Let the device take what has reached it, at the time when it did."""
         while self._way and self._way[0][0] <= self.now_ns:
-            at, one = self._way.popleft()
+            at, left_ns, one = self._way.popleft()
             self.device_ns = max(self.device_ns, at)
-            for answer in self._obey(one):
+            for answer in self._obey(one, left_ns + self.off_ns):
                 if not self.link.drops_answers:
-                    self._back.append((self.device_ns + self.link.latency_ns, answer))
+                    back_ns = self.device_ns + self.link.latency_ns
+                    self._back.append((back_ns, replace(answer, trip_ns=back_ns - left_ns)))
         self.device_ns = max(self.device_ns, self.now_ns)
         self.model.advance()
         self.intervals += self.model.take_intervals()
 
-    def _obey(self, one: GateOutput) -> list[DeviceAnswer]:
+    def _obey(self, one: GateOutput, not_after_ns: int) -> list[DeviceAnswer]:
         action, model = one.values["action"], self.model
         if action in ("start", "renew") and (one.lease is None or self.link.refuses):
             return [model.refuse(action, 0 if one.lease is None else one.lease.number, "told to")]
         if action == "start" and one.lease is not None:
-            return [model.start(one.lease)]
+            return [model.start(one.lease, not_after_ns)]
         if action == "renew" and one.lease is not None:
-            return [model.renew(one.lease)]
+            return [model.renew(one.lease, not_after_ns)]
         if action == "arm":
             self._armed_ns = self.device_ns
             return [model.arm()]
@@ -223,6 +227,12 @@ class Rig:
                 next_beat += beat
             if self.now_ns >= end:
                 break
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass for the device and what is on its way there, and for nothing else."""
+        self._way = deque(each for each in self._way if each[1] <= self.now_ns)
+        self.now_ns += round(seconds * 1e9)
+        self._deliver()
 
     # inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Recorded:
         self.said: list[DeviceAnswer] = []
         self.done: list[str] = []
         self.is_gone = False
+        self.is_full = False
 
     def capabilities(self) -> Capabilities:
         return CAPABILITIES
@@ -63,9 +65,12 @@ class Recorded:
     def renew(self, lease: Lease) -> None:
         self._do("renew", self.model.renew(lease))
 
-    def stop(self) -> None:
+    def stop(self) -> str | None:
         self.done.append("stop")
+        if self.is_full:
+            return "the port must take the stop code, got a full one"
         self.said.append(self.model.stop())
+        return None
 
     def status(self) -> None:
         self._do("status", self.model.status())
@@ -112,6 +117,21 @@ class Bench:
     def close(self) -> None:
         self.ledger.release()
         self.log.close()
+
+
+def test_a_stop_that_the_device_does_not_take_is_not_logged_as_handed_over_and_is_a_lost_device(tmp_path: Path) -> None:
+    with writer() as done:
+        bench = Bench(tmp_path, done)
+        bench.device.is_full = True
+        bench.decide(command("stop"))
+        assert [(one.kind, one.reason) for one in bench.actuator.answers()] == [
+            ("lost", "the port must take the stop code, got a full one")
+        ]
+        done.sync()
+        lines = map(json.loads, (tmp_path / AUDIT_FILE).read_text().splitlines())
+        (fault,) = [line["fault"] for line in lines if "fault" in line]
+        assert fault == "the port must take the stop code, got a full one"
+        bench.close()
 
 
 def test_a_lease_leaves_when_its_record_is_on_the_disk_and_not_before(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 =====================  ============================================================================================
 ``latency=20ms``       every command takes effect so much later (``ms`` or ``s``)
 ``jitter=5ms``         the latency varies by up to so much in both directions; commands keep their order
+``late=after:10``      latency and jitter begin when ten commands have been dealt with
 ``nack=0.1``           this share of the commands is refused; never a stop, a disarming or a status
 ``drop=0.05``          this share of the commands is neither carried out nor answered; stops too
 ``stuck_on``           the output does not go off any more, neither at a stop nor at the end of a lease
@@ -38,6 +39,8 @@ class FaultPlan:
         Shares of commands.
     stuck_after, mute_after, dead_after : int
         Commands that pass before; -1 for never.
+    late_after : int
+        Commands that pass before the latency begins.
     seed : int
     """
 
@@ -48,6 +51,7 @@ class FaultPlan:
     stuck_after: int = _NEVER
     mute_after: int = _NEVER
     dead_after: int = _NEVER
+    late_after: int = 0
     seed: int = 0
 
 
@@ -82,7 +86,7 @@ def _one(key: str, value: str | None, part: str) -> tuple[str, float]:
         if not 0 <= share <= 1:
             raise DeviceError(f"device.fault {key} must be a share in [0, 1] such as 0.1, got {part!r}")
         return key, share
-    if key in ("stuck_on", "mute", "dead"):
+    if key in ("stuck_on", "mute", "dead", "late"):
         match = re.fullmatch(r"after:(\d{1,9})", value or "after:0")
         if match is None:
             raise DeviceError(f"device.fault {key} must stand alone or be {key}=after:N, got {part!r}")
@@ -91,7 +95,7 @@ def _one(key: str, value: str | None, part: str) -> tuple[str, float]:
         if value is None or not re.fullmatch(r"\d{1,18}", value):
             raise DeviceError(f"device.fault seed must be a whole number, got {part!r}")
         return key, int(value)
-    known = "latency, jitter, nack, drop, stuck_on, mute, dead, seed"
+    known = "latency, jitter, late, nack, drop, stuck_on, mute, dead, seed"
     raise DeviceError(f"device.fault must name known faults ({known}), got {part!r}")
 
 
@@ -111,7 +115,7 @@ class Faults:
     def delay_ns(self) -> int:
         """Draw how long the next command takes to arrive."""
         plan = self._plan
-        if not plan.latency_s and not plan.jitter_s:
+        if (not plan.latency_s and not plan.jitter_s) or self._n_commands < plan.late_after:
             return 0
         jitter_s = self._random.uniform(-plan.jitter_s, plan.jitter_s) if plan.jitter_s else 0.0
         return max(0, round((plan.latency_s + jitter_s) * 1e9))

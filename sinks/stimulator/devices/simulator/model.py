@@ -128,8 +128,9 @@ class StimulatorModel:
     """Behave as a careful stimulator does.
 
     It is disarmed at first. A lease switches the output on, which goes off by itself when the lease is over, however
-    late the model is asked. A renewal replaces the lease in force at once: its time begins when it comes, and the
-    amplitude goes on from where it is, at the rate of the new lease. It never jumps.
+    late the model is asked, and by the moment of its own clock that the lease may name, however late that came. A
+    renewal replaces the lease in force at once: its time begins when it comes, and the amplitude goes on from where it
+    is, at the rate of the new lease. It never jumps.
     The output is therefore never on for longer than one lease after the last command. A renewal that comes too late is
     refused, so that nothing but a start switches the output on. Pulses keep their rhythm over a renewal.
 
@@ -191,29 +192,30 @@ class StimulatorModel:
         self.is_stuck = False
         self._switch_off("disarm", "terminated")
 
-    def start(self, lease: Lease) -> DeviceAnswer:
-        """Switch on for one lease, or refuse."""
+    def start(self, lease: Lease, not_after_ns: int | None = None) -> DeviceAnswer:
+        """Switch on for one lease, or refuse; off by ``not_after_ns`` on its clock, however late the lease comes."""
         now = self.advance()
-        reason = "the output must be off at a start, got on" if self._output is not None else self._refusal(lease)
+        is_on = self._output is not None
+        reason = "the output must be off at a start, got on" if is_on else self._refusal(lease, now, not_after_ns)
         if reason is not None:
             return self._answer("nack", "start", now, lease.number, reason)
-        self._begin(lease, now, first_cycle=0.0)
+        self._begin(lease, now, not_after_ns, first_cycle=0.0)
         self._kept.edges.append(Edge(now, True, lease.number, 0.0, "", now))
         return self._answer("ack", "start", now, lease.number)
 
-    def renew(self, lease: Lease) -> DeviceAnswer:
-        """Replace the lease in force, or refuse and let it go on to its end."""
+    def renew(self, lease: Lease, not_after_ns: int | None = None) -> DeviceAnswer:
+        """Replace the lease in force, or refuse and let it go on to its end; ``not_after_ns`` as for `start`."""
         now = self.advance()
         output = self._output
         if output is None or not output.is_granted:
             found = "none" if output is None else "a stuck output"
             reason: str | None = f"a lease must be in force at a renewal, got {found}"
         else:
-            reason = self._refusal(lease)
+            reason = self._refusal(lease, now, not_after_ns)
         if output is None or reason is not None:
             return self._answer("nack", "renew", now, lease.number, reason or "")
         self._finish(output, now, "renewed")
-        self._begin(lease, now, first_cycle=output.cycle(now), from_ma=output.amplitude_ma(now))
+        self._begin(lease, now, not_after_ns, first_cycle=output.cycle(now), from_ma=output.amplitude_ma(now))
         return self._answer("ack", "renew", now, lease.number)
 
     def status(self, command: str = "status") -> DeviceAnswer:
@@ -243,9 +245,11 @@ class StimulatorModel:
         taken, self._kept.edges = self._kept.edges, []
         return taken
 
-    def _refusal(self, lease: Lease) -> str | None:
+    def _refusal(self, lease: Lease, now: int, not_after_ns: int | None) -> str | None:
         if not self.is_armed:
             return "the device must be armed, got disarmed"
+        if not_after_ns is not None and now >= not_after_ns:
+            return f"lease.not_after_ns must be ahead, got a lease that comes {(now - not_after_ns) * 1e-9:.3f} s late"
         if lease.number <= self._last_lease:
             return f"lease.number must be above the last one, {self._last_lease}, got {lease.number!r}"
         if lease.slew_ma_s > self.limits.max_slew_ma_s:
@@ -254,8 +258,12 @@ class StimulatorModel:
         from_ma = 0.0 if output is None else output.amplitude_ma(self._clock_ns())
         return why_not(lease, self.limits.capabilities, self.limits.max_charge_per_phase_uc, from_ma=from_ma)
 
-    def _begin(self, lease: Lease, now: int, *, first_cycle: float, from_ma: float = 0.0) -> None:
+    def _begin(
+        self, lease: Lease, now: int, not_after_ns: int | None, *, first_cycle: float, from_ma: float = 0.0
+    ) -> None:
         end_ns = now + round(lease.duration_s * 1e9)
+        if not_after_ns is not None:
+            end_ns = min(end_ns, not_after_ns)
         self._output = _Output(lease, now, end_ns, from_ma, first_cycle, is_granted=True)
         self._last_lease = lease.number
 

@@ -18,6 +18,7 @@ from neuroloop.sinks.stimulator.devices.messages import (
     capabilities_message,
     decode_line,
     encode_line,
+    read_deadline,
     read_lease,
 )
 from neuroloop.sinks.stimulator.devices.simulator.device_record import DeviceRecord
@@ -174,12 +175,12 @@ class SimulatorSession:
         model = self._model
         if name in ("start", "renew"):
             try:
-                lease = read_lease(message.get("lease"))
+                lease, not_after_ns = read_lease(message.get("lease")), read_deadline(message.get("lease"))
             except ValueError as error:
                 return model.refuse(name, 0, str(error))
             if self._faults.is_refused(name):
                 return model.refuse(name, lease.number, "refused on demand (device.fault nack)")
-            return model.start(lease) if name == "start" else model.renew(lease)
+            return model.start(lease, not_after_ns) if name == "start" else model.renew(lease, not_after_ns)
         if not name:
             reason = (
                 message.get("fault") or f"command must be one of {', '.join(COMMANDS)}, got {message.get('command')!r}"
@@ -197,7 +198,9 @@ class SimulatorSession:
         """Say what the device can do, or that it speaks another version."""
         limits = self._model.limits
         if message.get("version") == VERSION:
-            self._say({**capabilities_message(limits.capabilities, limits.max_charge_per_phase_uc), "seq": seq})
+            now = time.monotonic_ns()
+            can = capabilities_message(limits.capabilities, limits.max_charge_per_phase_uc, now)
+            self._say({**can, "seq": seq})
             return
         reason = f"version must be {VERSION}, got {message.get('version')!r}"
         self._say({**answer_message(self._model.refuse("hello", 0, reason), None), "seq": seq})

@@ -109,7 +109,7 @@ def test_a_device_that_delivers_more_and_says_so_is_a_fault_within_seconds(facto
     assert "device_excess" in rig.all("transition")[-1].values["reason"]
 
 
-@pytest.mark.parametrize("latency_ms", [0, 40, 100])
+@pytest.mark.parametrize("latency_ms", [0, 20, 40])
 @pytest.mark.parametrize("frequency_hz", [1.0, 7.0, 50.0])
 @pytest.mark.parametrize("factor", [0.7, 1.0])
 def test_an_honest_device_is_never_in_doubt(latency_ms: int, frequency_hz: float, factor: float) -> None:

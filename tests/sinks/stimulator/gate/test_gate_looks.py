@@ -103,10 +103,10 @@ def test_starts_that_are_used_up_lock_out_as_a_dose_that_was_given_in_full() -> 
 
 
 def test_the_parts_of_a_dose_are_together_no_longer_than_the_dose_and_lock_out() -> None:
-    rig = rig_of(row("alpha", duration_s=12.0))
+    rig = rig_of(row("alpha", duration_s=14.0))
     live(rig, 40.0)
-    assert [round(length) for length in lengths_s(rig)] == [4, 4, 2]
-    assert sum(lengths_s(rig)) <= 12.0
+    assert [round(length) for length in lengths_s(rig)] == [4, 4, 3]
+    assert sum(lengths_s(rig)) <= 14.0
     assert "lockout_left_s" in rig.refused()[-1]
 
 

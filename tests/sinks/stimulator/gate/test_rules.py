@@ -22,6 +22,7 @@ GOOD = Facts(
     stuck_s=0.1,
     age_s=0.1,
     silent_s=0.1,
+    most_silent_s=0.5,
     max_age_s=0.25,
     max_silence_s=0.75,
     hold_off_until_ns=0,

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from neuroloop.sinks.stimulator.control import ControlServer
 from neuroloop.stream.live.stimulation.file_watch import FileWatch
 from neuroloop.stream.live.stimulation.inbox import Inbox, SignalPipe
-from neuroloop.stream.live.stimulation.stops import StopFile, StopKeys
+from neuroloop.stream.live.stimulation.stops import StopFile, StopKeys, StopMarkers
 
 PATIENCE_S = 20.0
 
@@ -120,6 +121,63 @@ def test_other_keys_do_not_stop_and_no_terminal_has_no_keys() -> None:
     assert not pressed.is_set()
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_stop_file_is_tried_with_a_file_beside_it_that_stops_nothing(tmp_path: Path) -> None:
+    watch = StopFile(tmp_path / "STOP")
+    assert watch.try_out() == ""
+    assert not watch.exists()
+    assert list(tmp_path.iterdir()) == []
+    watch.close()
+    nowhere = StopFile(tmp_path / "later" / "STOP")
+    assert nowhere.try_out() == "no file can be made beside it: No such file or directory"
+
+
+def test_signals_are_tried_with_one_that_stops_nothing_and_a_stop_among_them_is_kept() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    pipe = SignalPipe({signal.SIGUSR1: ("stop", "signal")})
+    try:
+        assert pipe.try_out() == ""
+        assert pipe.take() == []
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert pipe.try_out() == ""
+        assert [one.reason for one in pipe.take()] == ["SIGUSR1"]
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        assert pipe.try_out() == "SIGUSR1 is blocked"
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        assert pipe.try_out() == "another handler took SIGUSR1"
+    finally:
+        pipe.close()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_the_operators_socket_is_tried_as_an_operator_reaches_it(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path)
+    assert server.try_out() == ""
+    (tmp_path / "operator.sock").unlink()
+    assert server.try_out() == "nobody can connect: No such file or directory"
+    server.close()
+
+
+def test_keys_say_that_they_are_heard_only_in_the_foreground() -> None:
+    ours, theirs = pty.openpty()  # not the terminal of this process, which so is not in its foreground
+    heard = threading.Event()
+    keys = StopKeys(lambda: None, theirs, heard.set)
+    keys.close()
+    assert not heard.is_set()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_named_marker_stream_that_is_not_there_is_no_way_to_stop() -> None:
+    markers = StopMarkers("stim_stop", lambda _: None, ["buttons"])
+    assert markers.try_out() == "marker streams are not looked for"
+    markers.start()
+    try:
+        assert markers.try_out() == "marker stream 'buttons' is not there"
+    finally:
+        markers.close()
 
 
 def test_a_changed_file_is_told_by_its_content_not_by_its_date(tmp_path: Path) -> None:

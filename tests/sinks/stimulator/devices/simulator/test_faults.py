@@ -5,8 +5,10 @@ from neuroloop.sinks.stimulator.records import DeviceError
 
 
 def test_a_specification_is_read_whole() -> None:
-    text = "latency=20ms,jitter=0.005s,nack=0.1,drop=.05,stuck_on=after:3,mute=after:7,dead=after:10,seed=7"
-    assert parse_fault(text) == FaultPlan(0.02, 0.005, 0.1, 0.05, 3, 7, 10, 7)
+    text = (
+        "latency=20ms,jitter=0.005s,nack=0.1,drop=.05,stuck_on=after:3,mute=after:7,dead=after:10,late=after:2,seed=7"
+    )
+    assert parse_fault(text) == FaultPlan(0.02, 0.005, 0.1, 0.05, 3, 7, 10, 2, 7)
 
 
 def test_without_a_specification_nothing_goes_wrong() -> None:
