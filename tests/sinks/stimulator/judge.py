@@ -139,6 +139,17 @@ def breaches(case: Case) -> list[str]:
     ]
 
 
+def _sessions(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Return what is one session: a run, and where restarts are remembered the day before its first dose."""
+    found = []
+    for run in sorted({one.run for one in stretches}):
+        own = [one for one in stretches if one.run == run]
+        since_ns = own[0].on_ns - 24 * _HOUR_NS
+        earlier = [one for one in stretches if one.run < run and one.off_ns > since_ns]
+        found.append([*earlier, *own] if RESTARTS_REMEMBER else own)
+    return found
+
+
 def _row_of(case: Case, one: Stretch) -> Row | None:
     for row in case.rows:
         if (
@@ -212,18 +223,16 @@ def _lengths(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     found = []
     slack_ns = 2 * case.link_ns + case.late_ns + case.stall_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
     most_s = case.bounds.of("max_dose_s")
-    total: dict[int, int] = {}
     for dose in given:
         on_ns = dose[-1].off_ns - dose[0].on_ns
-        key = 0 if RESTARTS_REMEMBER else dose[0].run
-        total[key] = total.get(key, 0) + on_ns
         row = _row_of(case, dose[0])
         limits = [dec(row.duration_s)] if row is not None else []
         limits += [most_s] if most_s is not None else []
         if any(on_ns - slack_ns > limit * 10**9 for limit in limits):
             found.append(f"dose of {on_ns * 1e-9} s, at most {min(limits)}")
     most = case.bounds.of("max_session_s")
-    for on_ns in total.values():
+    for session in _sessions(case.stretches):
+        on_ns = sum(one.off_ns - one.on_ns for one in session)
         if most is not None and on_ns - slack_ns * len(given) > most * 10**9:
             found.append(f"session of {on_ns * 1e-9} s, at most {most}")
     return found
@@ -267,12 +276,9 @@ def _charges(case: Case) -> list[str]:
     """Judge what was delivered in a session and in any day, by the device's own count."""
     found = []
     more = dec(case.overshoot_uc)
-    sessions: dict[int, Decimal] = {}
-    for one in case.stretches:
-        key = 0 if RESTARTS_REMEMBER else one.run
-        sessions[key] = sessions.get(key, Decimal(0)) + dec(one.charge_uc)
     most = case.bounds.of("max_session_charge_mc")
-    for charge in sessions.values():
+    for session in _sessions(case.stretches):
+        charge = sum((dec(one.charge_uc) for one in session), Decimal(0))
         if most is not None and charge > most * 1000 + more:
             found.append(f"session of {charge} uC, at most {most} mC")
     day = case.bounds.of("max_day_charge_mc")

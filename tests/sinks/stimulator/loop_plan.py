@@ -109,7 +109,7 @@ def draw(seed: int) -> LoopPlan:
         events=rng.choice([0.0, 0.05, 0.15]) if not is_wild else 0.3,
         n_runs=n_runs,
         run_s=max(14.0, 2.2 * min(row.duration_s for row in rows)) * rng.uniform(0.8, 1.4) / (1 + 0.3 * (n_runs - 1)),
-        gaps_s=tuple(rng.choice([0.5, 2.0, 20.0, 700.0, 3700.0, 90_000.0]) for _ in range(n_runs)),
+        gaps_s=tuple(rng.choice([0.5, 0.5, 2.0, 20.0, 700.0, 3700.0, 90_000.0]) for _ in range(n_runs)),
         power_cut=tuple(rng.random() < 0.5 for _ in range(n_runs)),
     )
 
@@ -125,7 +125,7 @@ def _gate(rng: random.Random, profile: str) -> dict[str, float]:
         "hold_off_s": rng.choice([1.0, 1.0, 2.0]),
         "confirm_n": rng.choice([2, 2, 3]),
         "dwell_s": rng.choice([0.0, 0.5]),
-        "refractory_s": rng.choice([1.0, 1.5, 4.0]),
+        "refractory_s": rng.choice([1.0, 1.5, 4.0, 8.0]),
         "lockout_s": LOCKOUTS.get(profile, 60.0) + rng.choice([0.0, 3.0]),
         "blanking_s": rng.choice([0.1, 0.1, 0.5]),
         "soft_stop_s": rng.choice([0.0, 0.3, 0.5]),
