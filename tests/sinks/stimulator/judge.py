@@ -221,10 +221,14 @@ def _ramps(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
 def _lengths(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     """Judge how long doses last, and all of a session."""
     found = []
-    slack_ns = 2 * case.link_ns + case.late_ns + case.stall_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
+    always_ns = 2 * case.link_ns + case.late_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
+    still = [one for one in case.silences if one.kind in ("stall", "kill")]
     most_s = case.bounds.of("max_dose_s")
     for dose in given:
         on_ns = dose[-1].off_ns - dose[0].on_ns
+        begin_ns, end_ns = dose[0].on_ns, dose[-1].off_ns
+        is_stalled = any(one.begin_ns < end_ns and begin_ns < one.end_ns for one in still)
+        slack_ns = always_ns + case.stall_ns * is_stalled
         row = _row_of(case, dose[0])
         limits = [dec(row.duration_s)] if row is not None else []
         limits += [most_s] if most_s is not None else []
@@ -233,7 +237,7 @@ def _lengths(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     most = case.bounds.of("max_session_s")
     for session in _sessions(case.stretches):
         on_ns = sum(one.off_ns - one.on_ns for one in session)
-        if most is not None and on_ns - slack_ns * len(given) > most * 10**9:
+        if most is not None and on_ns - (always_ns + case.stall_ns) * len(given) > most * 10**9:
             found.append(f"session of {on_ns * 1e-9} s, at most {most}")
     return found
 

@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant("arming never expires", "Gate._control", "self._armed_until_ns is not None and now >= self._armed_until_ns", "False"),
     Mutant("rows need not be named", "Gate._start_checks", "not row.requires_override or row.state in self._overrides", "True"),
     Mutant("refused trains are given", "Gate._start_checks", "checks += plan.failures", "pass"),
-    Mutant("a dose does not end", "Gate._advance", "state in _GIVING and dose is not None and self._now >= dose.end_ns", "False"),
+    Mutant("a dose lasts ten times its row", "DoseHistory.plan", "min(row.duration_s, left_s)", "10.0 * row.duration_s"),
     Mutant("a dose outlives its state", "Gate._consider", "not decisions.supports(dose.row.state, dose.row.min_confidence)", "False"),
     Mutant("one decision is enough", "Gate._consider", "decisions.n_in_a_row >= self._gate.confirm_n", "True"),
     Mutant("no pause between doses", "DoseHistory.judge", "until <= now_ns", "True"),

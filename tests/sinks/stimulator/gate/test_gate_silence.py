@@ -30,3 +30,13 @@ def test_a_device_that_does_not_say_how_it_is_while_nothing_is_given_is_a_fault(
     rig.move(2.5)
     assert ("device_silent", "status") in trips(rig)
     assert rig.at() == "FAULT"
+
+
+def test_a_decision_behind_a_missing_heartbeat_says_that_it_is_missing_before_the_next_one_comes() -> None:
+    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5})))
+    rig.arm()
+    rig.stay("alpha", 3)
+    rig.move(0.6, pulses=False)
+    rig.decide("alpha")
+    assert "heartbeat" in [name for name, _ in trips(rig)]
+    assert rig.at() == "DISARMED"
