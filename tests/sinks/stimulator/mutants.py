@@ -180,20 +180,14 @@ def _is_noticed(copy: Path, command: list[str]) -> bool:
     return done.returncode != 0
 
 
-def _killer(copy: Path, n_loops: int, *, asks_both: bool) -> str:
-    """Return what notices, empty where nothing does."""
+def _killer(copy: Path, n_loops: int, wanted: list[str]) -> str:
+    """Return what notices first, empty where nothing does."""
     tests = [str(Path("tests") / PLACE / one) for one in TESTS]
     ways = {
         "tests": ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
         "loops": ["-m", "tests.sinks.stimulator.random_loops", "--stop", "--loops", str(n_loops)],
     }
-    by = []
-    for name, command in ways.items():
-        if _is_noticed(copy, command):
-            by.append(name)
-            if not asks_both:
-                break
-    return ", ".join(by)
+    return next((name for name in wanted if _is_noticed(copy, ways[name])), "")
 
 
 def main() -> int:
@@ -201,7 +195,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="those whose name holds this")
     parser.add_argument("--loops", type=int, default=200)
-    parser.add_argument("--both", action="store_true", help="ask the loops too where the tests have noticed")
+    parser.add_argument(
+        "--ways", nargs="+", choices=["tests", "loops"], default=["tests", "loops"], help="in this order"
+    )
     parser.add_argument("--list", action="store_true", help="look only whether every target is there")
     given = parser.parse_args()
     chosen = [one for one in MUTANTS if given.only in one.name]
@@ -218,13 +214,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
         shutil.copytree(CHECKOUT, copy, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        killer = _killer(copy, given.loops, given.ways)
+        if killer:
+            print(f"{killer} must pass before anything is broken, got a failure")
+            return 2
         for one in chosen:
             path, text = broken_source(one, CHECKOUT)
             target = copy / path.relative_to(CHECKOUT)
             whole = target.read_text()
             target.write_text(text)
             began = time.monotonic()
-            killer = _killer(copy, given.loops, asks_both=given.both)
+            killer = _killer(copy, given.loops, given.ways)
             target.write_text(whole)
             n_survived += not killer
             verdict = f"killed by {killer}" if killer else "SURVIVED"
