@@ -270,9 +270,16 @@ class Dosing:
         dose.off_ns = self._now + round((dose.plan.ramp_s + late_s) * 1e9)
         current = self.line.current
         intents: Sequence[Intent] = []
-        if current is not None and not current.is_final:
+        if self._has_not_begun:
+            intents = _finish(reason)
+        elif current is not None and not current.is_final:
             intents = self._go_down(dose, reason) or _finish(reason)
         return [Move("RAMP_DOWN", reason), *intents]
+
+    @property
+    def _has_not_begun(self) -> bool:
+        """Whether the device has not said that the dose began: a start that still waits for the disk is withdrawn."""
+        return self.line.current is not None and self.line.begun_ns is None
 
     def soft_stop(self, reason: str) -> Sequence[Intent]:
         """Begin the ramp of a safe stop; nothing where there is nothing to ramp.
@@ -280,7 +287,7 @@ class Dosing:
         It is never slower than an ordinary ramp down and never lasts beyond the dose.
         """
         dose = self.dose
-        if dose is None:
+        if dose is None or self._has_not_begun:
             return []
         seconds = min(self._gate.soft_stop_s, (dose.end_ns - self._now) * 1e-9, self.line.lease_ns * 1e-9)
         slope = dose.plan.train.amplitude_ma / dose.plan.ramp_s
