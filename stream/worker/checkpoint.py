@@ -74,6 +74,8 @@ class Checkpoints:
             stream_session = place.stream_session
             if place.is_ended and place.ended_s is not None and place.stored is not None and place.stored.is_ended:
                 place.stream_session = None  # what it held in memory
+                if place.is_refusing:
+                    place.is_refusing, place.ended_s = False, now
                 if now >= place.ended_s + self._settings.forget_s:
                     gone.append(stream)
                 elif now >= place.written_s + self._settings.refresh_s:

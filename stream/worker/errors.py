@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from neuroloop.config.errors import NeuroloopError
 
+FAULTS: tuple[type[Exception], ...] = (
+    NeuroloopError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError,
+)  # fmt: skip
+"""What the numbers of one stream may lead to in the pipeline, a recursion that is too deep among it.
+
+A lack of memory is none of it: that is the machine's, and another one may go on.
+"""
+
 
 class WorkerError(NeuroloopError):
     """The worker cannot go on: the brokers, its group or its own state are not what they must be."""
@@ -19,6 +27,12 @@ class SnapshotError(NeuroloopError):
 
 class StreamRefused(NeuroloopError):
     """A stream cannot be processed here; its messages go to the dead letters."""
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, in one line; with its kind where it was not meant for a user."""
+    said = "; ".join(str(error).splitlines())
+    return said if isinstance(error, NeuroloopError) else f"{type(error).__name__}: {said}"
 
 
 def words(error: Exception) -> str:

@@ -35,6 +35,10 @@ class Place:
         Of the stream's first message, as long as there is no snapshot.
     written_s, ended_s : float
         When it was written last, and when the stream ended, by the worker's clock.
+    refused : str
+        Why the frames of the session are not processed, where they are not.
+    is_refusing : bool
+        Whether frames of a refused session have come since the last checkpoint: as long as they do, it is remembered.
     """
 
     stream_session: StreamSession | None
@@ -44,6 +48,8 @@ class Place:
     first_offset: int = 0
     written_s: float = 0.0
     ended_s: float | None = None
+    refused: str = ""
+    is_refusing: bool = False
 
     @property
     def is_ended(self) -> bool:
@@ -55,6 +61,8 @@ class Place:
         """Offset from which messages are needed to restore the stream; None where none is."""
         if self.stored is None:
             return self.first_offset
+        if self.refused and self.stream_session is None:
+            return None
         if self.stream_session is not None and (self.stream_session.is_dirty or self.stream_session.is_refilling):
             return self.stored.resume_offset
         return None if self.stored.resume_offset >= self.stored.covered_offset else self.stored.resume_offset
@@ -134,10 +142,15 @@ class Partition:
             Not needed for a stream that has ended.
         now_s : float
         """
-        stream_session = None
+        stream_session, refused = None, snapshot.refused
         if not snapshot.is_ended and description is not None:
-            stream_session = self._make_session(description, snapshot.session, snapshot)
+            try:
+                stream_session = self._make_session(description, snapshot.session, snapshot)
+            except StreamRefused as error:  # described anew since: its snapshot stays, for the next owner
+                refused = str(error)
+                _log.warning("%s cannot be restored: %s", snapshot.stream, refused)
         place = Place(stream_session, snapshot.session, without_arrays(snapshot), stored_at, written_s=now_s)
+        place.refused = refused
         if snapshot.is_ended:
             place.ended_s = now_s
         self.places[snapshot.stream] = place
@@ -150,10 +163,20 @@ class Partition:
         offset : int
             Of its message.
         frame : Frame
+
+        Raises
+        ------
+        StreamRefused
+            If the rest of its session is not processed.
         """
         place = self.places.get(frame.stream)
         if place is None or frame.session > place.session:
             return Route.BEGINS
+        if place.refused and frame.session == place.session:
+            if place.stored is not None and offset < place.stored.resume_offset:
+                return Route.LEFT_OUT  # it was processed, or put aside, before that was known
+            place.is_refusing = True
+            raise StreamRefused(place.refused)
         if frame.session < place.session or place.stream_session is None:
             self._ended.duplicates += len(frame)
             return Route.LEFT_OUT
@@ -223,13 +246,17 @@ class Partition:
         if stream_session is None:
             return []
         events = stream_session.take(offset, frame)
-        if stream_session.is_ended:
-            self._note_end(place, now_s)
+        self._note_end(place, now_s)
         if stream_session.is_waiting:
             self._waiting.add(frame.stream)
         elif self._waiting:
             self._waiting.discard(frame.stream)
         return [StreamEvents(stream_session.description, frame.session, events)] if events else []
+
+    def refusal_of(self, stream: str) -> str:
+        """Return why the session of a stream is processed no further; empty where it is."""
+        place = self.places.get(stream)
+        return place.refused if place is not None else ""
 
     def gives_up(self, offset: int) -> bool:
         """Whether something has waited for too many messages once this one is counted."""
@@ -289,3 +316,4 @@ class Partition:
     def _note_end(place: Place, now_s: float) -> None:
         if place.stream_session is not None and place.stream_session.is_ended and place.ended_s is None:
             place.ended_s = now_s
+            place.refused = place.stream_session.refused

@@ -163,6 +163,10 @@ class WorkerRuntime:
             outcome += partition.take(message.offset, frame, now_s)
         except StreamRefused as error:  # what the session before had left to say is said all the same
             await self._bury(message, error)
+        else:
+            refused = partition.refusal_of(frame.stream)
+            if refused:
+                await self._bury(message, StreamRefused(refused))
         return outcome
 
     def _must_sync(self, frame: Frame) -> bool:
@@ -240,8 +244,8 @@ class WorkerRuntime:
                     raise WorkerError(f"stream {stream!r} must be {where}, got its snapshot alone: {cure}")
                 offset = snapshot.markers_offset
                 markers_offset = offset if markers_offset is None else min(markers_offset, offset)
-                if snapshot.row < snapshot.live_row and snapshot.resume_offset < oldest:
-                    _log.warning("stream %s begins anew: the messages that fill its windows have expired", stream)
+                if snapshot.row < snapshot.live_row and snapshot.resume_offset < start:
+                    _log.warning("stream %s begins anew: the messages that fill its windows are gone by", stream)
                     snapshot = without_state(snapshot)
             partition.restore(snapshot, one.offset, description, self._clock())
             await asyncio.sleep(0)

@@ -49,7 +49,7 @@ def validator_of(name: str) -> Any:
 
 @given(
     texts=st.tuples(TEXT, TEXT, TEXT),
-    sfreq=st.floats(0, allow_nan=False, allow_infinity=False),
+    sfreq=st.just(0.0) | st.floats(1e-3, 1e6),
     channels=st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=4),
     session=st.integers(-(2**63), 2**63 - 1),
     offset=st.none() | st.floats(allow_nan=False, allow_infinity=False),
@@ -92,6 +92,15 @@ def test_a_description_of_another_language_needs_no_more_than_the_stream_itself(
         ({"epoch_offset_s": float("nan")}, r"epoch_offset_s must be a finite number, got nan"),
         ({"epoch_offset_s": float("-inf")}, r"epoch_offset_s must be a finite number, got -inf"),
         ({"sfreq": float("inf")}, r"sfreq must be a finite number, got inf"),
+        ({"sfreq": 1e9}, r"sfreq must be 0 or in \[0.001, 1e\+06\] Hz, got 1000000000.0"),
+        ({"sfreq": 1e-300}, r"sfreq must be 0 or in \[0.001, 1e\+06\] Hz, got 1e-300"),
+        ({"first_sample": -1}, r"first_sample must be in \[0, 2\*\*53\], got -1"),
+        ({"first_sample": 2**53 + 1}, r"first_sample must be in \[0, 2\*\*53\], got 9007199254740993"),
+        ({"stream": "x" * 513}, r"stream must have at most 512 characters, got 513"),
+        ({"name": "x" * 1001}, r"name must have at most 1000 characters, got 1001"),
+        ({"ch_names": ["x" * 1001, "b"]}, r"ch_names must have at most 1000 characters each, got 1001"),
+        ({"ch_names": ["x"] * 10_001}, r"ch_names must be of at most 10000 channels, got 10001"),
+        ({"ch_names": [["x" * 5000]]}, r"ch_names must be a list of texts, got \[\['x{197}\.\.\.$"),
     ],
 )
 def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) -> None:

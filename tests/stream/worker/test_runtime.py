@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from neuroloop.config.loading import parse
 from neuroloop.config.worker import WorkerSettings
-from neuroloop.stream.contracts.events import Marker
+from neuroloop.stream.contracts.chunks import RawBlock
+from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.wire.messages import Message, StreamDescription, frame_message, marker_message
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import FLOOR_HEADER, Changelog
@@ -145,9 +147,16 @@ def runtime_on(
     return runtime
 
 
-async def work(memory: Memory, descriptions: dict[str, StreamDescription], large_windows: bool, every: int) -> None:
+async def work(
+    memory: Memory,
+    descriptions: dict[str, StreamDescription],
+    large_windows: bool,
+    every: int,
+    *,
+    settings: WorkerSettings | None = None,
+) -> None:
     """Be one worker until death or the end of the messages."""
-    runtime = runtime_on(memory, descriptions, large_windows)
+    runtime = runtime_on(memory, descriptions, large_windows, settings=settings)
     for record in memory.samples[memory.committed or 0 :]:
         await runtime.take(record)
         if record.offset % every == every - 1:
@@ -217,6 +226,83 @@ def test_what_cannot_be_read_is_put_aside_and_counted() -> None:
     assert {key: sorted(lines) for key, lines in memory.events.items()} == truth
     assert [dict(letter.headers)["neuroloop_offset"] for letter in memory.dead] == [b"0", b"1"]
     assert dict(memory.dead[1].headers)["neuroloop_error"].startswith(b"key must be the frame's stream")
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, stream: str, sample: int, error: Exception) -> None:
+    """Let the pipeline fail at a sample of a stream."""
+    push = Engine.push_block
+
+    def failing(engine: Engine, block: RawBlock) -> list[Event]:
+        if engine.pipeline.info.name == stream and engine.sequencer.next_sample <= sample < (
+            engine.sequencer.next_sample + len(block.timestamps)
+        ):
+            raise error
+        return push(engine, block)
+
+    monkeypatch.setattr(Engine, "push_block", failing)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), ZeroDivisionError("by 0"), OverflowError("far"), RecursionError("deep"), KeyError("k")]
+)
+@property_settings(max_examples=4, deadline=None)
+@given(deaths=st.lists(st.integers(0, 40), max_size=4), every=st.sampled_from([1, 3, 7]))
+def test_what_the_pipeline_cannot_process_ends_that_session_alone_whoever_dies(
+    error: Exception, deaths: list[int], every: int
+) -> None:
+    samples, markers, descriptions, truth = two_streams()
+    memory = Memory(samples, markers)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        spoil(monkeypatch, "b", 400, error)
+        for budget in [*deaths, 10**9]:
+            memory.budget = budget
+            try:
+                asyncio.run(work(memory, descriptions, False, every))
+            except Death:
+                continue
+    assert sorted(memory.events[b"id-a"]) == truth[b"id-a"]
+    said = [line for line in truth[b"id-b"] if json.loads(line)["sample"] < 390]  # 390: the frame's first
+    assert {line for line in memory.events[b"id-b"] if json.loads(line)["sample"] < 390} == set(said)
+    assert all(json.loads(line)["sample"] < 390 for line in memory.events[b"id-b"])
+    assert memory.committed == len(samples)
+    letters = {dict(one.headers)["neuroloop_offset"]: dict(one.headers) for one in memory.dead}
+    assert len(letters) == 31 - 13  # from the frame that holds the sample, the last one included
+    why = {one["neuroloop_error"].decode() for one in letters.values()}
+    assert why == {f"the pipeline must be able to process the stream, got {type(error).__name__}: {error}"}
+
+
+@pytest.mark.parametrize("changed", [{"first_sample": -1}, {"sfreq": 1e9}, {"first_sample": 10**30}])
+def test_what_cannot_be_built_is_refused_with_its_reason_and_the_offset_moves(changed: dict[str, Any]) -> None:
+    samples, markers, descriptions, truth = two_streams()
+    good = descriptions["id-a"]
+    bad = replace(
+        good,
+        info=replace(good.info, sfreq=changed.get("sfreq", good.info.sfreq)),
+        first_sample=changed.get("first_sample", 0),
+    )
+    memory = Memory(samples, markers)
+    asyncio.run(work(memory, {**descriptions, "id-a": bad}, False, 5))
+    assert sorted(memory.events[b"id-b"]) == truth[b"id-b"]
+    assert memory.committed == len(samples)
+    assert {letter.key for letter in memory.dead} == {b"id-a"}
+    assert len(memory.dead) == 31
+
+
+def test_a_stream_that_is_described_unfit_over_its_snapshot_stops_nobody_and_goes_on_when_mended() -> None:
+    samples, markers, descriptions, truth = two_streams()
+    memory = Memory(samples[:24], markers)
+    asyncio.run(work(memory, descriptions, False, 5))
+    memory.samples += [_record(24 + k, message) for k, message in enumerate(samples[24:34])]
+    good = descriptions["id-a"]
+    unfit = {**descriptions, "id-a": replace(good, info=replace(good.info, sfreq=1e9))}
+    asyncio.run(work(memory, unfit, False, 5))
+    assert memory.committed == 34
+    assert {letter.key for letter in memory.dead} == {b"id-a"}
+    memory.samples += [_record(34 + k, message) for k, message in enumerate(samples[34:])]
+    asyncio.run(work(memory, descriptions, False, 5, settings=WorkerSettings(reorder_frames=2)))
+    assert sorted(memory.events[b"id-b"]) == truth[b"id-b"]
+    what = [json.loads(line)["what"] for line in memory.events[b"id-a"] if '"type":"stream"' in line]
+    assert "rows_lost" in what
 
 
 def test_snapshots_say_where_to_begin_to_read() -> None:
