@@ -86,7 +86,7 @@ class Checkpoints:
                 stream_session.is_dirty or now >= place.written_s + self._settings.refresh_s
             ):
                 continue
-            snapshot = stream_session.snapshot(partition.next_offset, partition.markers_offset)
+            snapshot = stream_session.snapshot(partition.covered(stream), partition.markers_offset)
             if snapshot is None:
                 markers_offset = None  # it has markers that no snapshot has
             else:
@@ -94,7 +94,7 @@ class Checkpoints:
                 place.written_s = now
                 written.append((place, snapshot))
         self.counts.snapshot_s += time.thread_time() - begin
-        return Taken(partition, partition.next_offset, written, gone, markers_offset)
+        return Taken(partition, partition.covered(), written, gone, markers_offset)
 
     async def keep(self, taken: Taken, outputs: list[asyncio.Future[Any]]) -> None:
         """Bring what a partition has come to to the brokers, and commit it.

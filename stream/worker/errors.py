@@ -11,6 +11,8 @@ FAULTS: tuple[type[Exception], ...] = (
 
 A lack of memory is none of it: that is the machine's, and another one may go on.
 """
+BUILD_FAULTS: tuple[type[Exception], ...] = (*FAULTS, MemoryError)
+"""The same where a pipeline is built and nothing was begun."""
 
 
 class WorkerError(NeuroloopError):

@@ -32,7 +32,7 @@ from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import Changelog, changelog_topic
 from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
-from neuroloop.stream.worker.descriptions import Descriptions
+from neuroloop.stream.worker.descriptions import LOOK_S, Descriptions
 from neuroloop.stream.worker.errors import WorkerError
 from neuroloop.stream.worker.marker_feed import MarkerFeed
 from neuroloop.stream.worker.outbox import Outbox
@@ -188,6 +188,7 @@ class FaustApp:
             regular = [
                 asyncio.ensure_future(self._regularly(self.runtime.checkpoint, self.settings.snapshot_s)),
                 asyncio.ensure_future(self._regularly(self.runtime.read_markers, _MARKERS_S)),
+                asyncio.ensure_future(self._regularly(self.runtime.look_for_descriptions, LOOK_S)),
                 asyncio.ensure_future(self._regularly(readers[topics.samples].reach, _REACH_S)),
             ]
             start = asyncio.ensure_future(self._guarded(self._start()))

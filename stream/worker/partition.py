@@ -14,6 +14,7 @@ from neuroloop.stream.worker.counts import SessionCounts
 from neuroloop.stream.worker.errors import StreamRefused
 from neuroloop.stream.worker.snapshot import Snapshot, without_arrays
 from neuroloop.stream.worker.stream_session import Factory, StreamSession
+from neuroloop.stream.worker.undescribed import Undescribed
 
 _log = logging.getLogger("neuroloop.worker")
 
@@ -107,6 +108,8 @@ class Partition:
     ----------
     markers_offset : int
         All markers before it are in snapshots that the brokers have.
+    undescribed : Undescribed
+        Frames that wait for the description of their stream; nothing is decided for such a stream meanwhile.
     """
 
     def __init__(self, number: int, next_offset: int, make_session: Factory, *, hold_frames: int) -> None:
@@ -115,6 +118,7 @@ class Partition:
         self.places: dict[str, Place] = {}
         self.committed: int | None = None
         self.markers_offset = 0
+        self.undescribed = Undescribed()
         self._make_session = make_session
         self._hold_frames = hold_frames
         self._waiting: set[str] = set()
@@ -261,8 +265,42 @@ class Partition:
     def gives_up(self, offset: int) -> bool:
         """Whether something has waited for too many messages once this one is counted."""
         return bool(self._waiting) and any(
-            self._has_waited(self.places[one].stream_session, offset) for one in self._waiting
+            self._has_waited(self.places[one].stream_session, offset)
+            for one in self._waiting
+            if one not in self.undescribed
         )
+
+    def next_give_up(self, stream: str, at: int, until: int) -> int | None:
+        """Return at which message something of a stream has waited for too many of them.
+
+        Parameters
+        ----------
+        stream : str
+        at, until : int
+            The offsets among which it is looked for; the second is not one of them.
+
+        Returns
+        -------
+        int or None
+            None where there is none.
+        """
+        place = self.places.get(stream)
+        held = place.stream_session.oldest_held if place is not None and place.stream_session is not None else None
+        if stream not in self._waiting or held is None:
+            return None
+        offset = max(at, held + self._hold_frames)
+        return offset if offset < until else None
+
+    def give_up(self, stream: str, now_s: float) -> list[StreamEvents]:
+        """Wait no longer for the frame that a stream misses first; return what it says."""
+        place = self.places[stream]
+        stream_session = place.stream_session
+        if stream_session is None or not stream_session.is_waiting:
+            self._waiting.discard(stream)
+            return []
+        outcome = [StreamEvents(stream_session.description, stream_session.session, stream_session.give_up())]
+        self._note_end(place, now_s)
+        return outcome
 
     def _has_waited(self, stream_session: StreamSession | None, offset: int) -> bool:
         held = stream_session.oldest_held if stream_session is not None else None
@@ -273,15 +311,11 @@ class Partition:
         self.next_offset = offset + 1
         outcome: list[StreamEvents] = []
         for stream in sorted(self._waiting) if self._waiting else ():
-            place = self.places[stream]
-            stream_session = place.stream_session
-            if stream_session is None or not stream_session.is_waiting:
-                self._waiting.discard(stream)
-            elif self._has_waited(stream_session, offset):
-                outcome.append(
-                    StreamEvents(stream_session.description, stream_session.session, stream_session.give_up())
-                )
-                self._note_end(place, now_s)
+            if stream in self.undescribed:
+                continue
+            stream_session = self.places[stream].stream_session
+            if stream_session is None or not stream_session.is_waiting or self._has_waited(stream_session, offset):
+                outcome += self.give_up(stream, now_s)
         return outcome
 
     def add_marker(self, stream: str, session: int, marker: Marker, k: int) -> bool:
@@ -292,6 +326,11 @@ class Partition:
         if session == place.session and place.stream_session is not None:
             place.stream_session.add_marker(marker, k)
         return True
+
+    def covered(self, stream: str | None = None) -> int:
+        """Return before which offset every message is dealt with, of one stream or of all."""
+        waiting = self.undescribed.oldest_offset if stream is None else self.undescribed.first_offset(stream)
+        return self.next_offset if waiting is None else waiting
 
     def safe_offset(self, covered: int) -> int:
         """Return the offset that may be committed: no snapshot of any stream needs a message below it.

@@ -29,8 +29,10 @@ from neuroloop.stream.worker.partition import Partition, Route, StreamEvents
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
 from neuroloop.stream.worker.stream_session import StreamSession
+from neuroloop.stream.worker.undescribed import Waiting
 
 _log = logging.getLogger("neuroloop.worker")
+_UNDESCRIBED = "stream must be described before its frames, got none for {!r}"
 SESSION_HEADER = "neuroloop-session"
 
 
@@ -140,18 +142,31 @@ class WorkerRuntime:
 
     async def _process(self, partition: Partition, message: Any, now_s: float) -> list[StreamEvents]:
         frame = decode_frame(message.value or b"")
-        feed = self._clients.markers
         if (message.key or b"") != utf8(frame.stream):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
+        one = Waiting(message, frame, now_s)
+        outcome: list[StreamEvents] = []
+        if frame.stream in partition.undescribed:
+            partition.undescribed.add(one)
+        else:
+            outcome = await self._process_frame(partition, one, now_s)
+        if frame.stream in partition.undescribed:
+            await self._bound_waiting(now_s)
+        return outcome
+
+    async def _process_frame(self, partition: Partition, one: Waiting, now_s: float) -> list[StreamEvents]:
+        """Process a frame whose turn it is, or let it wait for the description of its stream."""
+        message, frame, feed = one.message, one.frame, self._clients.markers
         route = partition.route(message.offset, frame)
         if route is Route.LEFT_OUT:
             return []
         outcome: list[StreamEvents] = []
         begun: StreamSession | None = None
         if route is Route.BEGINS:
-            description = await self._clients.descriptions.of(frame.stream, frame.session)
+            description = await self._description_for(one, now_s)
             if description is None:
-                raise StreamRefused(f"stream must be described before its frames, got none for {frame.stream!r}")
+                partition.undescribed.add(one)
+                return []
             begun = partition.new_session(description, frame)
         if feed is not None and (route is not Route.GOES_ON or self._must_sync(frame)):
             await self._sync_markers(feed)
@@ -167,6 +182,81 @@ class WorkerRuntime:
             refused = partition.refusal_of(frame.stream)
             if refused:
                 await self._bury(message, StreamRefused(refused))
+        return outcome
+
+    async def _description_for(self, one: Waiting, now_s: float) -> StreamDescription | None:
+        """Return what describes a frame's session; None while it is waited for."""
+        descriptions, stream, session = self._clients.descriptions, one.frame.stream, one.frame.session
+        found = await descriptions.look(stream, session)
+        if found is None and now_s >= one.since_s + self._settings.describe_s:
+            descriptions.give_up(stream, session, _UNDESCRIBED.format(stream))
+        why = "" if found is not None else descriptions.why_none(stream, session)
+        if why:
+            raise StreamRefused(why)
+        return found
+
+    async def _bound_waiting(self, now_s: float) -> None:
+        """Give up streams without a description, the one that waits longest first, while their frames are too many."""
+        limit = self._settings.undescribed_mb * 1e6
+        while sum(partition.undescribed.n_bytes for partition in self.partitions.values()) > limit:
+            heads = [(one.since_s, one.message.offset, number, stream) for number, partition in self.partitions.items()
+                     for stream, one in partition.undescribed]  # fmt: skip
+            _, _, number, stream = min(heads)
+            await self._go_on(self.partitions[number], stream, now_s, gives_up=True)
+
+    async def look_for_descriptions(self) -> None:
+        """Go on with streams whose description has come meanwhile, or has been waited for for too long.
+
+        Messages do not wait while the brokers are asked.
+        """
+        if not any(len(partition.undescribed) for partition in self.partitions.values()):
+            return
+        descriptions = self._clients.descriptions
+        await descriptions.catch_up()
+        async with self._busy:
+            now_s = self._clock()
+            for partition in list(self.partitions.values()):
+                for stream, one in partition.undescribed:
+                    is_late = now_s >= one.since_s + self._settings.describe_s
+                    session = one.frame.session
+                    if is_late or descriptions.find(stream, session) or descriptions.why_none(stream, session):
+                        await self._go_on(partition, stream, now_s)
+
+    async def _go_on(self, partition: Partition, stream: str, now_s: float, *, gives_up: bool = False) -> None:
+        """Process the frames of a stream that have waited, each as it would have been at its own offset."""
+        waiting = partition.undescribed.take(stream)
+        if gives_up:
+            why = (
+                f"{_UNDESCRIBED.format(stream)} before more than {self._settings.undescribed_mb:g} MB of frames waited"
+            )
+            self._clients.descriptions.give_up(stream, waiting[0].frame.session, why)
+        at = 0
+        for index, one in enumerate(waiting):
+            offset = one.message.offset
+            await self._say(await self._give_up_until(partition, stream, at, offset, now_s), now_s)
+            try:
+                outcome = await self._process_frame(partition, one, now_s)
+            except (WireError, StreamRefused) as error:
+                await self._bury(one.message, error)
+                outcome = []
+            await self._say(outcome, one.since_s)
+            if stream in partition.undescribed:  # another session of it is not described yet
+                for later in waiting[index + 1 :]:
+                    partition.undescribed.add(later)
+                return
+            at = offset
+        await self._say(await self._give_up_until(partition, stream, at, partition.next_offset, now_s), now_s)
+
+    async def _give_up_until(
+        self, partition: Partition, stream: str, at: int, until: int, now_s: float
+    ) -> list[StreamEvents]:
+        """Give up, for one stream, what has waited for too many of the messages between two offsets."""
+        outcome: list[StreamEvents] = []
+        while (offset := partition.next_give_up(stream, at, until)) is not None:
+            if self._clients.markers is not None:
+                await self._sync_markers(self._clients.markers)
+            outcome += partition.give_up(stream, now_s)
+            at = offset + 1
         return outcome
 
     def _must_sync(self, frame: Frame) -> bool:

@@ -22,7 +22,7 @@ from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
 from neuroloop.stream.wire.row_order import HoldByFrames, Piece, RowOrder
 from neuroloop.stream.worker.counts import SessionCounts
-from neuroloop.stream.worker.errors import FAULTS, PlanMismatch, StreamRefused, WorkerError, one_line
+from neuroloop.stream.worker.errors import BUILD_FAULTS, FAULTS, PlanMismatch, StreamRefused, WorkerError, one_line
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, Resume, SnapshotState
 
@@ -117,10 +117,7 @@ class StreamSession:
             self._state = SnapshotState(self.built.pipeline, large_bytes)
             self._engine = Engine(config.source, self.built.pipeline, first_sample=description.first_sample)
             needed = self._state.fixed_bytes(self._engine)
-        except (
-            *FAULTS,
-            MemoryError,
-        ) as error:  # nothing was begun: what does not fit here is not of this machine alone
+        except BUILD_FAULTS as error:
             raise StreamRefused(one_line(error)) from error
         if needed > snapshot_bytes:
             raise StreamRefused(f"state of {info.name!r} must fit into {snapshot_bytes} bytes, got {needed}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,11 +19,17 @@ from neuroloop.config.worker import WorkerSettings
 from neuroloop.stream.contracts.chunks import RawBlock
 from neuroloop.stream.contracts.events import Event, Marker
 from neuroloop.stream.engine.engine import Engine
-from neuroloop.stream.wire.messages import Message, StreamDescription, frame_message, marker_message
+from neuroloop.stream.wire.messages import (
+    Message,
+    StreamDescription,
+    frame_message,
+    marker_message,
+)
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import FLOOR_HEADER, Changelog
 from neuroloop.stream.worker.clients import Clients
 from neuroloop.stream.worker.counts import WorkerCounts
+from neuroloop.stream.worker.descriptions import Descriptions
 from neuroloop.stream.worker.errors import WorkerError
 from neuroloop.stream.worker.marker_feed import MarkerFeed
 from neuroloop.stream.worker.runtime import WorkerRuntime
@@ -37,12 +43,31 @@ class Death(Exception):
     """The worker is dead."""
 
 
+class Told:
+    """Descriptions that are simply there; those beyond what can be read, too."""
+
+    def __init__(self, known: Mapping[str, StreamDescription], removed: set[str]) -> None:
+        self._known = known
+        self.is_removed = removed.__contains__
+
+    async def of(self, stream: str, session: int) -> StreamDescription | None:
+        return self._known.get(stream)
+
+    look = of
+
+    def give_up(self, stream: str, session: int, why: str) -> None:
+        pass
+
+    def why_none(self, stream: str, session: int) -> str:
+        return f"stream must be described before its frames, got none for {stream!r}"
+
+
 class Memory:
     """Brokers in memory that take so many more messages before the worker dies."""
 
     def __init__(self, samples: list[Message], markers: list[Message]) -> None:
-        self.samples = [_record(offset, message) for offset, message in enumerate(samples)]
-        self.markers = [_record(offset, message) for offset, message in enumerate(markers)]
+        self.samples = [record_of(offset, message) for offset, message in enumerate(samples)]
+        self.markers = [record_of(offset, message) for offset, message in enumerate(markers)]
         self.changelog: list[Any] = []
         self.events: dict[bytes, set[str]] = {}
         self.dead: list[Message] = []
@@ -75,7 +100,7 @@ class Memory:
     ) -> asyncio.Future[Any]:
         assert topic == self.topic
         self._live()
-        record = _record(len(self.changelog), Message(topic, key.encode(), cast(bytes, value), headers))
+        record = record_of(len(self.changelog), Message(topic, key.encode(), cast(bytes, value), headers))
         self.changelog.append(record)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.set_result(record)
@@ -104,7 +129,7 @@ class Memory:
         return SimpleNamespace(begin=begin, end=end, ends=ends, read=read, topic=self.topic)
 
 
-def _record(offset: int, message: Message) -> Any:
+def record_of(offset: int, message: Message) -> Any:
     return SimpleNamespace(
         partition=0, offset=offset, key=message.key, value=message.value, headers=list(message.headers)
     )
@@ -112,14 +137,12 @@ def _record(offset: int, message: Message) -> Any:
 
 def runtime_on(
     memory: Memory,
-    descriptions: dict[str, StreamDescription],
+    descriptions: dict[str, StreamDescription] | Descriptions,
     large_windows: bool,
     *,
     settings: WorkerSettings | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
 ) -> WorkerRuntime:
-    async def of(stream: str, session: int) -> StreamDescription | None:
-        return descriptions.get(stream)
-
     async def committed(topic: str, partition: int) -> int | None:
         return memory.committed
 
@@ -135,13 +158,13 @@ def runtime_on(
         samples=cast(Any, SimpleNamespace(begin=oldest)),
         offsets=cast(Any, SimpleNamespace(committed=committed)),
         changelog=Changelog(memory.reader(memory.changelog)),
-        descriptions=cast(Any, SimpleNamespace(of=of, is_removed=memory.removed.__contains__)),
+        descriptions=cast(Any, Told(descriptions, memory.removed) if isinstance(descriptions, dict) else descriptions),
         markers=MarkerFeed(memory.reader(memory.markers), counts),
         seek=seek,
         commit=memory.commit,
         owns=lambda message: message.offset not in memory.disowned,
     )
-    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, clients, counts, clock=lambda: 0.0)
+    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, clients, counts, clock=clock)
     if large_windows:
         runtime.large_bytes = 0
     return runtime
@@ -292,13 +315,13 @@ def test_a_stream_that_is_described_unfit_over_its_snapshot_stops_nobody_and_goe
     samples, markers, descriptions, truth = two_streams()
     memory = Memory(samples[:24], markers)
     asyncio.run(work(memory, descriptions, False, 5))
-    memory.samples += [_record(24 + k, message) for k, message in enumerate(samples[24:34])]
+    memory.samples += [record_of(24 + k, message) for k, message in enumerate(samples[24:34])]
     good = descriptions["id-a"]
     unfit = {**descriptions, "id-a": replace(good, info=replace(good.info, sfreq=1e9))}
     asyncio.run(work(memory, unfit, False, 5))
     assert memory.committed == 34
     assert {letter.key for letter in memory.dead} == {b"id-a"}
-    memory.samples += [_record(34 + k, message) for k, message in enumerate(samples[34:])]
+    memory.samples += [record_of(34 + k, message) for k, message in enumerate(samples[34:])]
     asyncio.run(work(memory, descriptions, False, 5, settings=WorkerSettings(reorder_frames=2)))
     assert sorted(memory.events[b"id-b"]) == truth[b"id-b"]
     what = [json.loads(line)["what"] for line in memory.events[b"id-a"] if '"type":"stream"' in line]
@@ -329,7 +352,7 @@ def test_a_stream_that_was_removed_does_not_hold_up_the_others() -> None:
     samples, markers, descriptions, truth = two_streams()
     memory = Memory(samples[:24], markers)
     asyncio.run(work(memory, descriptions, False, 5))
-    memory.samples += [_record(24 + k, message) for k, message in enumerate(samples[24:])]
+    memory.samples += [record_of(24 + k, message) for k, message in enumerate(samples[24:])]
     with pytest.raises(WorkerError, match=r"stream 'id-a' must be described on t.streams, got its snapshot alone: "):
         asyncio.run(work(memory, {"id-b": descriptions["id-b"]}, False, 5))
     memory.removed = {"id-a"}
@@ -341,9 +364,11 @@ def test_a_stream_that_was_removed_does_not_hold_up_the_others() -> None:
     }
 
 
-def one_stream(n_samples: int = 1800, *, session: int = 1, seed: int = 1) -> tuple[list[Message], StreamDescription]:
+def one_stream(
+    n_samples: int = 1800, *, session: int = 1, seed: int = 1, name: str = "eeg"
+) -> tuple[list[Message], StreamDescription]:
     """Return the messages of one stream, fifty rows each, and what it is."""
-    info = stream_info()
+    info = stream_info(name)
     sent = frames(signal(n_samples, seed, gaps=False), info, rows=50, session=session)
     return [frame_message(TOPICS, frame) for frame in sent], described(info, session)
 
@@ -395,7 +420,7 @@ def test_the_markers_of_a_session_are_read_before_a_new_one_ends_it() -> None:
         runtime = runtime_on(memory, {description.stream: description}, False)
         for record in memory.samples:
             if record.offset == end:
-                memory.markers += [_record(0, message) for message in marks_of(description, 1001.0)]
+                memory.markers += [record_of(0, message) for message in marks_of(description, 1001.0)]
             await runtime.take(record)
 
     asyncio.run(marked_late())
@@ -410,7 +435,7 @@ def test_the_markers_are_read_before_an_end_that_waited_for_rows() -> None:
         runtime = runtime_on(memory, {description.stream: description}, False)
         for record in memory.samples:
             if record.offset == len(sent) - 1:
-                memory.markers += [_record(0, message) for message in marks_of(description, 1002.0)]
+                memory.markers += [record_of(0, message) for message in marks_of(description, 1002.0)]
             await runtime.take(record)
 
     asyncio.run(marked_late())
