@@ -212,24 +212,28 @@ def event_message(
     topics: Topics,
     event: Event,
     *,
+    session: int,
     stream: str | None = None,
     delivery: Mapping[str, Any] | None = None,
     epoch_offset_s: float | None = None,
 ) -> Message:
-    """Return the message of an event: its canonical line.
+    """Return the message of an event: its canonical line, and behind it which stream and session it is of.
 
     Parameters
     ----------
     topics : Topics
     event : Event
+    session : int
+        As `Frame` has it: ids of events are unique within a session of a stream.
     stream : str, optional
         Id of the stream, the key; the event's own stream without it.
     delivery : mapping, optional
-        How it reached its reader, put behind the canonical fields; `canonical` takes it off again.
+        How it reached its reader, put behind the other fields; `canonical` takes it off again.
     epoch_offset_s : float, optional
     """
-    line = canonical(event) if delivery is None else encode({**event.identity(), **delivery})
     key = event.stream if stream is None else stream
+    beside = {"stream_id": key, "session": session}
+    line = f"{canonical(event)[:-1]},{encode(beside if delivery is None else {**beside, **delivery})[1:]}"
     return Message(
         topics.of_event(event.type),
         utf8(key),

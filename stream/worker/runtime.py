@@ -289,7 +289,7 @@ class WorkerRuntime:
             session = (SESSION_HEADER, str(one.session).encode())
             for event in one.events:
                 message = event_message(
-                    self._topics, event, stream=one.description.stream,
+                    self._topics, event, session=one.session, stream=one.description.stream,
                     epoch_offset_s=one.description.epoch_offset_s,
                 )  # fmt: skip
                 await self._clients.outbox.send(message._replace(headers=(*message.headers, session)))

@@ -133,9 +133,10 @@ def test_a_marker_comes_back_equal_and_follows_the_schema(time: float, label: st
     assert dict(message.headers)["ce_id"] == b"amp-1/markers/9/4"
 
 
-def test_an_event_is_its_canonical_line() -> None:
-    message = event_message(TOPICS, EVENT, stream="amp-1")
-    assert message.value.decode() == canonical(EVENT)
+def test_an_event_is_its_canonical_line_and_which_stream_and_session_it_is_of() -> None:
+    message = event_message(TOPICS, EVENT, session=7, stream="amp-1")
+    assert message.value.decode() == canonical(EVENT)[:-1] + ',"stream_id":"amp-1","session":7}'
+    assert canonical(json.loads(message.value)) == canonical(EVENT)
     validator_of("event").validate(json.loads(message.value))
     assert (message.topic, message.key, message.timestamp_ms) == ("lab.one.states", b"amp-1", None)
     assert dict(message.headers) == {
@@ -149,7 +150,7 @@ def test_an_event_is_its_canonical_line() -> None:
 
 def test_delivery_may_follow_and_is_no_part_of_the_canonical_line() -> None:
     delivery = {"age_s": 0.5, "latency_s": 0.001, "host": None, "wall_time": None}
-    message = event_message(TOPICS, EVENT, delivery=delivery)
+    message = event_message(TOPICS, EVENT, session=0, delivery=delivery)
     line = json.loads(message.value)
     validator_of("event").validate(line)
     assert line["age_s"] == 0.5
@@ -194,7 +195,7 @@ def test_descriptions_and_frames_carry_key_headers_and_identity() -> None:
 
 def test_half_a_surrogate_pair_stops_no_event() -> None:
     event = Event("marker", "eeg", 5, 0, 0.1, 0.0, {"label": "a\ud800", "marker_stream": "m", "marker_time": 0.1})
-    message = event_message(TOPICS, event)
+    message = event_message(TOPICS, event, session=0)
     assert json.loads(message.value)["label"] == "a?"
 
 

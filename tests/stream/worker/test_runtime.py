@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from neuroloop.config.loading import parse
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.stream.contracts.chunks import RawBlock
-from neuroloop.stream.contracts.events import Event, Marker
+from neuroloop.stream.contracts.events import Event, Marker, canonical
 from neuroloop.stream.engine.engine import Engine
 from neuroloop.stream.wire.messages import (
     Message,
@@ -90,7 +90,7 @@ class Memory:
         if message.topic == TOPICS.dead:
             self.dead.append(message)
         else:
-            self.events.setdefault(message.key, set()).add(message.value.decode())
+            self.events.setdefault(message.key, set()).add(canonical(json.loads(message.value)))
 
     def take(self) -> list[asyncio.Future[Any]]:
         return []
