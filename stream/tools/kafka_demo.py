@@ -385,7 +385,7 @@ def _wait(
         time.sleep(_LOOK_S)
 
 
-def _verdict(seen: Seen, truth: dict[tuple[str, str], str], n_taken_over: int) -> str:
+def _verdict(seen: Seen, truth: dict[tuple[str, int, str], str], n_taken_over: int) -> str:
     """Compare with the local run."""
     lost = [key for key in truth if key not in seen.lines]
     changed = [key for key, line in seen.lines.items() if truth.get(key) != line]
