@@ -20,8 +20,10 @@ from neuroloop.stream.wire.dead_letters import dead_letter_message, dead_letter_
 from neuroloop.stream.wire.frames import Frame, decode_frame
 from neuroloop.stream.wire.messages import StreamDescription, event_message, utf8
 from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.changelog import moved
 from neuroloop.stream.worker.checkpoint import Checkpoints
 from neuroloop.stream.worker.clients import Clients
+from neuroloop.stream.worker.control import Place
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import StreamRefused, WorkerError
 from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
@@ -47,6 +49,8 @@ class WorkerRuntime:
     bundle : Bundle, optional
     clients : Clients
     counts : WorkerCounts
+    n_partitions : int, optional
+        How many the samples had at the start; none that came later is begun with.
     clock : callable
         Seconds that only go on.
 
@@ -64,6 +68,7 @@ class WorkerRuntime:
         clients: Clients,
         counts: WorkerCounts,
         *,
+        n_partitions: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if config.kafka is None:
@@ -73,6 +78,7 @@ class WorkerRuntime:
         self._bundle = bundle
         self._clients = clients
         self._clock = clock
+        self._n_partitions = n_partitions
         self._max_bytes = config.kafka.max_message_bytes
         self.counts = counts
         self.large_bytes = LARGE_BYTES
@@ -114,7 +120,7 @@ class WorkerRuntime:
                 return
             begin = self._clock()
             try:
-                outcome = await self._process(partition, message, begin)
+                outcome = [] if self._is_skipped(message) else await self._process(partition, message, begin)
             except (WireError, StreamRefused) as error:
                 await self._bury(message, error)
                 outcome = []
@@ -124,6 +130,16 @@ class WorkerRuntime:
             self.counts.frames += 1
             if outcome:
                 await self._say(outcome, begin)
+
+    def _is_skipped(self, message: Any) -> bool:
+        """Whether an operator has had a message passed by; it is on the dead letters already."""
+        topic = self._in_topics.samples
+        record = self._clients.control.skipped(topic, message.partition, message.offset)
+        if record is not None:
+            place = Place(topic, message.partition, message.offset)
+            self.counts.dead["Skipped"] += 1
+            _log.warning("the message at %s is passed by: %s says %r", place, record.get("by"), record.get("reason"))
+        return record is not None
 
     async def _go_back(self, partition: Partition, offset: int) -> bool:
         """Look at a hole in the offsets: ask for what is missing, until the same message comes first again.
@@ -310,10 +326,25 @@ class WorkerRuntime:
         letter = dead_letter_of(message, str(error), topic=self._in_topics.samples)
         await self._clients.outbox.send(dead_letter_message(self._topics, letter, self._max_bytes))
 
+    def check_partitions(self, n_partitions: int) -> None:
+        """Refuse partitions that were added since the start.
+
+        Raises
+        ------
+        WorkerError
+            Before a stream that has moved is taken for a new one.
+        """
+        if self._n_partitions is not None and n_partitions > self._n_partitions:
+            raise WorkerError(
+                moved(self._clients.changelog.topic, self._in_topics.samples, n_partitions, self._n_partitions)
+            )
+
     async def _restore(self, number: int, first_seen: int) -> Partition:
         """Take a partition over: its snapshots, its committed offset, its markers."""
         begin = self._clock()
         clients = self._clients
+        self.check_partitions(number + 1)
+        await clients.control.catch_up()
         stored = await clients.changelog.read(number)
         committed = await clients.offsets.committed(self._in_topics.samples, number)
         oldest = await clients.samples.begin(number)

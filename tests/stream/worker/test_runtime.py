@@ -28,6 +28,7 @@ from neuroloop.stream.wire.messages import (
 from neuroloop.stream.wire.topics import Topics
 from neuroloop.stream.worker.changelog import FLOOR_HEADER, Changelog
 from neuroloop.stream.worker.clients import Clients
+from neuroloop.stream.worker.control import Control
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.descriptions import Descriptions
 from neuroloop.stream.worker.errors import WorkerError
@@ -142,6 +143,8 @@ def runtime_on(
     *,
     settings: WorkerSettings | None = None,
     clock: Callable[[], float] = lambda: 0.0,
+    control: Control | None = None,
+    n_partitions: int | None = None,
 ) -> WorkerRuntime:
     async def committed(topic: str, partition: int) -> int | None:
         return memory.committed
@@ -160,11 +163,14 @@ def runtime_on(
         changelog=Changelog(memory.reader(memory.changelog)),
         descriptions=cast(Any, Told(descriptions, memory.removed) if isinstance(descriptions, dict) else descriptions),
         markers=MarkerFeed(memory.reader(memory.markers), counts),
+        control=control or Control(memory.reader([])),
         seek=seek,
         commit=memory.commit,
         owns=lambda message: message.offset not in memory.disowned,
     )
-    runtime = WorkerRuntime(CONFIG, settings or WorkerSettings(), None, clients, counts, clock=clock)
+    runtime = WorkerRuntime(
+        CONFIG, settings or WorkerSettings(), None, clients, counts, clock=clock, n_partitions=n_partitions
+    )
     if large_windows:
         runtime.large_bytes = 0
     return runtime
