@@ -257,6 +257,30 @@ class Partition:
             self._waiting.discard(frame.stream)
         return [StreamEvents(stream_session.description, frame.session, events)] if events else []
 
+    def why_over(self, offset: int, frame: Frame) -> str:
+        """Return why a frame comes too late that was not there before; empty where it does not, or is read again.
+
+        Parameters
+        ----------
+        offset : int
+            Of its message.
+        frame : Frame
+        """
+        place = self.places.get(frame.stream)
+        if place is None or not len(frame) or not (frame.session < place.session or place.is_ended):
+            return ""
+        if offset < (place.first_offset if place.stored is None else place.stored.covered_offset):
+            return ""
+        over = "behind its end" if frame.session == place.session else f"behind session {place.session}"
+        if frame.session > place.session:
+            return ""
+        return f"rows of session {frame.session} come {over}: a producer that begins anew must take a higher session"
+
+    def uses_indices_again(self, stream: str) -> bool:
+        """Whether the last frame of a stream held new rows under indices that were used before."""
+        place = self.places.get(stream)
+        return place is not None and place.stream_session is not None and place.stream_session.uses_indices_again
+
     def refusal_of(self, stream: str) -> str:
         """Return why the session of a stream is processed no further; empty where it is."""
         place = self.places.get(stream)

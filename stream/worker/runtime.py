@@ -28,6 +28,7 @@ from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import StreamRefused, WorkerError
 from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
 from neuroloop.stream.worker.partition import Partition, Route, StreamEvents
+from neuroloop.stream.worker.said_once import SaidOnce
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
 from neuroloop.stream.worker.stream_session import StreamSession
@@ -91,6 +92,7 @@ class WorkerRuntime:
         self._sought: dict[int, tuple[int, int]] = {}
         self._synced: dict[str, float] = {}
         self._is_stopping = False
+        self._said = SaidOnce()
 
     def _make_session(self, description: StreamDescription, session: int, snapshot: Snapshot | None) -> StreamSession:
         return StreamSession(
@@ -174,6 +176,9 @@ class WorkerRuntime:
         """Process a frame whose turn it is, or let it wait for the description of its stream."""
         message, frame, feed = one.message, one.frame, self._clients.markers
         route = partition.route(message.offset, frame)
+        over = partition.why_over(message.offset, frame)
+        if over and self._said.is_first(message.key or b"", over):
+            _log.warning("stream %r: %s; they are left out and counted", frame.stream, over)
         if route is Route.LEFT_OUT:
             return []
         outcome: list[StreamEvents] = []
@@ -198,6 +203,8 @@ class WorkerRuntime:
             refused = partition.refusal_of(frame.stream)
             if refused:
                 await self._bury(message, StreamRefused(refused))
+            elif partition.uses_indices_again(frame.stream):
+                await self._note_indices(message, frame)
         return outcome
 
     async def _description_for(self, one: Waiting, now_s: float) -> StreamDescription | None:
@@ -275,6 +282,13 @@ class WorkerRuntime:
             at = offset + 1
         return outcome
 
+    async def _note_indices(self, message: Any, frame: Frame) -> None:
+        """Put the first frame aside whose new rows have indices that were used; the others are counted."""
+        why = f"first_sample must go on with the rows, not begin anew or count frames, in session {frame.session}"
+        if self._said.is_first(message.key or b"", f"indices {why}"):
+            more = "this and all later frames like it are left out where they overlap, and counted"
+            await self._bury(message, StreamRefused(f"{why}, got {frame.first_sample}: {more}"))
+
     def _must_sync(self, frame: Frame) -> bool:
         """Whether a stream is about to move on by more than a moment of its time without a look at the markers."""
         if not len(frame):
@@ -317,7 +331,7 @@ class WorkerRuntime:
     async def _bury(self, message: Any, error: Exception) -> None:
         """Put a message that cannot be processed aside, with the reason."""
         reason = type(error).__name__
-        if not self.counts.dead[reason]:
+        if self._said.is_first(message.key or b"", f"{reason} {error}"):
             _log.warning(
                 "the message at %s/%d offset %d goes to %s: %s",
                 self._in_topics.samples, message.partition, message.offset, self._topics.dead, error,

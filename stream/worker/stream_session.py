@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ _LOST_ROWS_K = 15
 _STATE_LOST_K = 14
 """Both apart from what the sequencer says of the same sample."""
 _MAX_ROW = 1 << 53
+_MANY_AGAIN = 50
+"""So many frames in a row that say nothing new are no copies."""
 _N_EARLY = 4
 """How many earlier moments are kept while the first of them is not old enough."""
 
@@ -134,6 +137,10 @@ class StreamSession:
         self.refused = ""
         """Why the rest of the session is not processed; then it has ended, on every worker at the same row."""
         self.is_dirty = True
+        self.uses_indices_again = False
+        """Whether the last frame held new rows under indices that were used before, which leaves them out."""
+        self._newest_stamp = math.nan
+        self._n_again = 0
         self.counts = SessionCounts()
         if snapshot is not None:
             self._restore(snapshot)
@@ -228,6 +235,7 @@ class StreamSession:
         if self._order is None:
             self._order = RowOrder(self._hold, self._first_row(frame))
         order, self.is_dirty = self._order, True
+        self.uses_indices_again = self._are_new_under_old_indices(frame, order.next_row)
         return self._process(order.add(frame, offset))
 
     def give_up(self) -> list[Event]:
@@ -253,6 +261,18 @@ class StreamSession:
         has_numbers = frame.counts == "samples" or frame.sample_numbers is not None
         if self._config.source.timing == "counter" and not has_numbers:
             raise StreamRefused("source.timing must not be 'counter' for a stream without sample numbers")
+
+    def _are_new_under_old_indices(self, frame: Frame, next_row: int | None) -> bool:
+        """Whether rows will be left out for their index that are no copies.
+
+        Their stamps are later than all before or, where the clock began anew, too, they do not end.
+        """
+        if next_row is None or frame.first_sample >= next_row or not len(frame):
+            self._n_again = 0
+            return False
+        self._n_again += 1
+        last = min(next_row, frame.next_sample) - frame.first_sample - 1
+        return float(frame.timestamps[last]) > self._newest_stamp or self._n_again == _MANY_AGAIN
 
     def _first_row(self, frame: Frame) -> int | None:
         """Return the index that the session begins with; None where only its first frame can say."""
@@ -310,6 +330,7 @@ class StreamSession:
             missing = {"missing": piece.n_lost, "first_missing": frame.first_sample - piece.n_lost}
             events.append(self._stream_event(_LOST_ROWS_K, frame, piece.start, {"what": "rows_lost", **missing}))
         self.counts.samples += frame.next_sample - index
+        self._newest_stamp = frame.timestamps.item(-1)
         return events + self._engine.push_block(_rows(frame, start, len(frame)))
 
     def _stream_event(self, k: int, frame: Frame, row: int, values: dict[str, object]) -> Event:

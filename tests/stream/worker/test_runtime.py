@@ -34,6 +34,7 @@ from neuroloop.stream.worker.descriptions import Descriptions
 from neuroloop.stream.worker.errors import WorkerError
 from neuroloop.stream.worker.marker_feed import MarkerFeed
 from neuroloop.stream.worker.runtime import WorkerRuntime
+from neuroloop.stream.worker.said_once import SaidOnce
 from tests.stream.worker.streams import WINDOWED, described, frames, markers_of, signal, stream_info, uninterrupted
 
 TOPICS = Topics("t")
@@ -332,6 +333,68 @@ def test_a_stream_that_is_described_unfit_over_its_snapshot_stops_nobody_and_goe
     assert sorted(memory.events[b"id-b"]) == truth[b"id-b"]
     what = [json.loads(line)["what"] for line in memory.events[b"id-a"] if '"type":"stream"' in line]
     assert "rows_lost" in what
+
+
+def said_of(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if text in record.getMessage()]
+
+
+@pytest.mark.parametrize("kind", ["begins anew", "begins anew with its clock", "counts frames"])
+def test_an_index_that_is_no_index_of_rows_is_said_once_and_one_frame_is_put_aside(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    info = stream_info()
+    made = frames(signal(1500, 1, gaps=False), info, rows=50)[:-1]
+    if kind == "begins anew":
+        made[20:] = [replace(frame, first_sample=frame.first_sample - 1000) for frame in made[20:]]
+    elif kind == "begins anew with its clock":
+        made = frames(signal(3000, 1, gaps=False), info, rows=30)[:-1]
+        made += [replace(frame, data=frame.data + 1.0) for frame in made[:60]]
+    else:
+        made = [replace(frame, first_sample=index) for index, frame in enumerate(made)]
+    memory = Memory([frame_message(TOPICS, frame) for frame in made], [])
+    with caplog.at_level("WARNING", "neuroloop.worker"):
+        asyncio.run(work(memory, {"id-eeg": described(info)}, False, 5))
+    (letter,) = memory.dead
+    why = dict(letter.headers)["neuroloop_error"].decode()
+    assert why.startswith("first_sample must go on with the rows, not begin anew or count frames, in session 1, got ")
+    assert len(said_of(caplog, "first_sample must go on")) == 1
+
+
+def test_copies_are_no_reason_to_say_anything(caplog: pytest.LogCaptureFixture) -> None:
+    sent, description = one_stream(1500)
+    memory = Memory([*sent[:20], *sent[5:15], *sent[15:]], [])
+    with caplog.at_level("WARNING", "neuroloop.worker"):
+        asyncio.run(work(memory, {description.stream: description}, False, 5))
+    assert memory.dead == []
+    assert not caplog.records
+
+
+def test_rows_behind_the_end_of_their_session_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    sent, description = one_stream(600)
+    memory = Memory([*sent, *sent[:6]], [])
+    with caplog.at_level("WARNING", "neuroloop.worker"):
+        asyncio.run(work(memory, {description.stream: description}, False, 3))
+    (line,) = said_of(caplog, "come behind its end")
+    assert line.startswith("stream 'id-eeg': rows of session 1 come behind its end: a producer that begins anew must")
+
+
+def test_dead_letters_are_said_once_for_each_stream_and_reason(caplog: pytest.LogCaptureFixture) -> None:
+    sent, description = one_stream(300)
+    spoilt = [message._replace(value=value, key=key) for message in sent[:3] for key in (b"x", b"y")
+              for value in (b"noise that is long", message.value)]  # fmt: skip
+    memory = Memory(spoilt, [])
+    with caplog.at_level("WARNING", "neuroloop.worker"):
+        asyncio.run(work(memory, {description.stream: description}, False, 5))
+    assert len(memory.dead) == 12
+    assert len(said_of(caplog, "goes to t.dead")) == 4
+
+
+def test_a_flood_of_names_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
+    said = SaidOnce()
+    with caplog.at_level("WARNING", "neuroloop.worker"):
+        assert sum(said.is_first(b"%d" % k, "why") for k in range(5000)) == 1000
+    assert len(caplog.records) == 1
 
 
 def test_snapshots_say_where_to_begin_to_read() -> None:
