@@ -28,9 +28,9 @@ SPEC_VERSION = "1.0"
 _MAX_MS = 253_402_300_799_999
 """The end of the year 9999: a stamp beyond it is not a time since 1970."""
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
-_SFREQ_HZ = (1e-3, 1e6)
+SFREQ_HZ = (1e-3, 1e6)
 """Rates that a description may have, beside 0: beyond them no stage can be designed, whatever the pipeline."""
-_MAX_CHANNELS = 10_000
+MAX_CHANNELS = 10_000
 _MAX_TEXT = 1000
 """Characters of a name, a label or a unit; 512 of the id of a stream, as in the settings."""
 _MAX_STREAM_ID = 512
@@ -127,7 +127,7 @@ def description_from_json(value: bytes | str) -> StreamDescription:
         )
     except ValueError as error:
         raise WireError(str(error)) from error
-    low, high = _SFREQ_HZ
+    low, high = SFREQ_HZ
     if info.sfreq and not low <= info.sfreq <= high:
         raise WireError(f"sfreq must be 0 or in [{low:g}, {high:g}] Hz, got {info.sfreq!r}")
     session = _integer(fields, "session") if "session" in fields else 0
@@ -320,8 +320,8 @@ def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
     values = fields.get(name)
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
         raise WireError(f"{name} must be a list of texts, got {_short(values)}")
-    if len(values) > _MAX_CHANNELS:
-        raise WireError(f"{name} must be of at most {_MAX_CHANNELS} channels, got {len(values)}")
+    if len(values) > MAX_CHANNELS:
+        raise WireError(f"{name} must be of at most {MAX_CHANNELS} channels, got {len(values)}")
     longest = max(map(len, values), default=0)
     if longest > _MAX_TEXT:
         raise WireError(f"{name} must have at most {_MAX_TEXT} characters each, got {longest}")
