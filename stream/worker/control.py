@@ -88,12 +88,14 @@ class Control:
     ----------
     records : dict
         The newest record of each key.
+    has_skips : bool
+        Whether any message is to be passed by.
     """
 
     def __init__(self, reader: TopicReader) -> None:
         self._reader = reader
         self.records: dict[str, dict[str, Any]] = {}
-        self._has_skips = False
+        self.has_skips = False
         self._next = 0
 
     async def catch_up(self) -> None:
@@ -111,12 +113,12 @@ class Control:
                 value = json.loads(record.value or b"null")
                 if isinstance(value, dict):
                     self.records[key] = value
-        self._has_skips = any(key.startswith(_SKIP) for key in self.records)
+        self.has_skips = any(key.startswith(_SKIP) for key in self.records)
         self._next = end
 
     def skipped(self, topic: str, partition: int, offset: int) -> dict[str, Any] | None:
         """Return who had a message passed by, and why; None where nobody has."""
-        return self.records.get(f"{_SKIP}{topic}/{partition}/{offset}") if self._has_skips else None
+        return self.records.get(f"{_SKIP}{topic}/{partition}/{offset}") if self.has_skips else None
 
 
 def who() -> str:

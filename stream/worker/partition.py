@@ -110,6 +110,8 @@ class Partition:
         All markers before it are in snapshots that the brokers have.
     undescribed : Undescribed
         Frames that wait for the description of their stream; nothing is decided for such a stream meanwhile.
+    is_in_trouble : bool
+        Whether there is something to be said of the last frame that was taken.
     """
 
     def __init__(self, number: int, next_offset: int, make_session: Factory, *, hold_frames: int) -> None:
@@ -119,6 +121,7 @@ class Partition:
         self.committed: int | None = None
         self.markers_offset = 0
         self.undescribed = Undescribed()
+        self.is_in_trouble = False
         self._make_session = make_session
         self._hold_frames = hold_frames
         self._waiting: set[str] = set()
@@ -181,7 +184,7 @@ class Partition:
                 return Route.LEFT_OUT  # it was processed, or put aside, before that was known
             place.is_refusing = True
             raise StreamRefused(place.refused)
-        if frame.session < place.session or place.stream_session is None:
+        if frame.session < place.session or place.is_ended:
             self._ended.duplicates += len(frame)
             return Route.LEFT_OUT
         if place.stored is not None and offset < place.stored.resume_offset:
@@ -250,6 +253,7 @@ class Partition:
         if stream_session is None:
             return []
         events = stream_session.take(offset, frame)
+        self.is_in_trouble = stream_session.uses_indices_again or stream_session.refused != ""
         self._note_end(place, now_s)
         if stream_session.is_waiting:
             self._waiting.add(frame.stream)
@@ -275,11 +279,6 @@ class Partition:
         if frame.session > place.session:
             return ""
         return f"rows of session {frame.session} come {over}: a producer that begins anew must take a higher session"
-
-    def uses_indices_again(self, stream: str) -> bool:
-        """Whether the last frame of a stream held new rows under indices that were used before."""
-        place = self.places.get(stream)
-        return place is not None and place.stream_session is not None and place.stream_session.uses_indices_again
 
     def refusal_of(self, stream: str) -> str:
         """Return why the session of a stream is processed no further; empty where it is."""

@@ -122,7 +122,8 @@ class WorkerRuntime:
                 return
             begin = self._clock()
             try:
-                outcome = [] if self._is_skipped(message) else await self._process(partition, message, begin)
+                is_skipped = self._clients.control.has_skips and self._is_skipped(message)
+                outcome = [] if is_skipped else await self._process(partition, message, begin)
             except (WireError, StreamRefused) as error:
                 await self._bury(message, error)
                 outcome = []
@@ -162,31 +163,32 @@ class WorkerRuntime:
         frame = decode_frame(message.value or b"")
         if (message.key or b"") != utf8(frame.stream):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
-        one = Waiting(message, frame, now_s)
         outcome: list[StreamEvents] = []
         if frame.stream in partition.undescribed:
-            partition.undescribed.add(one)
+            partition.undescribed.add(Waiting(message, frame, now_s))
         else:
-            outcome = await self._process_frame(partition, one, now_s)
+            outcome = await self._process_frame(partition, message, frame, now_s, since_s=now_s)
         if frame.stream in partition.undescribed:
             await self._bound_waiting(now_s)
         return outcome
 
-    async def _process_frame(self, partition: Partition, one: Waiting, now_s: float) -> list[StreamEvents]:
+    async def _process_frame(
+        self, partition: Partition, message: Any, frame: Frame, now_s: float, *, since_s: float
+    ) -> list[StreamEvents]:
         """Process a frame whose turn it is, or let it wait for the description of its stream."""
-        message, frame, feed = one.message, one.frame, self._clients.markers
+        feed = self._clients.markers
         route = partition.route(message.offset, frame)
-        over = partition.why_over(message.offset, frame)
-        if over and self._said.is_first(message.key or b"", over):
-            _log.warning("stream %r: %s; they are left out and counted", frame.stream, over)
         if route is Route.LEFT_OUT:
+            over = partition.why_over(message.offset, frame)
+            if over and self._said.is_first(message.key or b"", over):
+                _log.warning("stream %r: %s; they are left out and counted", frame.stream, over)
             return []
         outcome: list[StreamEvents] = []
         begun: StreamSession | None = None
         if route is Route.BEGINS:
-            description = await self._description_for(one, now_s)
+            description = await self._description_for(frame, since_s, now_s)
             if description is None:
-                partition.undescribed.add(one)
+                partition.undescribed.add(Waiting(message, frame, since_s))
                 return []
             begun = partition.new_session(description, frame)
         if feed is not None and (route is not Route.GOES_ON or self._must_sync(frame)):
@@ -200,18 +202,16 @@ class WorkerRuntime:
         except StreamRefused as error:  # what the session before had left to say is said all the same
             await self._bury(message, error)
         else:
-            refused = partition.refusal_of(frame.stream)
-            if refused:
-                await self._bury(message, StreamRefused(refused))
-            elif partition.uses_indices_again(frame.stream):
-                await self._note_indices(message, frame)
+            if partition.is_in_trouble:
+                refused = partition.refusal_of(frame.stream)
+                await (self._bury(message, StreamRefused(refused)) if refused else self._note_indices(message, frame))
         return outcome
 
-    async def _description_for(self, one: Waiting, now_s: float) -> StreamDescription | None:
+    async def _description_for(self, frame: Frame, since_s: float, now_s: float) -> StreamDescription | None:
         """Return what describes a frame's session; None while it is waited for."""
-        descriptions, stream, session = self._clients.descriptions, one.frame.stream, one.frame.session
+        descriptions, stream, session = self._clients.descriptions, frame.stream, frame.session
         found = await descriptions.look(stream, session)
-        if found is None and now_s >= one.since_s + self._settings.describe_s:
+        if found is None and now_s >= since_s + self._settings.describe_s:
             descriptions.give_up(stream, session, _UNDESCRIBED.format(stream))
         why = "" if found is not None else descriptions.why_none(stream, session)
         if why:
@@ -258,7 +258,7 @@ class WorkerRuntime:
             offset = one.message.offset
             await self._say(await self._give_up_until(partition, stream, at, offset, now_s), now_s)
             try:
-                outcome = await self._process_frame(partition, one, now_s)
+                outcome = await self._process_frame(partition, one.message, one.frame, now_s, since_s=one.since_s)
             except (WireError, StreamRefused) as error:
                 await self._bury(one.message, error)
                 outcome = []

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
@@ -210,8 +209,10 @@ class StreamSession:
         if self._resume is not None:
             self._markers.append(marker)
         else:
-            with self._refusing():
+            try:
                 self._engine.add_markers([marker])
+            except FAULTS as error:
+                self._refuse(error)
 
     def take(self, offset: int, frame: Frame) -> list[Event]:
         """Process a frame; return the events that became known. `refused` says where the pipeline could not.
@@ -235,7 +236,11 @@ class StreamSession:
         if self._order is None:
             self._order = RowOrder(self._hold, self._first_row(frame))
         order, self.is_dirty = self._order, True
-        self.uses_indices_again = self._are_new_under_old_indices(frame, order.next_row)
+        next_row = order.next_row
+        if next_row is not None and frame.first_sample < next_row:
+            self.uses_indices_again = self._are_new_under_old_indices(frame, next_row)
+        elif self._n_again:
+            self.uses_indices_again, self._n_again = False, 0
         return self._process(order.add(frame, offset))
 
     def give_up(self) -> list[Event]:
@@ -262,15 +267,14 @@ class StreamSession:
         if self._config.source.timing == "counter" and not has_numbers:
             raise StreamRefused("source.timing must not be 'counter' for a stream without sample numbers")
 
-    def _are_new_under_old_indices(self, frame: Frame, next_row: int | None) -> bool:
+    def _are_new_under_old_indices(self, frame: Frame, next_row: int) -> bool:
         """Whether rows will be left out for their index that are no copies.
 
         Their stamps are later than all before or, where the clock began anew, too, they do not end.
         """
-        if next_row is None or frame.first_sample >= next_row or not len(frame):
-            self._n_again = 0
-            return False
         self._n_again += 1
+        if not len(frame):
+            return False
         last = min(next_row, frame.next_sample) - frame.first_sample - 1
         return float(frame.timestamps[last]) > self._newest_stamp or self._n_again == _MANY_AGAIN
 
@@ -283,26 +287,24 @@ class StreamSession:
     def _process(self, pieces: list[Piece]) -> list[Event]:
         events: list[Event] = []
         begin = perf_counter_ns()
-        with self._refusing():
+        try:
             for piece in pieces:
                 events += self._push(piece)
                 if piece.frame.last:
                     events += self.finish()
-        self.counts.process_ns += perf_counter_ns() - begin
-        return events
-
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """End a session whose rows the pipeline cannot process: what it would say from here on is of no known state."""
-        try:
-            yield
         except WorkerError:  # about the worker, not the rows
             raise
         except FAULTS as error:
-            self.refused = f"the pipeline must be able to process the stream, got {one_line(error)}"
-            self.is_ended = self.is_dirty = True
-            self._early.clear()
-            _log.warning("%s: session %d ends: %s", self.description.stream, self.session, self.refused)
+            self._refuse(error)
+        self.counts.process_ns += perf_counter_ns() - begin
+        return events
+
+    def _refuse(self, error: Exception) -> None:
+        """End a session whose rows the pipeline cannot process: what it would say from here on is of no known state."""
+        self.refused = f"the pipeline must be able to process the stream, got {one_line(error)}"
+        self.is_ended = self.is_dirty = True
+        self._early.clear()
+        _log.warning("%s: session %d ends: %s", self.description.stream, self.session, self.refused)
 
     def _push(self, piece: Piece) -> list[Event]:
         """Run the new rows of a frame through the pipeline, those before the live row through its first part."""
@@ -366,10 +368,11 @@ class StreamSession:
             return []
         self.is_ended = self.is_dirty = True
         self._early.clear()
-        events: list[Event] = []
-        with self._refusing():
-            events = self._engine.finish()
-        return events
+        try:
+            return self._engine.finish()
+        except FAULTS as error:
+            self._refuse(error)
+            return []
 
     def snapshot(self, covered_offset: int, markers_offset: int = 0) -> Snapshot | None:
         """Say where the stream stands; None while its windows are not yet filled far enough.
