@@ -33,7 +33,9 @@ class WorkerSettings(Settings):
     pending_events: PositiveInt = 10_000
     """How many messages wait for the brokers before the worker waits, too."""
     describe_s: PositiveFloat = 5.0
-    """How long to wait for the description of a stream whose frames have come."""
+    """How long to wait for the description of a stream whose frames have come; other streams go on meanwhile."""
+    undescribed_mb: PositiveFloat = 64.0
+    """How much of such frames may wait in memory; beyond it the stream that has waited longest is given up."""
     delivery_s: PositiveFloat = 300.0
     """How long brokers may be away before the worker gives up; another, or its next start, then goes on."""
     rebalance_s: Annotated[float, Field(ge=1)] = 6.0

@@ -103,6 +103,7 @@ class KafkaSink:
                 event_message(
                     self._topics,
                     event,
+                    session=self.session,
                     stream=self.stream,
                     delivery=delivery,
                     epoch_offset_s=self.epoch_offset_s,

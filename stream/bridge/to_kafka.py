@@ -208,7 +208,12 @@ class ToKafka:
         self._n_told += 1
         row = max(0, self._framer.next_row - 1)
         event = Event("stream", self._description.info.name, row, self._n_told, self._newest_stamp, 0.0, {"what": what})
-        self._producer.offer(event_message(self._topics, event, stream=self.stream, epoch_offset_s=self._offset_s()))
+        self._producer.offer(
+            event_message(
+                self._topics, event, session=self._description.session, stream=self.stream,
+                epoch_offset_s=self._offset_s(),
+            )
+        )  # fmt: skip
 
     def _take_markers(self) -> None:
         self._send_markers(self._session.read_markers())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -30,12 +31,18 @@ from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.live.publish_plan import publish_plan, publish_plan_lines
 from neuroloop.stream.sources.own_source import check_source
 from neuroloop.stream.sources.simulator import Simulator
+from neuroloop.stream.wire.messages import MAX_CHANNELS, SFREQ_HZ
 from neuroloop.stream.worker.snapshot_size import plan_snapshot
+
+_SHAPE = re.compile(r"([0-9]{1,6})x([0-9]{1,9}(?:\.[0-9]{1,9})?)", re.ASCII)
 
 
 def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None:
     """Return the stream to plan for: the one given, the simulator's, or what the bundle was made for."""
     if options.stream is not None:
+        shape = _SHAPE.fullmatch(str(options.stream))
+        if shape is not None and not options.stream.exists():
+            return _stream_of_shape(int(shape[1]), float(shape[2]))
         return open_selected(options.stream, options, config.source)[1].info
     if config.source.kind == "simulator":
         return Simulator(config.source.simulator).info
@@ -47,6 +54,15 @@ def _stream_of(config: Config, options: argparse.Namespace) -> StreamInfo | None
     expected = bundle.settings.input
     types = ("EEG",) * len(expected.ch_names)
     return StreamInfo(config.name, "EEG", "", expected.sfreq, expected.ch_names, types, expected.ch_units)
+
+
+def _stream_of_shape(n_channels: int, sfreq: float) -> StreamInfo:
+    """Return a stream of EEG of which nothing is known but how large it is."""
+    if not (0 < n_channels <= MAX_CHANNELS and SFREQ_HZ[0] <= sfreq <= SFREQ_HZ[1]):
+        rule = f"of 1 to {MAX_CHANNELS} channels at {SFREQ_HZ[0]:g} to {SFREQ_HZ[1]:g} Hz"
+        raise ConfigError(f"stream must be {rule}, got {n_channels}x{sfreq:g}")
+    names = tuple(f"ch{k + 1}" for k in range(n_channels))
+    return StreamInfo("shape", "EEG", "", sfreq, names, ("EEG",) * n_channels, ("uV",) * n_channels)
 
 
 def _prove(config: Config, info: StreamInfo | None) -> tuple[list[tuple[int, str, Verdict]], Verdict | None]:

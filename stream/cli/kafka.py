@@ -145,11 +145,17 @@ def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def run_worker_command(options: argparse.Namespace) -> int:
-    """Work until told to end."""
+    """Work until told to end, or have the group pass one message by."""
     signal.signal(signal.SIGTERM, _end_at_once)  # until the worker has a state to keep
-    from neuroloop.stream.worker.run import run_worker
+    from neuroloop.stream.worker.control import place_from
+    from neuroloop.stream.worker.run import run_worker, skip_message
 
+    if (options.skip is None) != (options.reason is None):
+        raise ConfigError("--skip and --reason must be given together, got one of them")
     config = live_config(load_config(options.config, options.set), options.metrics_port, log=options.log)
     set_up_logs(config.process.log)
+    if options.skip is not None:
+        print(skip_message(config, place_from(options.skip), options.reason))
+        return 0
     run_worker(config)
     return 0

@@ -168,9 +168,12 @@ class Event:
 
 
 DELIVERY_FIELDS = ("age_s", "latency_s", "host", "wall_time")
+KAFKA_FIELDS = ("stream_id", "session")
 
 
 """How an event reached its reader: null in replay and on workers, never part of its identity."""
+_BESIDE = frozenset((*DELIVERY_FIELDS, *KAFKA_FIELDS))
+"""What may stand behind an event; `KAFKA_FIELDS` on Kafka only, where several streams share a topic."""
 
 
 def _json_value(value: Any) -> Any:
@@ -207,7 +210,7 @@ def canonical(event: Event | Mapping[str, Any]) -> str:
     """
     if isinstance(event, Event):
         return encode(event.identity())
-    return encode({key: value for key, value in event.items() if key not in DELIVERY_FIELDS})
+    return encode({key: value for key, value in event.items() if key not in _BESIDE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kafka import KafkaConsumer, TopicPartition
@@ -76,7 +77,7 @@ def simulate(config: Config, seconds: float) -> list[Stream]:
 
 
 class Seen:
-    """What came out of the cluster: every event once, by its stream and id.
+    """What came out of the cluster: every event once, by its stream, session and id.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class Seen:
     def __init__(self, settings: KafkaSettings, view: ClusterView) -> None:
         self._settings = settings
         self._view = view
-        self.lines: dict[tuple[str, str], str] = {}
+        self.lines: dict[tuple[str, int, str], str] = {}
         self.n_repeated = 0
         self.n_changed = 0
         self._is_ended = threading.Event()
@@ -116,21 +117,22 @@ class Seen:
         while not self._is_ended.is_set():
             for place, records in consumer.poll(timeout_ms=100).items():
                 for record in records:
-                    identity = dict(record.headers)["ce_id"].decode()
-                    self._take(place.topic == topics.predictions, record.key.decode(), identity, record.value.decode())
+                    self._take(place.topic == topics.predictions, record.key.decode(), json.loads(record.value))
         consumer.close()
 
-    def _take(self, is_decision: bool, key: str, identity: str, line: str) -> None:
-        known = self.lines.get((key, identity))
+    def _take(self, is_decision: bool, key: str, event: dict[str, Any]) -> None:
+        line = canonical(event)
+        identity = key, int(event["session"]), str(event["id"])
+        known = self.lines.get(identity)
         if known is not None:
             self.n_repeated += 1
             self.n_changed += known != line
             return
-        self.lines[key, identity] = line
+        self.lines[identity] = line
         if is_decision:
             self._view.decide(key)
-        elif '"type":"state"' in line:
-            self._view.streams[key].state = json.loads(line)["state"]
+        elif event["type"] == "state":
+            self._view.streams[key].state = event["state"]
 
 
 class Workers:
@@ -258,15 +260,15 @@ def _send(producer: Producer, topics: Topics, streams: Sequence[Stream], stop: t
         producer.offer(frame_message(topics, end))
 
 
-def local_lines(config: Config, streams: Sequence[Stream]) -> dict[tuple[str, str], str]:
-    """Return what one uninterrupted local run says of every stream, by stream and id."""
+def local_lines(config: Config, streams: Sequence[Stream]) -> dict[tuple[str, int, str], str]:
+    """Return what one uninterrupted local run says of every stream, by stream, session and id."""
     bundle = load_classifier(config)
     lines = {}
     for one in streams:
         engine = Engine(config.source, build(config, one.info, bundle=bundle).pipeline)
         engine.add_markers(one.markers)
         for event in engine.push_block(one.block) + engine.finish():
-            lines[one.key, event.id] = canonical(event)
+            lines[one.key, _SESSION, event.id] = canonical(event)
     return lines
 
 
@@ -383,7 +385,7 @@ def _wait(
         time.sleep(_LOOK_S)
 
 
-def _verdict(seen: Seen, truth: dict[tuple[str, str], str], n_taken_over: int) -> str:
+def _verdict(seen: Seen, truth: dict[tuple[str, int, str], str], n_taken_over: int) -> str:
     """Compare with the local run."""
     lost = [key for key in truth if key not in seen.lines]
     changed = [key for key, line in seen.lines.items() if truth.get(key) != line]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from neuroloop.config.errors import WireError
-from neuroloop.stream.contracts.chunks import StreamInfo
+from neuroloop.stream.contracts.chunks import LEAST_SFREQ, MOST_SFREQ, StreamInfo
 from neuroloop.stream.contracts.events import Event, Marker, canonical, encode
 from neuroloop.stream.wire.frames import Frame, encode_frame
 from neuroloop.stream.wire.topics import Topics
@@ -28,6 +28,15 @@ SPEC_VERSION = "1.0"
 _MAX_MS = 253_402_300_799_999
 """The end of the year 9999: a stamp beyond it is not a time since 1970."""
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+SFREQ_HZ = (LEAST_SFREQ, MOST_SFREQ)
+"""Rates that a description may have, beside 0: beyond them no stage can be designed, whatever the pipeline."""
+MAX_CHANNELS = 10_000
+_MAX_TEXT = 1000
+"""Characters of a name, a label or a unit; 512 of the id of a stream, as in the settings."""
+_MAX_STREAM_ID = 512
+_MAX_SHOWN = 200
+_MAX_SAMPLE = 1 << 53
+"""What a number of JSON holds exactly in every language."""
 
 
 class Message(NamedTuple):
@@ -92,14 +101,20 @@ def description_from_json(value: bytes | str) -> StreamDescription:
     Raises
     ------
     WireError
-        If it is no JSON, or a field is missing, of another type, not finite, or contradicts another.
+        If it is no JSON, or a field is missing, of another type, not finite, beyond what a stream can be, or
+        contradicts another.
     """
     fields = _json_object(value, "description")
-    texts = {name: _field(fields, name, str) for name in ("stream", "name", "type", "source_id")}
+    texts = {name: _text(fields, name) for name in ("stream", "name", "type", "source_id")}
     lists = {name: tuple(_texts(fields, name)) for name in ("ch_names", "ch_types", "ch_units")}
     offset = None if fields.get("epoch_offset_s") is None else _number(fields, "epoch_offset_s")
     if not texts["stream"]:
         raise WireError("stream must be a text that is not empty, got ''")
+    if len(texts["stream"]) > _MAX_STREAM_ID:
+        raise WireError(f"stream must have at most {_MAX_STREAM_ID} characters, got {len(texts['stream'])}")
+    first_sample = _integer(fields, "first_sample") if "first_sample" in fields else 0
+    if not 0 <= first_sample <= _MAX_SAMPLE:
+        raise WireError(f"first_sample must be in [0, 2**53], got {first_sample}")
     try:
         info = StreamInfo(
             texts["name"],
@@ -112,13 +127,11 @@ def description_from_json(value: bytes | str) -> StreamDescription:
         )
     except ValueError as error:
         raise WireError(str(error)) from error
-    return StreamDescription(
-        texts["stream"],
-        info,
-        _integer(fields, "session") if "session" in fields else 0,
-        offset,
-        _integer(fields, "first_sample") if "first_sample" in fields else 0,
-    )
+    low, high = SFREQ_HZ
+    if info.sfreq and not low <= info.sfreq <= high:
+        raise WireError(f"sfreq must be 0 or in [{low:g}, {high:g}] Hz, got {info.sfreq!r}")
+    session = _integer(fields, "session") if "session" in fields else 0
+    return StreamDescription(texts["stream"], info, session, offset, first_sample)
 
 
 def marker_as_json(marker: Marker) -> str:
@@ -199,24 +212,28 @@ def event_message(
     topics: Topics,
     event: Event,
     *,
+    session: int,
     stream: str | None = None,
     delivery: Mapping[str, Any] | None = None,
     epoch_offset_s: float | None = None,
 ) -> Message:
-    """Return the message of an event: its canonical line.
+    """Return the message of an event: its canonical line, and behind it which stream and session it is of.
 
     Parameters
     ----------
     topics : Topics
     event : Event
+    session : int
+        As `Frame` has it: ids of events are unique within a session of a stream.
     stream : str, optional
         Id of the stream, the key; the event's own stream without it.
     delivery : mapping, optional
-        How it reached its reader, put behind the canonical fields; `canonical` takes it off again.
+        How it reached its reader, put behind the other fields; `canonical` takes it off again.
     epoch_offset_s : float, optional
     """
-    line = canonical(event) if delivery is None else encode({**event.identity(), **delivery})
     key = event.stream if stream is None else stream
+    beside = {"stream_id": key, "session": session}
+    line = f"{canonical(event)[:-1]},{encode(beside if delivery is None else {**beside, **delivery})[1:]}"
     return Message(
         topics.of_event(event.type),
         utf8(key),
@@ -269,7 +286,7 @@ def _field(fields: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) 
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         expected = " or ".join({str: "a text", int: "an integer", float: "a number"}[one] for one in kinds)
-        raise WireError(f"{name} must be {expected}, got {value!r}")
+        raise WireError(f"{name} must be {expected}, got {_short(value)}")
     return value
 
 
@@ -292,8 +309,26 @@ def _integer(fields: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value: str = _field(fields, name, str)
+    if len(value) > _MAX_TEXT:
+        raise WireError(f"{name} must have at most {_MAX_TEXT} characters, got {len(value)}")
+    return value
+
+
 def _texts(fields: Mapping[str, Any], name: str) -> list[str]:
     values = fields.get(name)
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
-        raise WireError(f"{name} must be a list of texts, got {values!r}")
+        raise WireError(f"{name} must be a list of texts, got {_short(values)}")
+    if len(values) > MAX_CHANNELS:
+        raise WireError(f"{name} must be of at most {MAX_CHANNELS} channels, got {len(values)}")
+    longest = max(map(len, values), default=0)
+    if longest > _MAX_TEXT:
+        raise WireError(f"{name} must have at most {_MAX_TEXT} characters each, got {longest}")
     return values
+
+
+def _short(value: object) -> str:
+    """Return a value of unknown length for one line."""
+    shown = repr(value)
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."

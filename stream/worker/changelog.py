@@ -17,6 +17,7 @@ from neuroloop.config.errors import BrokerError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.wire.topic_admin import make_topics, topic_admin
 from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.control import control_topic
 from neuroloop.stream.worker.errors import SnapshotError
 from neuroloop.stream.worker.readers import TopicReader
 from neuroloop.stream.worker.snapshot import Snapshot, decode_snapshot
@@ -39,8 +40,24 @@ def changelog_topic(group: str) -> str:
     return f"{group}.snapshots"
 
 
-def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> bool:
-    """Make the changelog if it is missing, check that it fits; say whether there is a topic of markers.
+@dataclass(frozen=True)
+class Prepared:
+    """What a worker finds.
+
+    Parameters
+    ----------
+    has_markers : bool
+        Whether there is a topic of markers.
+    n_partitions : int
+        Of the samples, the markers and the snapshots alike.
+    """
+
+    has_markers: bool
+    n_partitions: int
+
+
+def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> Prepared:
+    """Make the changelog and the control topic if they are missing, check that all fit.
 
     Parameters
     ----------
@@ -56,7 +73,7 @@ def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> 
     """
     topics, name = Topics(settings.prefix), changelog_topic(group)
     with topic_admin(settings) as admin:
-        counts = _partitions(admin, (topics.samples, topics.markers, name))
+        counts = _partitions(admin, (topics.samples, topics.markers, name, control_topic(group)))
         n_samples = counts.get(topics.samples)
         if n_samples is None:
             raise BrokerError(f"topic {topics.samples} must exist, got none of that name")
@@ -66,9 +83,16 @@ def prepare_topics(settings: KafkaSettings, group: str, snapshot_bytes: int) -> 
         if name not in counts:
             _make(admin, settings, name, n_samples, snapshot_bytes)
         elif counts[name] != n_samples:
-            rule = f"as many partitions as {topics.samples} ({n_samples}), and streams must not move between them"
-            raise BrokerError(f"topic {name} must have {rule}, got {counts[name]}")
-        return topics.markers in counts
+            raise BrokerError(moved(name, topics.samples, n_samples, counts[name]))
+        if control_topic(group) not in counts:
+            _make(admin, settings, control_topic(group), 1, 0)
+        return Prepared(topics.markers in counts, n_samples)
+
+
+def moved(name: str, samples: str, n_samples: int, n_found: int) -> str:
+    """Return what is wrong where the partitions of the samples and of the snapshots are not as many."""
+    rule = f"as many partitions as {samples} ({n_samples}), and streams must not move between them"
+    return f"topic {name} must have {rule}, got {n_found}"
 
 
 def _partitions(admin: Any, names: tuple[str, ...]) -> dict[str, int]:

@@ -74,6 +74,8 @@ class Checkpoints:
             stream_session = place.stream_session
             if place.is_ended and place.ended_s is not None and place.stored is not None and place.stored.is_ended:
                 place.stream_session = None  # what it held in memory
+                if place.is_refusing:
+                    place.is_refusing, place.ended_s = False, now
                 if now >= place.ended_s + self._settings.forget_s:
                     gone.append(stream)
                 elif now >= place.written_s + self._settings.refresh_s:
@@ -84,7 +86,7 @@ class Checkpoints:
                 stream_session.is_dirty or now >= place.written_s + self._settings.refresh_s
             ):
                 continue
-            snapshot = stream_session.snapshot(partition.next_offset, partition.markers_offset)
+            snapshot = stream_session.snapshot(partition.covered(stream), partition.markers_offset)
             if snapshot is None:
                 markers_offset = None  # it has markers that no snapshot has
             else:
@@ -92,7 +94,7 @@ class Checkpoints:
                 place.written_s = now
                 written.append((place, snapshot))
         self.counts.snapshot_s += time.thread_time() - begin
-        return Taken(partition, partition.next_offset, written, gone, markers_offset)
+        return Taken(partition, partition.covered(), written, gone, markers_offset)
 
     async def keep(self, taken: Taken, outputs: list[asyncio.Future[Any]]) -> None:
         """Bring what a partition has come to to the brokers, and commit it.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroloop.stream.worker.changelog import Changelog
+from neuroloop.stream.worker.control import Control
 from neuroloop.stream.worker.descriptions import Descriptions
 from neuroloop.stream.worker.marker_feed import MarkerFeed
 from neuroloop.stream.worker.outbox import Outbox
@@ -29,6 +30,7 @@ class Clients:
         Moves the group's consumer: partition, offset.
     commit : callable
         Commits offsets by partition; False where the partitions are not ours any more.
+    control : Control
     owns : callable
         Whether a message still is for this worker: partitions may have gone to others since it was fetched.
     """
@@ -39,6 +41,7 @@ class Clients:
     changelog: Changelog
     descriptions: Descriptions
     markers: MarkerFeed | None
+    control: Control
     seek: Callable[[int, int], Awaitable[None]]
     commit: Callable[[Mapping[int, int]], Awaitable[bool]]
     owns: Callable[[Any], bool]

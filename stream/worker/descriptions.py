@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from neuroloop.config.errors import WireError
 from neuroloop.stream.wire.messages import StreamDescription, description_from_json
 from neuroloop.stream.worker.readers import TopicReader
 
 _log = logging.getLogger("neuroloop.worker")
-_LOOK_S = 0.1
+LOOK_S = 0.1
+"""How often the topic is looked at while a stream waits for its description."""
+_LOOK_AGAIN_S = 1.0
+"""The same for a stream that has been given up."""
+_MAX_GIVEN_UP = 1000
 
 
 class Descriptions:
@@ -22,44 +27,41 @@ class Descriptions:
     reader : TopicReader
         Of the topic of descriptions.
     describe_s : float
-        How long to wait for a description that is still on its way.
+        How long `of` waits for a description that is still on its way.
+    clock : callable
+        Seconds that only go on.
     """
 
-    def __init__(self, reader: TopicReader, *, describe_s: float) -> None:
+    def __init__(self, reader: TopicReader, *, describe_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
         self._describe_s = describe_s
+        self._clock = clock
         self._known: dict[str, dict[int, StreamDescription]] = {}
         self._removed: set[str] = set()
-        self._missing: dict[tuple[str, int], float] = {}
+        self._unreadable: dict[str, str] = {}
+        self._given_up: dict[tuple[str, int], str] = {}
+        self._reading = asyncio.Lock()
         self._next = 0
+        self._looked_s = float("-inf")
 
     async def of(self, stream: str, session: int) -> StreamDescription | None:
-        """Return the description of a session, that of another where only this is kept, or None."""
+        """Return the description of a session, that of another where only this is kept, or None, after a while."""
+        deadline = self._clock() + self._describe_s
+        while (found := await self.look(stream, session)) is None and self._clock() < deadline:
+            await asyncio.sleep(LOOK_S)
+        return found
+
+    async def look(self, stream: str, session: int) -> StreamDescription | None:
+        """Return what `of` does, as far as it is there by now; the brokers are asked a few times a second at most."""
         found = self._known.get(stream, {}).get(session)
         if found is not None:
             return found
-        asked = self._missing.get((stream, session))
-        now = time.monotonic()
-        deadline = now + self._describe_s
-        if asked is not None and now < asked + 10 * self._describe_s:
-            return None
-        while True:
-            await self._catch_up()
-            found = self._find(stream, session)
-            if found is not None or time.monotonic() >= deadline:
-                break
-            await asyncio.sleep(_LOOK_S)
-        if found is None:
-            self._missing[(stream, session)] = time.monotonic()
-            if len(self._missing) > 1000:
-                del self._missing[next(iter(self._missing))]
-        return found
+        pause_s = _LOOK_AGAIN_S if (stream, session) in self._given_up else LOOK_S
+        if self._clock() >= self._looked_s + pause_s:
+            await self.catch_up()
+        return self.find(stream, session)
 
-    def is_removed(self, stream: str) -> bool:
-        """Whether somebody has removed a stream, as far as it was read."""
-        return stream in self._removed
-
-    def _find(self, stream: str, session: int) -> StreamDescription | None:
+    def find(self, stream: str, session: int) -> StreamDescription | None:
         """Return the session's own description, or a newer one: compaction keeps only that."""
         sessions = self._known.get(stream, {})
         if session in sessions:
@@ -67,27 +69,51 @@ class Descriptions:
         newest = max(sessions, default=None)
         return sessions[newest] if newest is not None and newest > session else None
 
-    async def _catch_up(self) -> None:
+    def give_up(self, stream: str, session: int, why: str) -> None:
+        """Wait no longer for a description: until it comes the frames of the session are refused at once."""
+        self._given_up[(stream, session)] = why
+        if len(self._given_up) > _MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
+
+    def why_none(self, stream: str, session: int) -> str:
+        """Return why it makes no sense to wait for a description; empty where it does."""
+        unreadable = self._unreadable.get(stream)
+        if unreadable is not None:
+            return f"stream must be described as one can be, got for {stream!r}: {unreadable}"
+        return self._given_up.get((stream, session), "")
+
+    def is_removed(self, stream: str) -> bool:
+        """Whether somebody has removed a stream, as far as it was read."""
+        return stream in self._removed
+
+    async def catch_up(self) -> None:
         """Read what was said since the last time."""
-        end = await self._reader.end(0)
-        if self._next >= end:
+        async with self._reading:
+            self._looked_s = self._clock()
+            end = await self._reader.end(0)
+            if self._next >= end:
+                return
+            self._next = max(self._next, await self._reader.begin(0))
+            for record in await self._reader.read(0, self._next, end):
+                end = max(end, record.offset + 1)
+                self._take((record.key or b"").decode("utf-8", "replace"), record.value, record.offset)
+            self._next = end
+
+    def _take(self, key: str, value: bytes | None, offset: int) -> None:
+        """Take one message of the topic."""
+        self._unreadable.pop(key, None)
+        if value is None:
+            self._known.pop(key, None)
+            self._removed.add(key)
             return
-        self._next = max(self._next, await self._reader.begin(0))
-        for record in await self._reader.read(0, self._next, end):
-            end = max(end, record.offset + 1)
-            if record.value is None:
-                removed = (record.key or b"").decode("utf-8", "replace")
-                self._known.pop(removed, None)
-                self._removed.add(removed)
-                continue
-            try:
-                description = description_from_json(record.value)
-            except WireError as error:
-                _log.warning("a description at offset %d cannot be read: %s", record.offset, error)
-                continue
-            self._removed.discard(description.stream)
-            sessions = self._known.setdefault(description.stream, {})
-            sessions[description.session] = description
-            for old in sorted(sessions)[:-4]:
-                del sessions[old]
-        self._next = end
+        try:
+            description = description_from_json(value)
+        except WireError as error:
+            _log.warning("the description of %r at offset %d cannot be read: %s", key, offset, error)
+            self._unreadable[key] = str(error)
+            return
+        self._removed.discard(description.stream)
+        sessions = self._known.setdefault(description.stream, {})
+        sessions[description.session] = description
+        for old in sorted(sessions)[:-4]:
+            del sessions[old]

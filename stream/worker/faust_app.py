@@ -21,19 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.tree import Config
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.models.bundle import Bundle
 from neuroloop.stream.wire.client_arguments import faust_arguments
 from neuroloop.stream.wire.topics import Topics
-from neuroloop.stream.worker.changelog import Changelog, changelog_topic
+from neuroloop.stream.worker.changelog import Changelog, Prepared, changelog_topic
 from neuroloop.stream.worker.clients import Clients
+from neuroloop.stream.worker.control import Control, Place, control_topic
 from neuroloop.stream.worker.counts import WorkerCounts
-from neuroloop.stream.worker.descriptions import Descriptions
-from neuroloop.stream.worker.errors import WorkerError
+from neuroloop.stream.worker.descriptions import LOOK_S, Descriptions
+from neuroloop.stream.worker.errors import WorkerError, words
 from neuroloop.stream.worker.marker_feed import MarkerFeed
 from neuroloop.stream.worker.outbox import Outbox
 from neuroloop.stream.worker.readers import GroupOffsets, TopicReader
@@ -43,7 +46,8 @@ _log = logging.getLogger("neuroloop.worker")
 _LIBRARIES = ("faust", "mode", "aiokafka")
 _LEAVE_S = 8.0
 _MARKERS_S = 1.0
-_REACH_S = 5.0
+_REACH_S = 2.0
+_JOIN_S = 60.0
 
 
 def make_app(kafka: KafkaSettings, settings: WorkerSettings, group: str, folder: Path) -> Any:
@@ -88,6 +92,18 @@ def make_app(kafka: KafkaSettings, settings: WorkerSettings, group: str, folder:
     )
 
 
+def _at(message: Any, error: Exception) -> Exception:
+    """Say at which message a worker ended, where the error is not one that says by itself what is to be done."""
+    if isinstance(error, (NeuroloopError, KafkaError)):
+        return error
+    place = Place(message.topic, message.partition, message.offset)
+    _log.error("the message at %s ends this worker", place, exc_info=error)
+    cure = f"with `--skip {place} --reason WHY` the group passes it by"
+    failed = WorkerError(f"message at {place} must be processed, got {words(error)}: {cure}")
+    failed.__cause__ = error
+    return failed
+
+
 class _Retries(logging.Handler):
     """Counts what the client says of brokers that do not answer, and keeps it off the terminal."""
 
@@ -120,8 +136,8 @@ class FaustApp:
     settings : WorkerSettings
     group : str
     bundle : Bundle, optional
-    has_markers : bool
-        Whether there is a topic of markers.
+    prepared : Prepared
+        What the topics are.
     counts : WorkerCounts
     """
 
@@ -129,7 +145,7 @@ class FaustApp:
     settings: WorkerSettings
     group: str
     bundle: Bundle | None
-    has_markers: bool
+    prepared: Prepared
     counts: WorkerCounts
 
     def __post_init__(self) -> None:
@@ -138,6 +154,9 @@ class FaustApp:
         self._failure: asyncio.Future[None] | None = None
         self._ends: Mapping[Any, int] = {}
         self._is_leaving = False
+        self._looks_alone = 0
+        self.is_ready = False
+        """Whether the group has let it in and has given it its share, of which there may be none."""
         self.is_stuck = False
         """Whether the library did not end; all state is kept, only its threads are still there."""
 
@@ -167,7 +186,9 @@ class FaustApp:
             self.app = make_app(kafka, self.settings, self.group, Path(folder))
             quiet_libraries(self.counts)
             topics = Topics(kafka.prefix)
-            names = (topics.samples, topics.streams, topics.markers, changelog_topic(self.group))
+            names = (
+                topics.samples, topics.streams, topics.markers, changelog_topic(self.group), control_topic(self.group),
+            )  # fmt: skip
             patience_s = self.settings.delivery_s
             readers = {name: TopicReader(kafka, name, patience_s=patience_s) for name in names}
             offsets = GroupOffsets(kafka, self.group, patience_s=patience_s)
@@ -177,18 +198,23 @@ class FaustApp:
                 offsets=offsets,
                 changelog=Changelog(readers[changelog_topic(self.group)]),
                 descriptions=Descriptions(readers[topics.streams], describe_s=self.settings.describe_s),
-                markers=MarkerFeed(readers[topics.markers], self.counts) if self.has_markers else None,
+                markers=MarkerFeed(readers[topics.markers], self.counts) if self.prepared.has_markers else None,
+                control=Control(readers[control_topic(self.group)]),
                 seek=self._seek(topics.samples),
                 commit=self._commit(topics.samples),
                 owns=self._owns,
             )
-            self.runtime = WorkerRuntime(self.config, self.settings, self.bundle, clients, self.counts)
+            self.runtime = WorkerRuntime(
+                self.config, self.settings, self.bundle, clients, self.counts,
+                n_partitions=self.prepared.n_partitions,
+            )  # fmt: skip
             self._listen(topics.samples)
             await offsets.start()
             regular = [
                 asyncio.ensure_future(self._regularly(self.runtime.checkpoint, self.settings.snapshot_s)),
                 asyncio.ensure_future(self._regularly(self.runtime.read_markers, _MARKERS_S)),
-                asyncio.ensure_future(self._regularly(readers[topics.samples].reach, _REACH_S)),
+                asyncio.ensure_future(self._regularly(self.runtime.look_for_descriptions, LOOK_S)),
+                asyncio.ensure_future(self._regularly(self._watch(offsets, readers[topics.samples]), _REACH_S)),
             ]
             start = asyncio.ensure_future(self._guarded(self._start()))
             try:
@@ -200,6 +226,24 @@ class FaustApp:
                 await offsets.stop()
                 for one in readers.values():
                     await one.stop()
+
+    def _watch(self, offsets: GroupOffsets, samples: TopicReader) -> Callable[[], Awaitable[None]]:
+        """Return what looks around: whether brokers answer, partitions are as many as before, the group lets us in."""
+        kafka, runtime = self.config.kafka, self.runtime
+        session_s = kafka.session_s if kafka is not None else 0.0
+        limit_s = max(_JOIN_S, 3 * (session_s + self.settings.rebalance_s))
+
+        async def look() -> None:
+            await samples.reach()
+            if runtime is not None:
+                runtime.check_partitions(await offsets.n_partitions(samples.topic))
+            self._looks_alone = 0 if self.is_ready else self._looks_alone + 1
+            if self._looks_alone * _REACH_S >= limit_s:  # of brokers that answer: others are waited for in `reach`
+                rule = f"let this worker in within {limit_s:g} s"
+                cure = "its user must be allowed to READ it, and all members must be alive"
+                raise WorkerError(f"group {self.group} must {rule}, got no partitions: {cure}")
+
+        return look
 
     async def _start(self) -> None:
         """Join the group; returns when the first share has come."""
@@ -220,20 +264,22 @@ class FaustApp:
         async def worker(stream: Any) -> None:
             """Hand each message to the runtime."""
             async for event in stream.noack().events():
-                await self._guarded(runtime.take(event.message))
+                await self._guarded(runtime.take(event.message), event.message)
 
         app.agent(topic, name="neuroloop.worker")(worker)
 
         async def on_revoked(*arguments: Any, **options: Any) -> None:
+            self.is_ready = False
             await self._guarded(runtime.release())
 
         async def on_assigned(*arguments: Any, **options: Any) -> None:
             self.counts.rebalances += 1
+            self.is_ready = True
 
         app.on_partitions_revoked.connect(on_revoked, weak=False)
         app.on_partitions_assigned.connect(on_assigned, weak=False)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Awaitable[None], message: Any = None) -> None:
         """Do a part of the work; what goes wrong ends the worker, not the library's task alone."""
         try:
             await work
@@ -241,7 +287,7 @@ class FaustApp:
             raise
         except Exception as error:  # noqa: BLE001 (it is raised by `_until_the_end`)
             if self._failure is not None and not self._failure.done():
-                self._failure.set_exception(error)
+                self._failure.set_exception(error if message is None else _at(message, error))
             await asyncio.sleep(3600.0)  # nothing more is taken
 
     async def _regularly(self, work: Callable[[], Awaitable[None]], every_s: float) -> None:

@@ -10,13 +10,20 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from neuroloop.config.kafka import KafkaSettings
 from neuroloop.stream.wire.client_arguments import aiokafka_arguments
 from neuroloop.stream.worker.errors import WorkerError, words
 
 _POLL_MS = 200
+_DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+"""What waiting does not mend."""
 
 
 class TopicReader:
@@ -55,6 +62,7 @@ class TopicReader:
         if self._is_started:
             with suppress(asyncio.CancelledError, KafkaError):  # of a fetch that was under way
                 await self._consumer.stop()
+            self._is_started = False
 
     async def begin(self, partition: int) -> int:
         """Return the oldest offset."""
@@ -154,6 +162,13 @@ class GroupOffsets:
         offset = found[place].offset if place in found else -1
         return offset if offset >= 0 else None
 
+    async def n_partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has by now."""
+        found = await patiently(
+            lambda: self._admin.describe_topics([topic]), f"the partitions of {topic}", self._patience_s
+        )
+        return len(found[0]["partitions"]) if found else 0
+
 
 async def patiently(ask: Any, what: str, patience_s: float) -> Any:
     """Ask a broker again while it is away.
@@ -161,12 +176,14 @@ async def patiently(ask: Any, what: str, patience_s: float) -> Any:
     Raises
     ------
     WorkerError
-        If it does not answer for so long.
+        If it does not answer for so long, or does not let this user.
     """
     deadline = time.monotonic() + patience_s
     while True:
         try:
             return await ask()
+        except _DENIED as error:
+            raise WorkerError(f"rights must be given to this user to ask for {what}, got {words(error)}") from error
         except (KafkaError, OSError) as error:
             if time.monotonic() > deadline:
                 raise WorkerError(f"brokers must tell {what}, got {words(error)}") from error

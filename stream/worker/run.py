@@ -7,12 +7,13 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
 
 from neuroloop.config.errors import BrokerError, ConfigError, NeuroloopError
+from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.tree import Config
 from neuroloop.config.worker import WorkerSettings
 from neuroloop.models.bundle import Bundle
@@ -27,9 +28,12 @@ from neuroloop.stream.wire.brokers import why_away
 from neuroloop.stream.wire.client_arguments import client_arguments
 from neuroloop.stream.wire.topic_admin import ensure_topics
 from neuroloop.stream.worker.changelog import prepare_topics
+from neuroloop.stream.worker.control import Place, agree, skip
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import words
-from neuroloop.stream.worker.faust_app import FaustApp
+from neuroloop.stream.worker.faust_app import FaustApp, quiet_libraries
+from neuroloop.stream.worker.pipeline_hash import pipeline_hash
+from neuroloop.stream.worker.rights import check_rights
 from neuroloop.stream.worker.runtime import WorkerRuntime
 
 T = TypeVar("T")
@@ -80,6 +84,10 @@ def serve_metrics(config: Config, member: FaustApp) -> None:
         lag = sum(member.lag().values())
         return Health(is_working, {"streams": runtime_of(lambda one: one.n_streams, 0), "lag_frames": lag})
 
+    def readiness() -> Health:
+        health_now = health()
+        return Health(health_now.is_good and member.is_ready, {**health_now.facts, "assigned": member.is_ready})
+
     collector = WorkerCollector(
         member.counts,
         pipeline=config.name,
@@ -88,9 +96,38 @@ def serve_metrics(config: Config, member: FaustApp) -> None:
         lag=member.lag,
         drift_score=lambda: runtime_of(lambda one: one.drift_score, None),
     )
-    port = serve(collector, config.metrics, healthy=health, ready=health)
+    port = serve(collector, config.metrics, healthy=health, ready=readiness)
     if port is not None:
         _log.info("metrics on http://%s:%d/metrics", config.metrics.host, port)
+
+
+def skip_message(config: Config, place: Place, reason: str) -> str:
+    """Have the group of a configuration pass one message by; return a line that says so.
+
+    Raises
+    ------
+    NeuroloopError
+        If there is no such message before the group, or the brokers refuse.
+    """
+    group = group_of(config)
+    kafka, settings = config.kafka, config.worker or WorkerSettings()
+    if kafka is None:
+        raise ConfigError("kafka.bootstrap must be given for a worker, got nothing")
+    if not reason.strip():
+        raise ConfigError(f"reason must say why the message is passed by, got {reason!r}")
+    check_rights(kafka, settings, group)
+    prepare_topics(kafka, group, settings.snapshot_kb * 1000)
+    return _ask(kafka, skip(kafka, group, place, reason))
+
+
+def _ask(kafka: KafkaSettings, asking: Coroutine[Any, Any, T]) -> T:
+    """Run what asks the brokers for something before the work begins, or in its place."""
+    quiet_libraries(WorkerCounts())
+    try:
+        return asyncio.run(asking)
+    except KafkaError as error:
+        away = why_away(client_arguments(kafka))
+        raise BrokerError(away or f"brokers must do as asked, got {words(error)}") from error
 
 
 def run_worker(config: Config) -> None:
@@ -113,13 +150,15 @@ def run_worker(config: Config) -> None:
         raise ConfigError(f"source.staleness must be 'process_all' for a worker, got {config.source.staleness!r}")
     bundle = load_classifier(config)
     check_port(config.metrics)
+    check_rights(kafka, settings, group)
     ensure_topics(kafka)
     if settings.output_prefix is not None:
         ensure_topics(kafka.model_copy(update={"prefix": settings.output_prefix}))
-    has_markers = prepare_topics(kafka, group, settings.snapshot_kb * 1000)
+    prepared = prepare_topics(kafka, group, settings.snapshot_kb * 1000)
+    _ask(kafka, agree(kafka, group, pipeline_hash(config, bundle)))
     warm_up_for(config, bundle)
     counts = WorkerCounts()
-    member = FaustApp(config, settings, group, bundle, has_markers, counts)
+    member = FaustApp(config, settings, group, bundle, prepared, counts)
     serve_metrics(config, member)
     gc.collect()
     gc.freeze()

@@ -20,17 +20,22 @@ from neuroloop.stream.wire.dead_letters import dead_letter_message, dead_letter_
 from neuroloop.stream.wire.frames import Frame, decode_frame
 from neuroloop.stream.wire.messages import StreamDescription, event_message, utf8
 from neuroloop.stream.wire.topics import Topics
+from neuroloop.stream.worker.changelog import moved
 from neuroloop.stream.worker.checkpoint import Checkpoints
 from neuroloop.stream.worker.clients import Clients
+from neuroloop.stream.worker.control import Place
 from neuroloop.stream.worker.counts import WorkerCounts
 from neuroloop.stream.worker.errors import StreamRefused, WorkerError
 from neuroloop.stream.worker.marker_feed import SYNC_S, MarkerFeed
 from neuroloop.stream.worker.partition import Partition, Route, StreamEvents
+from neuroloop.stream.worker.said_once import SaidOnce
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, without_state
 from neuroloop.stream.worker.stream_session import StreamSession
+from neuroloop.stream.worker.undescribed import Waiting
 
 _log = logging.getLogger("neuroloop.worker")
+_UNDESCRIBED = "stream must be described before its frames, got none for {!r}"
 SESSION_HEADER = "neuroloop-session"
 
 
@@ -45,6 +50,8 @@ class WorkerRuntime:
     bundle : Bundle, optional
     clients : Clients
     counts : WorkerCounts
+    n_partitions : int, optional
+        How many the samples had at the start; none that came later is begun with.
     clock : callable
         Seconds that only go on.
 
@@ -62,6 +69,7 @@ class WorkerRuntime:
         clients: Clients,
         counts: WorkerCounts,
         *,
+        n_partitions: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if config.kafka is None:
@@ -71,6 +79,7 @@ class WorkerRuntime:
         self._bundle = bundle
         self._clients = clients
         self._clock = clock
+        self._n_partitions = n_partitions
         self._max_bytes = config.kafka.max_message_bytes
         self.counts = counts
         self.large_bytes = LARGE_BYTES
@@ -83,6 +92,7 @@ class WorkerRuntime:
         self._sought: dict[int, tuple[int, int]] = {}
         self._synced: dict[str, float] = {}
         self._is_stopping = False
+        self._said = SaidOnce()
 
     def _make_session(self, description: StreamDescription, session: int, snapshot: Snapshot | None) -> StreamSession:
         return StreamSession(
@@ -112,7 +122,8 @@ class WorkerRuntime:
                 return
             begin = self._clock()
             try:
-                outcome = await self._process(partition, message, begin)
+                is_skipped = self._clients.control.has_skips and self._is_skipped(message)
+                outcome = [] if is_skipped else await self._process(partition, message, begin)
             except (WireError, StreamRefused) as error:
                 await self._bury(message, error)
                 outcome = []
@@ -122,6 +133,16 @@ class WorkerRuntime:
             self.counts.frames += 1
             if outcome:
                 await self._say(outcome, begin)
+
+    def _is_skipped(self, message: Any) -> bool:
+        """Whether an operator has had a message passed by; it is on the dead letters already."""
+        topic = self._in_topics.samples
+        record = self._clients.control.skipped(topic, message.partition, message.offset)
+        if record is not None:
+            place = Place(topic, message.partition, message.offset)
+            self.counts.dead["Skipped"] += 1
+            _log.warning("the message at %s is passed by: %s says %r", place, record.get("by"), record.get("reason"))
+        return record is not None
 
     async def _go_back(self, partition: Partition, offset: int) -> bool:
         """Look at a hole in the offsets: ask for what is missing, until the same message comes first again.
@@ -140,18 +161,35 @@ class WorkerRuntime:
 
     async def _process(self, partition: Partition, message: Any, now_s: float) -> list[StreamEvents]:
         frame = decode_frame(message.value or b"")
-        feed = self._clients.markers
         if (message.key or b"") != utf8(frame.stream):
             raise WireError(f"key must be the frame's stream {frame.stream!r}, got {message.key!r}")
+        outcome: list[StreamEvents] = []
+        if frame.stream in partition.undescribed:
+            partition.undescribed.add(Waiting(message, frame, now_s))
+        else:
+            outcome = await self._process_frame(partition, message, frame, now_s, since_s=now_s)
+        if frame.stream in partition.undescribed:
+            await self._bound_waiting(now_s)
+        return outcome
+
+    async def _process_frame(
+        self, partition: Partition, message: Any, frame: Frame, now_s: float, *, since_s: float
+    ) -> list[StreamEvents]:
+        """Process a frame whose turn it is, or let it wait for the description of its stream."""
+        feed = self._clients.markers
         route = partition.route(message.offset, frame)
         if route is Route.LEFT_OUT:
+            over = partition.why_over(message.offset, frame)
+            if over and self._said.is_first(message.key or b"", over):
+                _log.warning("stream %r: %s; they are left out and counted", frame.stream, over)
             return []
         outcome: list[StreamEvents] = []
         begun: StreamSession | None = None
         if route is Route.BEGINS:
-            description = await self._clients.descriptions.of(frame.stream, frame.session)
+            description = await self._description_for(frame, since_s, now_s)
             if description is None:
-                raise StreamRefused(f"stream must be described before its frames, got none for {frame.stream!r}")
+                partition.undescribed.add(Waiting(message, frame, since_s))
+                return []
             begun = partition.new_session(description, frame)
         if feed is not None and (route is not Route.GOES_ON or self._must_sync(frame)):
             await self._sync_markers(feed)
@@ -163,7 +201,93 @@ class WorkerRuntime:
             outcome += partition.take(message.offset, frame, now_s)
         except StreamRefused as error:  # what the session before had left to say is said all the same
             await self._bury(message, error)
+        else:
+            if partition.is_in_trouble:
+                refused = partition.refusal_of(frame.stream)
+                await (self._bury(message, StreamRefused(refused)) if refused else self._note_indices(message, frame))
         return outcome
+
+    async def _description_for(self, frame: Frame, since_s: float, now_s: float) -> StreamDescription | None:
+        """Return what describes a frame's session; None while it is waited for."""
+        descriptions, stream, session = self._clients.descriptions, frame.stream, frame.session
+        found = await descriptions.look(stream, session)
+        if found is None and now_s >= since_s + self._settings.describe_s:
+            descriptions.give_up(stream, session, _UNDESCRIBED.format(stream))
+        why = "" if found is not None else descriptions.why_none(stream, session)
+        if why:
+            raise StreamRefused(why)
+        return found
+
+    async def _bound_waiting(self, now_s: float) -> None:
+        """Give up streams without a description, the one that waits longest first, while their frames are too many."""
+        limit = self._settings.undescribed_mb * 1e6
+        while sum(partition.undescribed.n_bytes for partition in self.partitions.values()) > limit:
+            heads = [(one.since_s, one.message.offset, number, stream) for number, partition in self.partitions.items()
+                     for stream, one in partition.undescribed]  # fmt: skip
+            _, _, number, stream = min(heads)
+            await self._go_on(self.partitions[number], stream, now_s, gives_up=True)
+
+    async def look_for_descriptions(self) -> None:
+        """Go on with streams whose description has come meanwhile, or has been waited for for too long.
+
+        Messages do not wait while the brokers are asked.
+        """
+        if not any(len(partition.undescribed) for partition in self.partitions.values()):
+            return
+        descriptions = self._clients.descriptions
+        await descriptions.catch_up()
+        async with self._busy:
+            now_s = self._clock()
+            for partition in list(self.partitions.values()):
+                for stream, one in partition.undescribed:
+                    is_late = now_s >= one.since_s + self._settings.describe_s
+                    session = one.frame.session
+                    if is_late or descriptions.find(stream, session) or descriptions.why_none(stream, session):
+                        await self._go_on(partition, stream, now_s)
+
+    async def _go_on(self, partition: Partition, stream: str, now_s: float, *, gives_up: bool = False) -> None:
+        """Process the frames of a stream that have waited, each as it would have been at its own offset."""
+        waiting = partition.undescribed.take(stream)
+        if gives_up:
+            why = (
+                f"{_UNDESCRIBED.format(stream)} before more than {self._settings.undescribed_mb:g} MB of frames waited"
+            )
+            self._clients.descriptions.give_up(stream, waiting[0].frame.session, why)
+        at = 0
+        for index, one in enumerate(waiting):
+            offset = one.message.offset
+            await self._say(await self._give_up_until(partition, stream, at, offset, now_s), now_s)
+            try:
+                outcome = await self._process_frame(partition, one.message, one.frame, now_s, since_s=one.since_s)
+            except (WireError, StreamRefused) as error:
+                await self._bury(one.message, error)
+                outcome = []
+            await self._say(outcome, one.since_s)
+            if stream in partition.undescribed:  # another session of it is not described yet
+                for later in waiting[index + 1 :]:
+                    partition.undescribed.add(later)
+                return
+            at = offset
+        await self._say(await self._give_up_until(partition, stream, at, partition.next_offset, now_s), now_s)
+
+    async def _give_up_until(
+        self, partition: Partition, stream: str, at: int, until: int, now_s: float
+    ) -> list[StreamEvents]:
+        """Give up, for one stream, what has waited for too many of the messages between two offsets."""
+        outcome: list[StreamEvents] = []
+        while (offset := partition.next_give_up(stream, at, until)) is not None:
+            if self._clients.markers is not None:
+                await self._sync_markers(self._clients.markers)
+            outcome += partition.give_up(stream, now_s)
+            at = offset + 1
+        return outcome
+
+    async def _note_indices(self, message: Any, frame: Frame) -> None:
+        """Put the first frame aside whose new rows have indices that were used; the others are counted."""
+        why = f"first_sample must go on with the rows, not begin anew or count frames, in session {frame.session}"
+        if self._said.is_first(message.key or b"", f"indices {why}"):
+            more = "this and all later frames like it are left out where they overlap, and counted"
+            await self._bury(message, StreamRefused(f"{why}, got {frame.first_sample}: {more}"))
 
     def _must_sync(self, frame: Frame) -> bool:
         """Whether a stream is about to move on by more than a moment of its time without a look at the markers."""
@@ -195,7 +319,7 @@ class WorkerRuntime:
             session = (SESSION_HEADER, str(one.session).encode())
             for event in one.events:
                 message = event_message(
-                    self._topics, event, stream=one.description.stream,
+                    self._topics, event, session=one.session, stream=one.description.stream,
                     epoch_offset_s=one.description.epoch_offset_s,
                 )  # fmt: skip
                 await self._clients.outbox.send(message._replace(headers=(*message.headers, session)))
@@ -207,7 +331,7 @@ class WorkerRuntime:
     async def _bury(self, message: Any, error: Exception) -> None:
         """Put a message that cannot be processed aside, with the reason."""
         reason = type(error).__name__
-        if not self.counts.dead[reason]:
+        if self._said.is_first(message.key or b"", f"{reason} {error}"):
             _log.warning(
                 "the message at %s/%d offset %d goes to %s: %s",
                 self._in_topics.samples, message.partition, message.offset, self._topics.dead, error,
@@ -216,10 +340,25 @@ class WorkerRuntime:
         letter = dead_letter_of(message, str(error), topic=self._in_topics.samples)
         await self._clients.outbox.send(dead_letter_message(self._topics, letter, self._max_bytes))
 
+    def check_partitions(self, n_partitions: int) -> None:
+        """Refuse partitions that were added since the start.
+
+        Raises
+        ------
+        WorkerError
+            Before a stream that has moved is taken for a new one.
+        """
+        if self._n_partitions is not None and n_partitions > self._n_partitions:
+            raise WorkerError(
+                moved(self._clients.changelog.topic, self._in_topics.samples, n_partitions, self._n_partitions)
+            )
+
     async def _restore(self, number: int, first_seen: int) -> Partition:
         """Take a partition over: its snapshots, its committed offset, its markers."""
         begin = self._clock()
         clients = self._clients
+        self.check_partitions(number + 1)
+        await clients.control.catch_up()
         stored = await clients.changelog.read(number)
         committed = await clients.offsets.committed(self._in_topics.samples, number)
         oldest = await clients.samples.begin(number)
@@ -240,8 +379,8 @@ class WorkerRuntime:
                     raise WorkerError(f"stream {stream!r} must be {where}, got its snapshot alone: {cure}")
                 offset = snapshot.markers_offset
                 markers_offset = offset if markers_offset is None else min(markers_offset, offset)
-                if snapshot.row < snapshot.live_row and snapshot.resume_offset < oldest:
-                    _log.warning("stream %s begins anew: the messages that fill its windows have expired", stream)
+                if snapshot.row < snapshot.live_row and snapshot.resume_offset < start:
+                    _log.warning("stream %s begins anew: the messages that fill its windows are gone by", stream)
                     snapshot = without_state(snapshot)
             partition.restore(snapshot, one.offset, description, self._clock())
             await asyncio.sleep(0)

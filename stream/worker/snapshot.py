@@ -51,6 +51,8 @@ class Snapshot:
         Offset in the markers' partition from which markers must be read again.
     upstream_checksum : int
         Of the refilled stages' whole state at ``live_row``; 0 where nothing is refilled.
+    refused : str
+        Why the rest of the session is not processed, where it is not; then it is ended.
     arrays : dict
         The state, see `neuroloop.stream.worker.snapshot_state`.
     """
@@ -68,6 +70,7 @@ class Snapshot:
     seen_markers: tuple[int, ...] = (0,)
     markers_offset: int = 0
     upstream_checksum: int = 0
+    refused: str = ""
     arrays: StateDict = field(default_factory=dict, compare=False)
 
 
@@ -82,6 +85,8 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     """Write a snapshot."""
     header: dict[str, Any] = {name: getattr(snapshot, name) for name in _FIELDS}
     header |= {"schema_version": SCHEMA_VERSION, "seen_markers": list(snapshot.seen_markers)}
+    if snapshot.refused:
+        header["refused"] = snapshot.refused
     texts: dict[str, list[str]] = {}
     tensors: StateDict = {}
     for name, array in snapshot.arrays.items():
@@ -113,6 +118,9 @@ def decode_snapshot(payload: bytes) -> Snapshot:
     for name, kind in _FIELDS.items():
         if not isinstance(header.get(name), kind):
             raise SnapshotError(f"snapshot {name} must be {kind.__name__}, got {header.get(name)!r}")
+    refused = header.get("refused", "")
+    if not isinstance(refused, str):
+        raise SnapshotError(f"snapshot refused must be str, got {refused!r}")
     try:
         tensors = load(payload)
         arrays: StateDict = {name: np.array(texts, np.str_) for name, texts in header["texts"].items()}
@@ -120,7 +128,7 @@ def decode_snapshot(payload: bytes) -> Snapshot:
         seen = tuple(int(k) for k in header["seen_markers"])
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SnapshotError(f"snapshot must be whole, got {type(error).__name__}: {error}") from error
-    return Snapshot(**{name: header[name] for name in _FIELDS}, seen_markers=seen, arrays=arrays)
+    return Snapshot(**{name: header[name] for name in _FIELDS}, seen_markers=seen, refused=refused, arrays=arrays)
 
 
 def _header(payload: bytes) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,6 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from neuroloop.config.errors import NeuroloopError
 from neuroloop.config.tree import Config
 from neuroloop.models.bundle import Bundle
 from neuroloop.stream.assembly.build import Built, build
@@ -21,13 +22,17 @@ from neuroloop.stream.wire.frames import Frame
 from neuroloop.stream.wire.messages import StreamDescription
 from neuroloop.stream.wire.row_order import HoldByFrames, Piece, RowOrder
 from neuroloop.stream.worker.counts import SessionCounts
-from neuroloop.stream.worker.errors import PlanMismatch, StreamRefused
+from neuroloop.stream.worker.errors import BUILD_FAULTS, FAULTS, PlanMismatch, StreamRefused, WorkerError, one_line
 from neuroloop.stream.worker.snapshot import Snapshot
 from neuroloop.stream.worker.snapshot_state import LARGE_BYTES, Resume, SnapshotState
 
+_log = logging.getLogger("neuroloop.worker")
 _LOST_ROWS_K = 15
 _STATE_LOST_K = 14
 """Both apart from what the sequencer says of the same sample."""
+_MAX_ROW = 1 << 53
+_MANY_AGAIN = 50
+"""So many frames in a row that say nothing new are no copies."""
 _N_EARLY = 4
 """How many earlier moments are kept while the first of them is not old enough."""
 
@@ -111,11 +116,11 @@ class StreamSession:
             if wanted is not None and wanted != info.n_channels:
                 raise StreamRefused(f"source.channels must be {info.n_channels}, got {wanted}")
             self.built: Built = build(config, info, bundle=bundle, for_worker=True)
-        except NeuroloopError as error:
-            raise StreamRefused("; ".join(error.lines())) from error
-        self._state = SnapshotState(self.built.pipeline, large_bytes)
-        self._engine = Engine(config.source, self.built.pipeline, first_sample=description.first_sample)
-        needed = self._state.fixed_bytes(self._engine)
+            self._state = SnapshotState(self.built.pipeline, large_bytes)
+            self._engine = Engine(config.source, self.built.pipeline, first_sample=description.first_sample)
+            needed = self._state.fixed_bytes(self._engine)
+        except BUILD_FAULTS as error:
+            raise StreamRefused(one_line(error)) from error
         if needed > snapshot_bytes:
             raise StreamRefused(f"state of {info.name!r} must fit into {snapshot_bytes} bytes, got {needed}")
         self.first_sample = description.first_sample
@@ -128,7 +133,13 @@ class StreamSession:
         self.seen_markers = SeenMarkers()
         self.serial = 0
         self.is_ended = False
+        self.refused = ""
+        """Why the rest of the session is not processed; then it has ended, on every worker at the same row."""
         self.is_dirty = True
+        self.uses_indices_again = False
+        """Whether the last frame held new rows under indices that were used before, which leaves them out."""
+        self._newest_stamp = math.nan
+        self._n_again = 0
         self.counts = SessionCounts()
         if snapshot is not None:
             self._restore(snapshot)
@@ -198,10 +209,13 @@ class StreamSession:
         if self._resume is not None:
             self._markers.append(marker)
         else:
-            self._engine.add_markers([marker])
+            try:
+                self._engine.add_markers([marker])
+            except FAULTS as error:
+                self._refuse(error)
 
     def take(self, offset: int, frame: Frame) -> list[Event]:
-        """Process a frame; return the events that became known.
+        """Process a frame; return the events that became known. `refused` says where the pipeline could not.
 
         Parameters
         ----------
@@ -222,6 +236,11 @@ class StreamSession:
         if self._order is None:
             self._order = RowOrder(self._hold, self._first_row(frame))
         order, self.is_dirty = self._order, True
+        next_row = order.next_row
+        if next_row is not None and frame.first_sample < next_row:
+            self.uses_indices_again = self._are_new_under_old_indices(frame, next_row)
+        elif self._n_again:
+            self.uses_indices_again, self._n_again = False, 0
         return self._process(order.add(frame, offset))
 
     def give_up(self) -> list[Event]:
@@ -242,9 +261,22 @@ class StreamSession:
         if frame.data.shape[1] != info.n_channels or frame.sfreq != info.sfreq:
             rule = f"what was described ({info.n_channels} channels at {info.sfreq:g} Hz)"
             raise StreamRefused(f"frame must be {rule}, got {frame.data.shape[1]} at {frame.sfreq:g} Hz")
+        if not 0 <= frame.first_sample <= frame.next_sample <= _MAX_ROW:
+            raise StreamRefused(f"first_sample of a frame must be in [0, 2**53], got {frame.first_sample}")
         has_numbers = frame.counts == "samples" or frame.sample_numbers is not None
         if self._config.source.timing == "counter" and not has_numbers:
             raise StreamRefused("source.timing must not be 'counter' for a stream without sample numbers")
+
+    def _are_new_under_old_indices(self, frame: Frame, next_row: int) -> bool:
+        """Whether rows will be left out for their index that are no copies.
+
+        Their stamps are later than all before or, where the clock began anew, too, they do not end.
+        """
+        self._n_again += 1
+        if not len(frame):
+            return False
+        last = min(next_row, frame.next_sample) - frame.first_sample - 1
+        return float(frame.timestamps[last]) > self._newest_stamp or self._n_again == _MANY_AGAIN
 
     def _first_row(self, frame: Frame) -> int | None:
         """Return the index that the session begins with; None where only its first frame can say."""
@@ -255,12 +287,24 @@ class StreamSession:
     def _process(self, pieces: list[Piece]) -> list[Event]:
         events: list[Event] = []
         begin = perf_counter_ns()
-        for piece in pieces:
-            events += self._push(piece)
-            if piece.frame.last:
-                events += self.finish()
+        try:
+            for piece in pieces:
+                events += self._push(piece)
+                if piece.frame.last:
+                    events += self.finish()
+        except WorkerError:  # about the worker, not the rows
+            raise
+        except FAULTS as error:
+            self._refuse(error)
         self.counts.process_ns += perf_counter_ns() - begin
         return events
+
+    def _refuse(self, error: Exception) -> None:
+        """End a session whose rows the pipeline cannot process: what it would say from here on is of no known state."""
+        self.refused = f"the pipeline must be able to process the stream, got {one_line(error)}"
+        self.is_ended = self.is_dirty = True
+        self._early.clear()
+        _log.warning("%s: session %d ends: %s", self.description.stream, self.session, self.refused)
 
     def _push(self, piece: Piece) -> list[Event]:
         """Run the new rows of a frame through the pipeline, those before the live row through its first part."""
@@ -288,6 +332,7 @@ class StreamSession:
             missing = {"missing": piece.n_lost, "first_missing": frame.first_sample - piece.n_lost}
             events.append(self._stream_event(_LOST_ROWS_K, frame, piece.start, {"what": "rows_lost", **missing}))
         self.counts.samples += frame.next_sample - index
+        self._newest_stamp = frame.timestamps.item(-1)
         return events + self._engine.push_block(_rows(frame, start, len(frame)))
 
     def _stream_event(self, k: int, frame: Frame, row: int, values: dict[str, object]) -> Event:
@@ -323,7 +368,11 @@ class StreamSession:
             return []
         self.is_ended = self.is_dirty = True
         self._early.clear()
-        return self._engine.finish()
+        try:
+            return self._engine.finish()
+        except FAULTS as error:
+            self._refuse(error)
+            return []
 
     def snapshot(self, covered_offset: int, markers_offset: int = 0) -> Snapshot | None:
         """Say where the stream stands; None while its windows are not yet filled far enough.
@@ -341,7 +390,7 @@ class StreamSession:
             return Snapshot(
                 self.description.stream, self.session, self.built.plan.hash, resume_offset, covered_offset, row,
                 self.next_row, self.serial, self.first_sample, self.is_ended, self.seen_markers.as_tuple(),
-                markers_offset, crc, arrays,
+                markers_offset, crc, self.refused, arrays,
             )  # fmt: skip
 
         if self.is_ended:

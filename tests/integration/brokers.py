@@ -31,6 +31,13 @@ KAFKA_VARIABLE = "NEUROLOOP_KAFKA"
 """Bootstrap address of an Apache Kafka that runs already."""
 START = Path(__file__).resolve().parents[3] / "shared" / "kafka" / "start"
 USER, PASSWORD = "lab", "s3cret"
+ADMIN = "broker"
+"""The broker's own account, password and all."""
+AUTHORIZER = (
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    f"super.users=User:{ADMIN};User:ANONYMOUS",  # the controller's listener asks for no name
+    "allow.everyone.if.no.acl.found=true",
+)
 _RUN = secrets.token_hex(4)
 _HEAP = "256m"
 _TRIES = 3
@@ -167,9 +174,9 @@ def running_apache() -> str | None:
     return os.environ.get(KAFKA_VARIABLE) or None
 
 
-def records_of(bootstrap: str, topic: str) -> list[Any]:
+def records_of(bootstrap: str, topic: str, **login: Any) -> list[Any]:
     """Return all that is on a topic, by partition and offset."""
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(**{"bootstrap_servers": bootstrap, **login}, auto_offset_reset="earliest")
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(partitions)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -185,7 +187,7 @@ class Collector:
     Attributes
     ----------
     lines : dict
-        Canonical lines by stream's key and event's id.
+        Canonical lines by stream's key and, within it, session and event's id.
     n_messages : int
         Events as they came, repeated ones too.
     contradictions : list
@@ -242,11 +244,13 @@ class Collector:
                         said = dict(record.headers)
                         self.dead[said["neuroloop_partition"], said["neuroloop_offset"]] = said
                     else:
-                        self._add(record.key.decode(), dict(record.headers)["ce_id"].decode(), record.value.decode())
+                        self._add(record.key.decode(), json.loads(record.value))
         consumer.close()
 
-    def _add(self, key: str, identity: str, line: str) -> None:
+    def _add(self, key: str, event: dict[str, Any]) -> None:
         self.n_messages += 1
+        identity, line = f"{event['session']}/{event['id']}", canonical(event)
+        assert event["stream_id"] == key
         known = self.lines.setdefault(key, {})
         if identity in known:
             if known[identity] != line:

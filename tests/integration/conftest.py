@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.brokers import PASSWORD, USER, ApacheBroker, Broker, embedded, running_apache, topic_prefix_of
+from tests.integration.brokers import (
+    AUTHORIZER,
+    PASSWORD,
+    USER,
+    ApacheBroker,
+    Broker,
+    embedded,
+    running_apache,
+    topic_prefix_of,
+)
 from tests.integration.live import Start, starting
 from tests.integration.lsl import SESSION_ID, make_outlet
 from tests.integration.playing import Play, playing
@@ -77,8 +86,12 @@ def restartable_broker(restartable: ApacheBroker) -> ApacheBroker:
 
 @pytest.fixture(scope="session")
 def sasl_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Apache Kafka that asks for a user (`tests.integration.brokers.USER`) and a password, over SASL PLAIN."""
-    with ApacheBroker(tmp_path_factory.mktemp("kafka-sasl") / "data", user=f"{USER}:{PASSWORD}") as broker:
+    """Apache Kafka that asks for a user (`tests.integration.brokers.USER`) and a password, over SASL PLAIN.
+
+    Its authorizer allows what no rule of a test is about; `tests.integration.brokers.ADMIN` may all.
+    """
+    data = tmp_path_factory.mktemp("kafka-sasl") / "data"
+    with ApacheBroker(data, *AUTHORIZER, user=f"{USER}:{PASSWORD}") as broker:
         yield Broker("apache", broker.bootstrap)
 
 

@@ -90,13 +90,14 @@ def test_events_are_their_canonical_lines_on_their_topics(broker: Broker, topic_
     sink.close()
     assert (sink.books().arrived, sink.books().dropped, sink.books().waiting) == (53, {}, 0)
     records = read(broker.bootstrap, f"{topic_prefix}.states", 50)
-    assert [record.value.decode() for record in records] == [canonical(one) for one in states]
+    assert [canonical(json.loads(record.value)) for record in records] == [canonical(one) for one in states]
     assert {record.key for record in records} == {b"amp-1"}
     assert [record.timestamp for record in records] == [1_700_000_000_000 + 40 * k for k in range(50)]
     assert dict(records[7].headers)["ce_id"] == b"eeg/state/70/7"
     for kind, one in zip(("predictions", "commands", "alerts"), others, strict=True):
         (record,) = read(broker.bootstrap, f"{topic_prefix}.{kind}", 1)
-        assert record.value.decode() == canonical(one)
+        assert canonical(json.loads(record.value)) == canonical(one)
+        assert json.loads(record.value)["session"] == sink.session
 
 
 def test_numbered_rows_come_back_with_their_numbers_and_flags(broker: Broker, topic_prefix: str) -> None:

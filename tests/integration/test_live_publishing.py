@@ -13,6 +13,7 @@ from neuroloop.config.kafka import KafkaSettings
 from neuroloop.config.loading import load_config
 from neuroloop.config.source import SimulatorSettings
 from neuroloop.sinks.kafka.producer import Producer
+from neuroloop.stream.contracts.events import canonical
 from neuroloop.stream.replay.replay import Replay
 from neuroloop.stream.sources.recordings.recording import RecordedStream
 from neuroloop.stream.sources.simulator import Simulator
@@ -71,8 +72,10 @@ def published_lines(bootstrap: str, prefix: str, kinds: Sequence[str]) -> dict[s
         by_id: dict[str, str] = {}
         for record in records_of(bootstrap, f"{prefix}.{kind}"):
             assert record.key == b"sim"
-            line = record.value.decode()
-            assert by_id.setdefault(json.loads(line)["id"], line) == line
+            event = json.loads(record.value)
+            assert event["stream_id"] == "sim"
+            line = canonical(event)
+            assert by_id.setdefault(f"{event['session']}/{event['id']}", line) == line
         lines[kind] = list(by_id.values())
     return lines
 

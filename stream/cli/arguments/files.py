@@ -45,7 +45,9 @@ def add_check(commands: Commands) -> None:
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG", help="preset or YAML file")
     parser.add_argument("--explain", metavar="KEY", help="say what one key means, such as source.timing, and no more")
-    parser.add_argument("--stream", type=Path, metavar="RECORDING", help="make the plan for this recording")
+    parser.add_argument(
+        "--stream", type=Path, metavar="RECORDING", help="make the plan for this recording, or for CHANNELSxHZ"
+    )
     add_recording_options(parser)
     add_set_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -100,6 +100,11 @@ def add_worker(commands: Commands) -> None:
     parser = commands.add_parser("worker", help="process streams of a Kafka cluster", description=_WORKER)
     parser.add_argument("config", metavar="CONFIG", help="preset or YAML file with a section 'kafka'")
     add_set_option(parser)
+    parser.add_argument(
+        "--skip", metavar="TOPIC:PARTITION:OFFSET",
+        help="do not work: have the group pass one message by that ends its workers, with a copy on the dead letters",
+    )  # fmt: skip
+    parser.add_argument("--reason", metavar="WHY", help="why, for --skip; kept with the message and your name")
     add_metrics_option(parser, "0: any free port")
     add_log_option(parser)
     add_code_option(parser)

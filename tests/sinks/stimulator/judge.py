@@ -237,8 +237,6 @@ def _pauses(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     slack_ns = 2 * case.link_ns + case.late_ns + _HAIR_NS
     ratio = case.bounds.of("min_off_ratio") or Decimal(0)
     for before, after in pairwise(given):
-        if before[-1].run != after[0].run and not RESTARTS_REMEMBER:
-            continue
         off_ns = after[0].on_ns - before[-1].off_ns
         on_ns = before[-1].off_ns - before[0].on_ns
         if off_ns + slack_ns < case.refractory_s * 1e9:
@@ -313,9 +311,7 @@ def _arming(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     for dose in given:
         row = _row_of(case, dose[0])
         for span in reversed(spans):
-            until_ns = span.end_ns + (
-                case.link_ns + _HAIR_NS
-            )
+            until_ns = span.end_ns + (case.link_ns + _HAIR_NS)
             if span.begin_ns <= dose[0].on_ns <= until_ns:
                 if dose[-1].off_ns > span.end_ns + span.tail_ns:
                     late_s = (dose[-1].off_ns - span.end_ns) * 1e-9

@@ -121,3 +121,15 @@ def test_all_faults_that_a_stream_shows_come_at_once_with_their_lines(
     ]
     override = neuroloop("check", "monitor", "--stream", recording, "--set", "stages.2.window_s=1e9")
     assert "--set stages.2.window_s=1e9: stages.2 (bandpower): window_s must be at most" in override.err
+
+
+def test_a_shape_stands_for_a_stream_and_finds_a_state_that_fits_no_snapshot(neuroloop: Command) -> None:
+    done = neuroloop("check", "monitor", "--stream", "64x1000", "--set", "worker.snapshot_s=5")
+    assert done.status == 0, done.err
+    assert "worker: a snapshot of at most " in done.out
+    small = ("--set", "worker.snapshot_kb=16")
+    err = neuroloop("check", "monitor", "--stream", "64x1000", *small).err
+    assert "worker.snapshot_kb must be at least " in err
+    assert "the state of stream 'shape' in kilobytes" in err
+    err = neuroloop("check", "monitor", "--stream", "20000x1000", *small).err
+    assert "stream must be of 1 to 10000 channels at 1e-07 to 1e+06 Hz, got 20000x1000" in err

@@ -92,6 +92,15 @@ def test_a_description_of_another_language_needs_no_more_than_the_stream_itself(
         ({"epoch_offset_s": float("nan")}, r"epoch_offset_s must be a finite number, got nan"),
         ({"epoch_offset_s": float("-inf")}, r"epoch_offset_s must be a finite number, got -inf"),
         ({"sfreq": float("inf")}, r"sfreq must be a finite number, got inf"),
+        ({"sfreq": 1e9}, r"sfreq must be 0 or in \[1e-07, 1e\+06\] Hz, got 1000000000.0"),
+        ({"sfreq": 1e-300}, r"sfreq must be 0 or in \[1e-07, 1e\+06\] Hz, got 1e-300"),
+        ({"first_sample": -1}, r"first_sample must be in \[0, 2\*\*53\], got -1"),
+        ({"first_sample": 2**53 + 1}, r"first_sample must be in \[0, 2\*\*53\], got 9007199254740993"),
+        ({"stream": "x" * 513}, r"stream must have at most 512 characters, got 513"),
+        ({"name": "x" * 1001}, r"name must have at most 1000 characters, got 1001"),
+        ({"ch_names": ["x" * 1001, "b"]}, r"ch_names must have at most 1000 characters each, got 1001"),
+        ({"ch_names": ["x"] * 10_001}, r"ch_names must be of at most 10000 channels, got 10001"),
+        ({"ch_names": [["x" * 5000]]}, r"ch_names must be a list of texts, got \[\['x{197}\.\.\.$"),
     ],
 )
 def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) -> None:
@@ -124,9 +133,10 @@ def test_a_marker_comes_back_equal_and_follows_the_schema(time: float, label: st
     assert dict(message.headers)["ce_id"] == b"amp-1/markers/9/4"
 
 
-def test_an_event_is_its_canonical_line() -> None:
-    message = event_message(TOPICS, EVENT, stream="amp-1")
-    assert message.value.decode() == canonical(EVENT)
+def test_an_event_is_its_canonical_line_and_which_stream_and_session_it_is_of() -> None:
+    message = event_message(TOPICS, EVENT, session=7, stream="amp-1")
+    assert message.value.decode() == canonical(EVENT)[:-1] + ',"stream_id":"amp-1","session":7}'
+    assert canonical(json.loads(message.value)) == canonical(EVENT)
     validator_of("event").validate(json.loads(message.value))
     assert (message.topic, message.key, message.timestamp_ms) == ("lab.one.states", b"amp-1", None)
     assert dict(message.headers) == {
@@ -140,7 +150,7 @@ def test_an_event_is_its_canonical_line() -> None:
 
 def test_delivery_may_follow_and_is_no_part_of_the_canonical_line() -> None:
     delivery = {"age_s": 0.5, "latency_s": 0.001, "host": None, "wall_time": None}
-    message = event_message(TOPICS, EVENT, delivery=delivery)
+    message = event_message(TOPICS, EVENT, session=0, delivery=delivery)
     line = json.loads(message.value)
     validator_of("event").validate(line)
     assert line["age_s"] == 0.5
@@ -185,7 +195,7 @@ def test_descriptions_and_frames_carry_key_headers_and_identity() -> None:
 
 def test_half_a_surrogate_pair_stops_no_event() -> None:
     event = Event("marker", "eeg", 5, 0, 0.1, 0.0, {"label": "a\ud800", "marker_stream": "m", "marker_time": 0.1})
-    message = event_message(TOPICS, event)
+    message = event_message(TOPICS, event, session=0)
     assert json.loads(message.value)["label"] == "a?"
 
 
