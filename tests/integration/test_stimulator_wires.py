@@ -94,6 +94,27 @@ def test_a_device_that_closes_at_once_is_lost() -> None:
         open_device(settings, name="x")
 
 
+def test_a_device_that_counts_in_a_unit_that_nobody_asked_it_about_is_cut_off() -> None:
+    silent = json.dumps({**json.loads(HELLO), "known_dose_uc": None}).encode() + b"\n"
+
+    def serve(link: socket.socket) -> None:
+        assert json.loads(link.recv(4096))["known_dose"]["pulses"] == 10
+        link.sendall(silent)
+        link.recv(4096)
+        said = {"answer": "status", "command": "status", "seq": 2, "lease": 0, "is_on": False, "delivered_uc": 0.0}
+        link.sendall(encode_line(said))
+        while link.recv(65_536):
+            pass
+
+    with far_end(serve) as settings:
+        device = open_device(settings, name="x")
+        device.status()
+        (lost,) = wait_until(device.answers, "lost")
+        assert lost.kind == "lost"
+        assert "delivered_uc must be null from a device that left known_dose_uc out" in lost.reason
+        device.close()
+
+
 def test_garbage_in_place_of_an_answer_cuts_the_device_off() -> None:
     def serve(link: socket.socket) -> None:
         link.recv(4096)

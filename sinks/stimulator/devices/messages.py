@@ -138,10 +138,34 @@ def read_lease(values: Any) -> Lease:
     return Lease(number, train, real("slew_ma_s"), real("duration_s"), real("charge_uc"))
 
 
+KNOWN_DOSE = {"waveform": "biphasic", "amplitude_ma": 1.0, "pulse_width_us": 100.0, "pulses": 10}
+"""What `hello` asks every meter about; no output comes of it."""
+_KNOWN_UC = 1.0
+_DOSE_TOLERANCE = 0.05
+
+
+def count_dose(dose: Any) -> float | None:
+    """Return what a meter counts for a known dose, in uC over the phases of one sign; None for what is none."""
+    if not isinstance(dose, dict):
+        return None
+    pulses, ma, us = (_number(dose.get(name)) for name in ("pulses", "amplitude_ma", "pulse_width_us"))
+    return None if pulses is None or ma is None or us is None else pulses * ma * us / 1000.0
+
+
 def capabilities_message(
-    device: Capabilities, max_charge_per_phase_uc: float, clock_ns: int | None = None
+    device: Capabilities, max_charge_per_phase_uc: float, clock_ns: int | None = None, dose: Any = KNOWN_DOSE
 ) -> dict[str, Any]:
-    """Return the answer to ``hello``; ``clock_ns`` is the device's clock now, where it heeds ``not_after_ns`` on it."""
+    """Return the answer to ``hello``.
+
+    Parameters
+    ----------
+    device : Capabilities
+    max_charge_per_phase_uc : float
+    clock_ns : int, optional
+        The device's clock now, where it heeds ``not_after_ns`` on it.
+    dose : mapping
+        The known dose that the host asked about.
+    """
     clock = {} if clock_ns is None else {"clock_ns": clock_ns}
     return {
         "answer": "capabilities",
@@ -152,8 +176,27 @@ def capabilities_message(
         "max_charge_per_phase_uc": max_charge_per_phase_uc,
         "ends_by_itself": device.ends_by_itself,
         "imbalance": device.imbalance,
+        "known_dose_uc": count_dose(dose),
         **clock,
     }
+
+
+def check_meter(message: Mapping[str, Any]) -> bool:
+    """Return whether a device counts charge, by its answer to ``hello``; one that counts must do so in our unit.
+
+    Raises
+    ------
+    DeviceError
+        If what it counts for the known dose is not what the dose is.
+    """
+    said = message.get("known_dose_uc")
+    if said is None:
+        return False
+    found = _number(said)
+    if found is None or abs(found - _KNOWN_UC) > _DOSE_TOLERANCE * _KNOWN_UC:
+        rule = f"{_KNOWN_UC:g} for 10 pulses of 1 mA and 100 us (uC, over the phases of one sign)"
+        raise DeviceError(f"device capabilities.known_dose_uc must be {rule}, got {repr(said)[:40]}: in another unit?")
+    return True
 
 
 def read_clock(message: Mapping[str, Any]) -> int | None:

@@ -20,8 +20,10 @@ from neuroloop.sinks.stimulator.devices.device_clock import DeviceClock
 from neuroloop.sinks.stimulator.devices.limits import why_not
 from neuroloop.sinks.stimulator.devices.messages import (
     CURE,
+    KNOWN_DOSE,
     VERSION,
     LineSplitter,
+    check_meter,
     decode_line,
     encode_line,
     lease_message,
@@ -116,6 +118,7 @@ class JsonLinesDevice:
             message = self._greet(timeout_s)
             self._capabilities, self._max_charge_per_phase_uc = read_capabilities(message)
             self._learn_clock(read_clock(message))
+            self._is_counting = check_meter(message)
         except DeviceError:
             link.close()
             raise
@@ -183,7 +186,7 @@ class JsonLinesDevice:
 
     def _greet(self, timeout_s: float) -> Mapping[str, Any]:
         """Say hello and wait for the answer."""
-        self._send("hello", version=VERSION)
+        self._send("hello", version=VERSION, known_dose=KNOWN_DOSE)
         deadline = time.monotonic() + timeout_s
         while True:
             rest_s = deadline - time.monotonic()
@@ -252,6 +255,8 @@ class JsonLinesDevice:
     def _take(self, message: dict[str, Any], read_ns: int) -> None:
         """Take an answer; of those that nobody asked for and that say the same as the one before, only the newest."""
         one, seq = read_answer(message), message.get("seq")
+        if not self._is_counting and math.isfinite(one.delivered_uc):
+            raise ValueError("delivered_uc must be null from a device that left known_dose_uc out")
         sent_ns = self._sent.pop(seq, None) if isinstance(seq, int) and not isinstance(seq, bool) else None
         if sent_ns is not None:
             self._waiting.append(replace(one, trip_ns=self._trip_ns(sent_ns, one.t_ns, read_ns)))

@@ -199,7 +199,8 @@ class SimulatorSession:
         limits = self._model.limits
         if message.get("version") == VERSION:
             now = time.monotonic_ns()
-            can = capabilities_message(limits.capabilities, limits.max_charge_per_phase_uc, now)
+            dose = message.get("known_dose")
+            can = capabilities_message(limits.capabilities, limits.max_charge_per_phase_uc, now, dose)
             self._say({**can, "seq": seq})
             return
         reason = f"version must be {VERSION}, got {message.get('version')!r}"

@@ -11,6 +11,8 @@ from neuroloop.sinks.stimulator.devices.messages import (
     LineSplitter,
     answer_message,
     capabilities_message,
+    check_meter,
+    count_dose,
     decode_line,
     encode_line,
     lease_message,
@@ -125,3 +127,18 @@ def test_lines_do_not_depend_on_how_they_were_cut(lines: list[bytes], data: st.D
 def test_a_line_without_an_end_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a line must have at most 65536 bytes, got more"):
         LineSplitter().split(b"x" * 65_537)
+
+
+@pytest.mark.parametrize("said", [0.001, 1000.0, 2.0, -1.0, "1", [], True])
+def test_a_meter_in_another_unit_is_found_by_a_known_dose_before_anything_is_given(said: Any) -> None:
+    with pytest.raises(DeviceError, match=r"known_dose_uc must be 1 for 10 pulses of 1 mA and 100 us .*another unit"):
+        check_meter({**HELLO, "known_dose_uc": said})
+
+
+def test_a_device_counts_or_says_that_it_does_not() -> None:
+    assert check_meter(HELLO)
+    assert check_meter({**HELLO, "known_dose_uc": 1.04})
+    assert not check_meter({**HELLO, "known_dose_uc": None})
+    assert not check_meter({})
+    assert count_dose({"waveform": "biphasic", "amplitude_ma": 2.0, "pulse_width_us": 300.0, "pulses": 5}) == 3.0
+    assert count_dose("much") is None
