@@ -21,6 +21,30 @@ _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
+_LEAST_OPEN_FILES, _ENOUGH_OPEN_FILES = 128, 1024
+
+
+def ensure_open_files() -> None:
+    """Take as many open files as the system lets this process have, up to enough; each network stream needs some.
+
+    Raises
+    ------
+    ConfigError
+        If they do not suffice: what fails otherwise is whatever opens the next one.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _ENOUGH_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if soft != resource.RLIM_INFINITY and soft < _LEAST_OPEN_FILES:
+        raise ConfigError(f"open files (ulimit -n) must be at least {_LEAST_OPEN_FILES}, got {soft}")
+
+
 @dataclass(frozen=True)
 class Placement:
     """Cores of the hot process and of everything else; empty where the system decides."""

@@ -34,7 +34,7 @@ from neuroloop.stream.live.child_process import RunFailed
 from neuroloop.stream.live.cold_process import ColdPlan, run_cold
 from neuroloop.stream.live.hot_process import HotPlan, run_hot
 from neuroloop.stream.live.live_source import FINDERS, SourcePlan, find_source, is_live
-from neuroloop.stream.live.placement import plan_placement, settle
+from neuroloop.stream.live.placement import ensure_open_files, plan_placement, settle
 from neuroloop.stream.live.publish_plan import publish_plan
 from neuroloop.stream.live.publisher_guard import PublisherGuard, is_publishing
 from neuroloop.stream.live.recorder_process import RecorderPlan, recorder_summary, run_recorder
@@ -113,6 +113,7 @@ class Supervisor:
         if config.recorder.enabled and options.out is None:
             raise ConfigError("out must be given for a run that is recorded, got nothing")
         check_stimulation(config, options.out)
+        ensure_open_files()
         self._config = config
         self._options = options
         self._placement = plan_placement(config.process)

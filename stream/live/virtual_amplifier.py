@@ -13,7 +13,7 @@ from neuroloop.config.source import SourceSettings, TimingSettings
 from neuroloop.config.tree import Config
 from neuroloop.stream.live.child_process import Child, RunFailed, begin, starting, tell
 from neuroloop.stream.live.live_source import is_live
-from neuroloop.stream.live.placement import plan_placement
+from neuroloop.stream.live.placement import ensure_open_files, plan_placement
 from neuroloop.stream.playback.feed import Feed, RecordingFeed, SimulatorFeed
 from neuroloop.stream.playback.player import Player
 from neuroloop.stream.sources.recordings.opening import open_recording
@@ -40,6 +40,7 @@ class VirtualAmplifier:
         self._child: Child | None = None
         if is_live(config.source):
             return
+        ensure_open_files()
         name = f"neuroloop-{config.source.kind}-{os.getpid()}"
         cores = plan_placement(config.process).others
         self._child = Child(_amplify, (config.source, name, cores), "amplifier", is_daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,12 @@ def test_what_is_listed_of_the_network_is_one_line_a_stream() -> None:
     lines = [str(found) for found in lsl.wait_until(lambda: list_streams(1.0) or None, "streams")]
     assert len(lines) >= len(outlets)
     assert all(line.isprintable() for line in lines)
+
+
+def test_too_few_open_files_are_one_line_and_no_wait(tmp_path: Path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    with starting(tmp_path) as start:
+        said = start("run", "demo", "--out", tmp_path / "run", preexec_fn=few).fails()
+    assert said.splitlines()[-1] == "neuroloop run: open files (ulimit -n) must be at least 128, got 48"
