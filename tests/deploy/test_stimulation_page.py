@@ -17,7 +17,7 @@ PAGE = (CHECKOUT / "docs" / "stimulation.md").read_text(encoding="utf-8")
 
 def commands() -> list[list[str]]:
     written = re.findall(r"^ {4,}neuroloop (.*)$", PAGE, re.MULTILINE) + re.findall(r"`neuroloop ([^`]*)`", PAGE)
-    return [shlex.split(line) for line in written]
+    return [shlex.split(line, comments=True) for line in written]
 
 
 def test_every_command_of_the_page_is_one_of_the_program() -> None:

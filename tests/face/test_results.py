@@ -119,7 +119,10 @@ def test_code_that_the_folder_of_a_run_names_is_not_imported(tmp_path: Path) -> 
     (run / "config.yaml").write_text("name: own\nstages: [{kind: 'evil_stage:Stage'}]\n", encoding="utf-8")
     (run / "events.jsonl").write_text("", encoding="utf-8")
     (run / "evil_stage.py").write_bytes((tmp_path / "evil_stage.py").read_bytes())
-    with pytest.raises(nl.ConfigError, match=r"kind must be a known kind .*--allow-code\), got 'evil_stage:Stage'"):
+    with pytest.raises(
+        nl.ConfigError,
+        match=r"kind must be a known kind .*--allow-code or NEUROLOOP_ALLOW_CODE=1\), got 'evil_stage:Stage'",
+    ):
         nl.replay(run, out=tmp_path / "again")
     assert nl.open_run(run).config.name == "own"
     assert not trace.exists()

@@ -11,7 +11,7 @@ from neuroloop.sinks.terminal.run_view import TerminalView
 from neuroloop.stream.contracts.chunks import StreamInfo
 from neuroloop.stream.contracts.events import Event
 
-HOSTILE = ["[/]", "[/trial]", "[S1]", "[bold red]x", "\x1b[2J", "a\nb", "x" * 100_000, "\ud800"]
+HOSTILE = ["[/]", "[/trial]", "[S1]", "[bold red]x", "\x1b[2J", "a\nb", "x" * 4000, "\ud800"]
 
 
 def shown(view: TerminalView, console: Console) -> str:
