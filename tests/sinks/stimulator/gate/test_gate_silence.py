@@ -11,12 +11,12 @@ def trips(rig: Rig) -> list[tuple[str, object]]:
 
 
 def test_a_lease_that_is_over_without_a_renewal_disarms_before_the_device_counts_as_silent() -> None:
-    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5, "lease_s": 0.25})))
+    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5, "lease_s": 0.3})))
     rig.arm()
     rig.stay("alpha", 3)
     assert rig.at() == "STIMULATING"
     rig.link = Link(drops_answers=True)
-    rig.move(0.4)
+    rig.move(0.45)
     assert trips(rig)[-1][0] == "lease_lapsed"
     assert rig.at() == "DISARMED"
     assert not rig.model.is_on
