@@ -69,6 +69,17 @@ class Act:
     is_authorised: bool
     is_accepted: bool
     named: tuple[str, ...] = ()
+    area_cm2: float | None = None
+    """As read back, where it was."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision on good rows, when the program took it."""
+
+    t_ns: int
+    run: int
+    label: str
 
 
 @dataclass
@@ -82,11 +93,19 @@ class Case:
     step_hz: float
     lease_s: float
     heartbeat_s: float
+    watchdog_s: float
     ramp_s: float
     soft_stop_s: float
     refractory_s: float
     arming_s: float
     link_ns: int
+    look_every_s: float = 30.0
+    starts_per_episode: int = 5
+    lockout_s: float = 0.0
+    clean_s: float = 0.0
+    """From the end of a dose to the first decision that has nothing of it in its window."""
+    area_cm2: float = 0.0
+    needs_area: bool = False
     late_ns: int = 0
     """A stop may get lost, or is not obeyed: then the lease ends it, so much later."""
     stall_ns: int = 0
@@ -97,6 +116,7 @@ class Case:
     stretches: list[Stretch] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     ends: list[tuple[int, int]] = field(default_factory=list)
     """Run and moment at which its process was gone."""
     worst_step_ma: float = 0.0
@@ -121,6 +141,8 @@ def breaches(case: Case) -> list[str]:
         *_ramps(case, given),
         *_lengths(case, given),
         *_pauses(case, given),
+        *_lockouts(case, given),
+        *_episodes(case, given),
         *_starts(case, given),
         *_charges(case),
         *_silences(case),
@@ -207,21 +229,27 @@ def _ramps(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     return found
 
 
+def _slack_ns(case: Case, dose: Sequence[Stretch]) -> int:
+    """Return how much longer than the program meant a dose may be: off is noticed, sent, and lost, late."""
+    begin_ns, end_ns = dose[0].on_ns, dose[-1].off_ns
+    still = [one for one in case.silences if one.kind in ("stall", "kill")]
+    is_stalled = any(one.begin_ns < end_ns and begin_ns < one.end_ns for one in still)
+    always_ns = case.link_ns + case.late_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
+    return always_ns + case.stall_ns * is_stalled
+
+
 def _lengths(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     """Judge how long doses last, and all of a session."""
     found = []
-    always_ns = 2 * case.link_ns + case.late_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
-    still = [one for one in case.silences if one.kind in ("stall", "kill")]
+    always_ns = case.link_ns + case.late_ns + round(case.heartbeat_s * 1e9) + _HAIR_NS
     most_s = case.bounds.of("max_dose_s")
     for dose in given:
         on_ns = dose[-1].off_ns - dose[0].on_ns
-        begin_ns, end_ns = dose[0].on_ns, dose[-1].off_ns
-        is_stalled = any(one.begin_ns < end_ns and begin_ns < one.end_ns for one in still)
-        slack_ns = always_ns + case.stall_ns * is_stalled
         row = _row_of(case, dose[0])
-        limits = [dec(row.duration_s)] if row is not None else []
+        limits = [dec(case.look_every_s)]
+        limits += [dec(row.duration_s)] if row is not None else []
         limits += [most_s] if most_s is not None else []
-        if any(on_ns - slack_ns > limit * 10**9 for limit in limits):
+        if any(on_ns - _slack_ns(case, dose) > limit * 10**9 for limit in limits):
             found.append(f"dose of {on_ns * 1e-9} s, at most {min(limits)}")
     most = case.bounds.of("max_session_s")
     for session in _sessions(case.stretches):
@@ -231,16 +259,70 @@ def _lengths(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     return found
 
 
+def _lockouts(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
+    """Judge that no row gives more than its dose without a lockout behind it, over restarts, and none too short."""
+    if case.lockout_s == 0:
+        return []
+    found: list[str] = []
+    sums: dict[str, int] = {}
+    wait_ns, spent_by = 0, ""
+    for index, dose in enumerate(given):
+        row = _row_of(case, dose[0])
+        if row is None:
+            continue
+        if index:
+            off_ns = dose[0].on_ns - given[index - 1][-1].off_ns
+            if off_ns < wait_ns:
+                found.append(f"off for {off_ns * 1e-9} s though {spent_by} had given its dose, at least {wait_ns}")
+            if off_ns >= case.lockout_s * 1e9 - case.link_ns - case.late_ns - _HAIR_NS:
+                sums.clear()
+        on_ns = dose[-1].off_ns - dose[0].on_ns
+        sums[row.state] = sums.get(row.state, 0) + on_ns - _slack_ns(case, dose)
+        if sums[row.state] > row.duration_s * 1e9:
+            found.append(f"{row.state} for {sums[row.state] * 1e-9} s without a lockout, at most {row.duration_s}")
+        is_spent = sums[row.state] + _least_ns(case, row) > row.duration_s * 1e9
+        wait_ns = round(case.lockout_s * 1e9) - case.link_ns - case.late_ns - _HAIR_NS if is_spent else 0
+        spent_by = row.state
+    return found
+
+
+def _least_ns(case: Case, row: Row) -> int:
+    """Return how long a dose must have room for: two ramps, each as late as the disk allows."""
+    slew, least_s = case.bounds.of("max_slew_ma_s"), float(case.bounds.of("min_ramp_s") or 0)
+    ramp_s = max(case.ramp_s, least_s, row.ma / float(slew) if slew is not None else 0.0)
+    return round(2 * (ramp_s + 2 * case.heartbeat_s + case.watchdog_s) * 1e9)
+
+
+def _episodes(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
+    """Judge how often a row begins while no decision says anything else."""
+    n, found = 1, []
+    for before, after in pairwise(given):
+        row, one = _row_of(case, before[0]), after[0]
+        # a dose begins in the device when its record is on the disk, which the program has waited for
+        since_ns = before[0].on_ns - case.link_ns - round(case.watchdog_s * 1e9)
+        is_same = row is not None and row == _row_of(case, one) and before[0].run == one.run
+        is_left = row is None or any(
+            other.run == one.run and since_ns <= other.t_ns <= one.on_ns and other.label != row.state
+            for other in case.decisions
+        )
+        n = n + 1 if is_same and not is_left else 1
+        if n > case.starts_per_episode:
+            found.append(f"{n} doses though the state was never left, at most {case.starts_per_episode}")
+    return found
+
+
 def _pauses(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
     """Judge the times between doses."""
     found = []
-    slack_ns = 2 * case.link_ns + case.late_ns + _HAIR_NS
+    slack_ns = case.link_ns + case.late_ns + _HAIR_NS
     ratio = case.bounds.of("min_off_ratio") or Decimal(0)
     for before, after in pairwise(given):
         off_ns = after[0].on_ns - before[-1].off_ns
         on_ns = before[-1].off_ns - before[0].on_ns
         if off_ns + slack_ns < case.refractory_s * 1e9:
             found.append(f"off for {off_ns * 1e-9} s, at least {case.refractory_s}")
+        if before[0].run == after[0].run and off_ns + slack_ns < case.clean_s * 1e9:
+            found.append(f"off for {off_ns * 1e-9} s, at least {case.clean_s} to decide without what was given")
         if off_ns + slack_ns * (1 + ratio) < ratio * on_ns:
             found.append(f"off for {off_ns * 1e-9} s behind {on_ns * 1e-9} s on, at least {ratio} of it")
     return found
@@ -307,6 +389,10 @@ def _arming(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
         for act in case.acts
         if act.is_accepted and not act.is_authorised and act.action in ("arm", "confirm", "reset")
     ]
+    for act in case.acts:
+        is_read = act.area_cm2 == case.area_cm2 if act.area_cm2 is not None else not case.needs_area
+        if act.is_accepted and act.action == "arm" and not is_read:
+            found.append(f"armed with an area of {act.area_cm2} cm2 in place of {case.area_cm2}")
     spans = _spans(case)
     for dose in given:
         row = _row_of(case, dose[0])

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from neuroloop.sinks.stimulator.devices.device_clock import DeviceClock
 from neuroloop.sinks.stimulator.devices.simulator.model import Interval, ModelLimits, StimulatorModel
 from neuroloop.sinks.stimulator.log.disk_writer import AppendFile
 from neuroloop.sinks.stimulator.records import Capabilities, DeviceAnswer, Lease
@@ -83,10 +84,21 @@ class VirtualDisk:
                 file.write(data)
 
 
+class _Command(NamedTuple):
+    """A command on its way."""
+
+    at_ns: int
+    action: str
+    lease: Lease | None
+    sent_ns: int
+    not_after_ns: int | None
+
+
 class WireDevice:
     """A `Device` behind a wire: the model, what it lies, what is lost on the way. It lives over restarts.
 
-    Commands and answers keep their order, and take up to the plan's delay each.
+    Commands and answers keep their order, and take up to the plan's delay each. How long an answer took, and by when a
+    lease must be over, is reckoned as the devices of the program do, by the device's clock where it tells it.
     """
 
     def __init__(self, plan: LoopPlan, capabilities: Capabilities, now_ns: int) -> None:
@@ -99,9 +111,11 @@ class WireDevice:
         self._at_ns = now_ns
         # the device's own limits are far away: what holds here is held by the program
         wide = replace(capabilities, max_amplitude_ma=1e6, max_frequency_hz=1e6, max_pulse_width_us=1e6)
-        self.model = StimulatorModel(ModelLimits(wide, math.inf), lambda: self._at_ns)
-        self._way: deque[tuple[int, str, Lease | None]] = deque()
-        self._back: deque[tuple[int, DeviceAnswer]] = deque()
+        self.model = StimulatorModel(ModelLimits(wide, math.inf), lambda: self._at_ns + plan.clock_ahead_ns)
+        self._clock = DeviceClock()
+        self._way: deque[_Command] = deque()
+        self._back: deque[tuple[int, DeviceAnswer, int]] = deque()
+        """When it is here, what, and when what it answers was sent, 0 where nobody asked."""
         self.record: list[Stretch] = []
         self.n_granted = 0
         self.stuck_from_ns: int | None = None
@@ -131,8 +145,9 @@ class WireDevice:
     def renew(self, lease: Lease) -> None:
         self._send("renew", lease)
 
-    def stop(self) -> None:
+    def stop(self) -> str | None:
         self._send("stop")
+        return None
 
     def status(self) -> None:
         self._send("status")
@@ -143,8 +158,17 @@ class WireDevice:
     def answers(self) -> list[DeviceAnswer]:
         found = []
         while self._back and self._back[0][0] <= self.now_ns:
-            found.append(self._back.popleft()[1])
+            _, one, sent_ns = self._back.popleft()
+            found.append(replace(one, trip_ns=self._trip_ns(one, sent_ns)) if sent_ns else one)
         return found
+
+    def _trip_ns(self, one: DeviceAnswer, sent_ns: int) -> int:
+        """Return how long a command took, as `JsonLinesDevice` measures it."""
+        read_ns, clock = self.now_ns, self._clock
+        if not self.plan.tells_clock:
+            return max(1, read_ns - sent_ns)
+        clock.note(sent_ns, one.t_ns, read_ns)
+        return max(1, min(read_ns - sent_ns, clock.trip_ns(sent_ns, one.t_ns)))
 
     # the wire
 
@@ -155,9 +179,13 @@ class WireDevice:
         if self.drops and self._rng.random() < self.plan.drop:
             return
         at = self.now_ns + self._delay_ns()
-        self._way.append((max(at, self._way[-1][0]) if self._way else at, action, lease))
+        deadline = None
+        if lease is not None and self.plan.tells_clock:
+            deadline = self._clock.not_after_ns(self.now_ns + round(self.plan.watchdog_s * 1e9))
+        at = max(at, self._way[-1].at_ns) if self._way else at
+        self._way.append(_Command(at, action, lease, self.now_ns, deadline))
 
-    def _say(self, one: DeviceAnswer) -> None:
+    def _say(self, one: DeviceAnswer, sent_ns: int = 0) -> None:
         plan = self.plan
         if not plan.acknowledges or (self.drops and self._rng.random() < plan.drop):
             return
@@ -166,40 +194,40 @@ class WireDevice:
         elif plan.factor != 1.0:
             one = replace(one, delivered_uc=one.delivered_uc * plan.factor)
         at = self._at_ns + self._delay_ns()
-        self._back.append((max(at, self._back[-1][0]) if self._back else at, one))
+        self._back.append((max(at, self._back[-1][0]) if self._back else at, one, sent_ns))
 
     @property
     def next_ns(self) -> int:
         """When something arrives at either end."""
-        way = self._way[0][0] if self._way else 2**62
+        way = self._way[0].at_ns if self._way else 2**62
         return min(way, self._back[0][0] if self._back else 2**62)
 
     @property
     def next_command_ns(self) -> int:
         """When the next command arrives at the device."""
-        return self._way[0][0] if self._way else 2**62
+        return self._way[0].at_ns if self._way else 2**62
 
     def advance(self, now_ns: int) -> None:
         """Let time pass for the device."""
         self.now_ns = now_ns
-        while self._way and self._way[0][0] <= now_ns:
-            at, action, lease = self._way.popleft()
-            self._at_ns = max(self._at_ns, at)
-            self._say(self._obey(action, lease))
+        while self._way and self._way[0].at_ns <= now_ns:
+            one = self._way.popleft()
+            self._at_ns = max(self._at_ns, one.at_ns)
+            self._say(self._obey(one), one.sent_ns)
         self._at_ns = now_ns
         self.model.advance()
         if self.plan.lie == "flood" and now_ns >= self._flood_ns:
             self._flood_ns = now_ns + 30_000_000
             self._say(self.model.status(""))
-        for one in self.model.take_intervals():
-            self._keep(one)
+        for interval in self.model.take_intervals():
+            self._keep(interval)
 
-    def _obey(self, action: str, lease: Lease | None) -> DeviceAnswer:
-        model = self.model
+    def _obey(self, one: _Command) -> DeviceAnswer:
+        model, action, lease = self.model, one.action, one.lease
         if lease is not None:
             if self.plan.refuse and self._rng.random() < self.plan.refuse:
                 return model.refuse(action, lease.number, "not now")
-            return model.start(lease) if action == "start" else model.renew(lease)
+            return (model.start if action == "start" else model.renew)(lease, one.not_after_ns)
         if action == "arm":
             return model.arm()
         if action == "status":
@@ -216,14 +244,14 @@ class WireDevice:
         self.n_granted += 1
         more = self.plan.factor if self.plan.lie == "delivers_more" else 1.0
         self._truth_uc += one.charge_uc * more
-        train = one.lease.train
+        train, ahead_ns = one.lease.train, self.plan.clock_ahead_ns
         self.record.append(
             Stretch(
-                one.on_ns,
-                one.off_ns,
+                one.on_ns - ahead_ns,
+                one.off_ns - ahead_ns,
                 one.from_ma,
                 one.to_ma,
-                one.reached_ns,
+                one.reached_ns - ahead_ns,
                 train.frequency_hz,
                 train.pulse_width_us,
                 train.waveform,
@@ -245,7 +273,7 @@ class WireDevice:
         self._way.clear()
         self._at_ns = self.now_ns
         self.model.disconnect()
-        self._back.append((self.now_ns, DeviceAnswer("lost", 0, False, math.nan, "the line is cut")))
+        self._back.append((self.now_ns, DeviceAnswer("lost", 0, False, math.nan, "the line is cut"), 0))
 
     def switch_off(self) -> None:
         """Somebody presses the switch on the device, which says so."""
@@ -269,6 +297,10 @@ class WireDevice:
         self.model.disconnect()
         self.advance(self.now_ns)
         self.run = run
+        self._clock = DeviceClock()
+        back_ns = self._delay_ns()
+        acted_ns = self.now_ns - back_ns + self.plan.clock_ahead_ns
+        self._clock.note(self.now_ns - back_ns - self._delay_ns(), acted_ns, self.now_ns)  # its answer to hello
 
     @property
     def truth_uc(self) -> float:

@@ -19,9 +19,11 @@ from neuroloop.sinks.stimulator.actuator import Actuator
 from neuroloop.sinks.stimulator.envelope.profiles import HARD_LIMITS_SHA256
 from neuroloop.sinks.stimulator.gate.gate import Gate
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, Clocks, input_of, output_record
-from neuroloop.sinks.stimulator.log.ledger import Ledger, LedgerClock
-from neuroloop.sinks.stimulator.records import GateInput, GateOutput
-from tests.sinks.stimulator.judge import Act, Case, Silence, breaches, doses
+from neuroloop.sinks.stimulator.log.ledger import Ledger
+from neuroloop.sinks.stimulator.log.ledger_entries import LedgerClock
+from neuroloop.sinks.stimulator.records import Device, GateInput, GateOutput
+from neuroloop.sinks.stimulator.sham import ArmFilter
+from tests.sinks.stimulator.judge import Act, Case, Decision, Silence, breaches, doses
 from tests.sinks.stimulator.loop_parts import VirtualDisk, WireDevice, records_of
 from tests.sinks.stimulator.loop_plan import LoopPlan, settings_of
 from tests.sinks.stimulator.reference import bounds_of, dec, numbers_of, stepped
@@ -34,6 +36,7 @@ _EVENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gap", {"missing": 3}),
     ("skip", {"n": 40}),
     ("artifact", {"kind": "rail"}),
+    ("drift", {"what": "onset", "monitor": "m", "hold": True}),
     ("drift", {"what": "onset", "monitor": "m", "hold": True}),
     ("drift", {"what": "end", "monitor": "m", "hold": False}),
     ("drift", {"what": "end", "monitor": "m", "hold": False}),
@@ -69,25 +72,28 @@ class Program:
         clock = LedgerClock(lambda: world.wall_ns, lambda: world.now_ns, lambda: "boot")
         writer: Any = self.disk
         self.ledger = Ledger(world.folder, "s", "e", run=f"run{number}", writer=writer, clock=clock)
-        never_settles = getattr(self.ledger, "never_settles", None)
-        if never_settles is not None and not plan.acknowledges:
-            never_settles()
+        if not plan.acknowledges:
+            self.ledger.never_settles()
+        device: Device = world.device
+        if plan.is_sham:
+            device = ArmFilter(device, "sham", clock_ns=lambda: world.now_ns)
         self.setup = setup_of(
             StimulationSettings.model_validate(settings_of(plan)),
             capabilities=world.capabilities,
-            is_sham=plan.is_sham,
             ledger=self.ledger.history(),
             decision_s=plan.decision_s if plan.names_decision_s else None,
+            window_s=plan.window_s,
         )
         self.gate = Gate(self.setup)
         clocks = Clocks(lambda: world.wall_ns, lambda: world.now_ns * 1e-9)
         self.log = AuditLog(folder / AUDIT_FILE, writer, clocks)
         self.actuator = Actuator(
-            world.device,
+            device,
             self.log,
             self.ledger,
             writer,
             patience_s=plan.watchdog_s,
+            successors={row["state"]: row["successors"] for row in self.setup["table"]},
             clock_ns=lambda: world.now_ns,
         )
         self.n_inputs = 0
@@ -109,9 +115,7 @@ class Program:
         if values["what"] == "tripped":
             self.world.outcome.trips[values["interlock"]] += 1
         elif values["what"] == "dose":
-            note_end = getattr(self.ledger, "note_end", None)
-            if note_end is not None:
-                note_end(values["on_s"], values["charge_uc"], values["withheld_uc"])
+            self.ledger.note_end(values["on_s"], values["charge_uc"])
             if values["lockout_s"] > 0:
                 self.ledger.note_lockout(values["lockout_s"])
 
@@ -198,10 +202,17 @@ class World:
             step_hz=self.capabilities.step_hz,
             lease_s=plan.lease_s,
             heartbeat_s=plan.gate["heartbeat_s"],
+            watchdog_s=plan.watchdog_s,
             ramp_s=plan.gate["ramp_s"],
             soft_stop_s=plan.gate["soft_stop_s"],
             refractory_s=plan.gate["refractory_s"],
             arming_s=plan.gate["arming_s"],
+            look_every_s=plan.gate["look_every_s"],
+            starts_per_episode=round(plan.gate["starts_per_episode"]),
+            lockout_s=plan.gate["lockout_s"],
+            clean_s=max(plan.gate["blanking_s"], plan.gate.get("pulse_blanking_s", 0.0)) + plan.window_s,
+            area_cm2=plan.area_cm2,
+            needs_area=not plan.is_simulated,
             link_ns=round(plan.link_s * 1e9),
             late_ns=lease_ns if loses else 0,
             stall_ns=lease_ns,
@@ -283,6 +294,8 @@ class World:
         program.turn()
         while self.backlog:
             kind, values = self.backlog.popleft()
+            if values["type"] == "prediction" and values["valid"]:
+                self.case.decisions.append(Decision(self.now_ns, program.number, values["label"]))
             program.tell(kind, values)
         if self.now_ns >= self.next_look_ns:
             self.next_look_ns = self.now_ns + 400_000_000
@@ -324,16 +337,22 @@ class World:
 
     def act(self, program: Program, action: str, *, authorised: bool = True, named: tuple[str, ...] = ()) -> bool:
         """Do something as the operator; return whether it was accepted."""
+        area: float | None = None
+        if action == "arm":
+            area = None if self.plan.is_simulated and self.rng.random() < 0.5 else self.plan.area_cm2
+            if self.rng.random() < 0.05:
+                area = self.rng.choice([None, 0.1 * self.plan.area_cm2, 100 * self.plan.area_cm2])
         values = {
             "action": action,
             "channel": "terminal",
             "authorised": authorised,
             "reason": "a reason",
             "override": list(named),
+            **({} if action != "arm" else {"area_cm2": area}),
         }
         outputs = program.tell("operator", values)
         is_accepted = not any(one.kind == "refusal" and one.values["what"] == action for one in outputs)
-        self.case.acts.append(Act(self.now_ns, program.number, action, authorised, is_accepted, named))
+        self.case.acts.append(Act(self.now_ns, program.number, action, authorised, is_accepted, named, area))
         self.outcome.counts[f"operator_{action}"] += 1
         return is_accepted
 
@@ -365,7 +384,7 @@ class World:
         bound_ns, begin_ns = beat_ns, self.now_ns
         if kind == "stall":
             self.stalled_until_ns = self.now_ns + round(seconds * 1e9)
-            bound_ns = round(plan.lease_s * 1e9)
+            bound_ns, link_ns = self._untended_ns
         elif kind == "stale":
             self.is_streaming = False
             bound_ns = watchdog_ns + beat_ns
@@ -393,6 +412,13 @@ class World:
         self.hashes = dict(_HASHES)
         if kind in ("down_event", "stream_down"):
             self.event("stream", what="found")
+
+    @property
+    def _untended_ns(self) -> tuple[int, int]:
+        """How long the output may go on by itself behind the last command, and how late that may have come."""
+        if self.plan.tells_clock:  # it knows the moment, however late the lease has come
+            return round(self.plan.watchdog_s * 1e9), 0
+        return round(self.plan.lease_s * 1e9), self.case.link_ns
 
     def _happen(self) -> None:
         """Let something happen in the stream, or to the numbers of the pulse."""
@@ -467,7 +493,7 @@ class World:
         self.device.cut()
         self.case.ends.append((number, begin_ns))
         self.move(min(plan.gaps_s[number], 3.0))
-        bound_ns = self.case.link_ns + (0 if plan.notices_kill else round(plan.lease_s * 1e9))
+        bound_ns = self.case.link_ns if plan.notices_kill else sum(self._untended_ns)
         self.case.silences.append(Silence("kill", begin_ns, self.now_ns, bound_ns))
         more_ns = round(max(0.0, plan.gaps_s[number] - 3.0) * 1e9)
         if more_ns:

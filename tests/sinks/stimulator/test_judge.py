@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sinks.stimulator.judge import Act, Case, Row, Silence, Stretch, breaches
+from tests.sinks.stimulator.judge import Act, Case, Decision, Row, Silence, Stretch, breaches
 from tests.sinks.stimulator.reference import bounds_of, broken, most_ma, numbers_of, places
 
 S = 10**9
 ROW = Row("alpha", 50.0, 200.0, 1.0, "biphasic", 6.0, False)
 NAMED = replace(ROW, is_named_only=True)
 RAMP_S = 0.5
+ARMED_AGAIN = Act(20 * S, 1, "arm", is_authorised=True, is_accepted=True)
 
 
 def stretch(from_s: float, to_s: float, from_ma: float, to_ma: float, **values: object) -> Stretch:
@@ -48,6 +49,7 @@ def case(stretches: list[Stretch], row: Row = ROW, **values: object) -> Case:
         step_hz=0.1,
         lease_s=0.5,
         heartbeat_s=0.1,
+        watchdog_s=0.5,
         ramp_s=RAMP_S,
         soft_stop_s=0.5,
         refractory_s=1.0,
@@ -63,6 +65,11 @@ def case(stretches: list[Stretch], row: Row = ROW, **values: object) -> Case:
 
 def test_a_dose_as_it_should_be_breaches_nothing() -> None:
     assert breaches(case([*dose(1.0), *dose(5.0)])) == []
+
+
+def test_a_state_that_was_left_between_doses_begins_another_episode() -> None:
+    found = [*dose(1.0), *dose(5.0), *dose(9.0)]
+    assert breaches(case(found, starts_per_episode=2, decisions=[Decision(7 * S, 0, "rest")])) == []
 
 
 def _louder(one: Stretch, factor: float) -> Stretch:
@@ -94,6 +101,22 @@ WRONG: dict[str, tuple[Callable[[], Case], str]] = {
     ),
     "dose": (lambda: case(dose(1.0, 7.5), bounds=bounds_of("custom", "implanted", 0.06)), "dose of 7.5"),
     "pause": (lambda: case([*dose(1.0), *dose(3.5)]), "off for 0.5"),
+    "window": (lambda: case([*dose(1.0), *dose(5.0)], clean_s=2.2), "to decide without what was given"),
+    "look": (lambda: case(dose(1.0, 3.0), look_every_s=2.5), "dose of 3.0 s, at most 2.5"),
+    "parts": (
+        lambda: case([one for n in range(4) for one in dose(1.0 + 4 * n)], lockout_s=60.0),
+        "without a lockout, at most 6.0",
+    ),
+    "lockout": (lambda: case([*dose(1.0, 5.5), *dose(30.0)], lockout_s=60.0), "though alpha had given its dose"),
+    "lockout behind a restart": (
+        lambda: case([*dose(1.0, 5.5), *dose(30.0, run=1)], lockout_s=60.0, acts=[*case([]).acts, ARMED_AGAIN]),
+        "though alpha had given its dose",
+    ),
+    "starts of an episode": (
+        lambda: case([*dose(1.0), *dose(5.0), *dose(9.0)], starts_per_episode=2),
+        "3 doses though the state was never left",
+    ),
+    "area": (lambda: case([], area_cm2=0.06, needs_area=True), "armed with an area of None"),
     "off ratio": (
         lambda: case([*dose(1.0), *dose(4.5)], bounds=bounds_of("vns", "implanted", 0.06), rows=(ROW,)),
         "behind 2.0",
