@@ -289,7 +289,8 @@ def _lockouts(case: Case, given: Sequence[Sequence[Stretch]]) -> list[str]:
 def _least_ns(case: Case, row: Row) -> int:
     """Return how long a dose must have room for: two ramps, each as late as the disk allows."""
     slew, least_s = case.bounds.of("max_slew_ma_s"), float(case.bounds.of("min_ramp_s") or 0)
-    ramp_s = max(case.ramp_s, least_s, row.ma / float(slew) if slew is not None else 0.0)
+    steepest_s = float(stepped(row.ma, case.step_ma) / slew) if slew is not None else 0.0
+    ramp_s = max(case.ramp_s, least_s, steepest_s)
     return round(2 * (ramp_s + 2 * case.heartbeat_s + case.watchdog_s) * 1e9)
 
 

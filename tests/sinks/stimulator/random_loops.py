@@ -59,6 +59,8 @@ def run_loops(first: int, n_loops: int, *, is_stopped_early: bool = False, tells
             place = Path(folder) / str(seed)
             place.mkdir()
             totals.take(World(draw(seed), place).run())
+            if tells and totals.breaches and totals.breaches[-1][0] == seed:
+                print(f"seed {seed}: {totals.breaches[-1][1]}", flush=True)
             if totals.breaches and is_stopped_early:
                 break
             if tells and totals.n_loops % 200 == 0:
@@ -78,8 +80,6 @@ def main() -> int:
     given = parser.parse_args()
     totals = run_loops(given.first, given.loops, is_stopped_early=given.stop, tells=True)
     print(totals.table())
-    for seed, breach in totals.breaches[:40]:
-        print(f"seed {seed}: {breach}")
     return 1 if totals.breaches else 0
 
 
