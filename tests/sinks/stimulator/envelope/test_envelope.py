@@ -97,6 +97,13 @@ def test_each_limit_of_the_session_refuses_alone(limits: dict[str, float], faili
     assert rules(assess(row(), limits=limits)) == [failing]
 
 
+def test_a_voltage_that_the_stated_impedance_needs_is_refused_above_its_limit() -> None:
+    limits = session_limits(settings(), HARD).model_copy(update={"max_voltage_v": 0.99})
+    found = Envelope(settings(), limits, HARD.shannon, CAPABILITIES).assess(row())
+    assert found.numbers["voltage_v"] == 1.0
+    assert rules(found) == ["voltage_v"]
+
+
 def test_a_value_on_a_limit_is_allowed() -> None:
     on = row(amplitude_ma=9.0, pulse_width_us=200.0)  # 1.8 uC on .06 cm2: 30 uC/cm2 to the last digit
     found = assess(on, limits={"max_shannon_k": 1.75})

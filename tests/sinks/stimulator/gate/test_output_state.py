@@ -61,6 +61,22 @@ def test_output_without_a_dose_is_named(machine: MachineState, now_ns: int, is_a
     assert re.search(message, found)
 
 
+def test_a_lease_or_a_dose_that_is_over_is_named() -> None:
+    rig = started()
+    dose, end_ns = rig.gate.dose, ISSUED.end_ns
+    assert dose is not None
+    output = OutputState(patience_ns=0, acknowledges=True)
+    output.lease(ISSUED)
+
+    def found(now_ns: int, dose_end_ns: int) -> str | None:
+        one = replace(dose, end_ns=dose_end_ns)
+        return output.broken("STIMULATING", now_ns, dose=one, planned=ISSUED, is_armed=True)
+
+    assert found(end_ns - 1, end_ns) is None
+    assert found(end_ns, end_ns + 1) == f"lease 1 must be renewed or off by {end_ns}, got {end_ns}"
+    assert found(end_ns - 1, end_ns - 1) == f"dose must be over by {end_ns - 1}, got {end_ns - 1}"
+
+
 def test_an_arming_that_holds_where_it_may_not_is_named() -> None:
     output = OutputState(patience_ns=0, acknowledges=True)
     found = output.broken("DISARMED", 0, dose=None, planned=None, is_armed=True)
