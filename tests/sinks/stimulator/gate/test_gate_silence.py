@@ -40,3 +40,15 @@ def test_a_decision_behind_a_missing_heartbeat_says_that_it_is_missing_before_th
     rig.decide("alpha")
     assert "heartbeat" in [name for name, _ in trips(rig)]
     assert rig.at() == "DISARMED"
+
+
+def test_a_disk_that_holds_up_a_renewal_for_longer_than_the_lease_ends_the_dose_in_a_fault() -> None:
+    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5, "ramp_s": 1.0})))
+    rig.arm()
+    rig.stay("alpha", 4)
+    rig.link.disk_ns = 300_000_000
+    rig.stay("alpha", 1)
+    assert rig.intervals[-1].ended_by == "lease_over"
+    assert not rig.model.is_on
+    assert rig.at() == "FAULT"
+    assert rig.all("transition")[-1].values["reason"] == "device_nack"
