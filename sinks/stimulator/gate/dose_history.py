@@ -39,8 +39,6 @@ class Dose:
         It was given as long as its row says.
     is_look : bool
         It is a part of its row's dose, and a look ends it.
-    is_soft : bool
-        In its last ramp, whether of a soft stop.
     """
 
     row: RecommendationSettings

@@ -231,10 +231,6 @@ class LeaseLine:
         if self.current is not None and self.current.lease.number == number and not self.current.is_answered:
             self.current.answered_ns = now_ns
 
-    def is_over(self, now_ns: int) -> bool:
-        """Return whether the time of the last lease is over; by the gate's clock, so that both arms end alike."""
-        return self.current is not None and self.current.is_final and now_ns >= self.current.end_ns
-
     def end(self) -> None:
         """The output is to be off."""
         self.current = self._rise = self._fall = None
