@@ -76,6 +76,7 @@ class Actuator:
         self._waiting: deque[_Waiting] = deque()
         self._problems: list[DeviceAnswer] = []
         self._answered_lease = 0
+        self._input_ns = 0
         self._waits_ns: list[int] = []
         self.stopped_ns = 0
         """When the newest stop had been handed over."""
@@ -96,6 +97,7 @@ class Actuator:
         outputs : sequence of GateOutput
             In order.
         """
+        self._input_ns = of.t_ns
         acts: list[tuple[str, int, str]] = []
         leases: list[GateOutput] = []
         for one in outputs:
@@ -185,7 +187,7 @@ class Actuator:
     def _note(self, action: str, number: int, t_ns: int, fault: str, **numbers: int) -> None:
         said: dict[str, str] = {"fault": fault} if fault else {}
         if self._seal is not None:
-            t_ns -= t_ns % GRID_NS
+            t_ns = max(t_ns - t_ns % GRID_NS, self._input_ns)  # nothing is done before it was decided
             said["box"] = self._seal()
         self._log.take_act(action, number, t_ns, **numbers, **said)
 

@@ -225,7 +225,8 @@ class Controller:
         assignment = self.equipment.assignment
         if assignment is None:
             return "the run is not blinded"
-        self._log.take_act("unblind", self._number - 1, time.monotonic_ns(), arm=assignment.arm, salt=assignment.salt)
+        t_ns = max(self._t_ns, time.monotonic_ns())  # an answer's time is rounded up, and may lie ahead of the clock
+        self._log.take_act("unblind", self._number - 1, t_ns, arm=assignment.arm, salt=assignment.salt)
         return f"the run is {assignment.arm}"
 
     def event(self, record: EventRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from neuroloop.sinks.stimulator.actuator import Actuator
 from neuroloop.sinks.stimulator.devices.simulator.model import ModelLimits, StimulatorModel
+from neuroloop.sinks.stimulator.log.act_check import act_faults
 from neuroloop.sinks.stimulator.log.audit import AUDIT_FILE, AuditLog, read_log
 from neuroloop.sinks.stimulator.log.ledger import Ledger
 from neuroloop.sinks.stimulator.records import (
@@ -94,13 +96,14 @@ def command(action: str, one: Lease | None = None) -> GateOutput:
 class Bench:
     """An actuator and all around it."""
 
-    def __init__(self, folder: Path, done: Done) -> None:
+    def __init__(self, folder: Path, done: Done, *, seal: Callable[[], str] | None = None) -> None:
         self.device = Recorded()
         self.log = AuditLog(folder / AUDIT_FILE, done.writer)
         self.ledger = Ledger(folder / "ledger", "s", "e", run="r", writer=done.writer, clock=HandClock().clock())
         self.actuator = Actuator(
-            self.device, self.log, self.ledger, done.writer, patience_s=0.5, clock_ns=lambda: self.device.now_ns
-        )
+            self.device, self.log, self.ledger, done.writer, patience_s=0.5, clock_ns=lambda: self.device.now_ns,
+            seal=seal,
+        )  # fmt: skip
         self._number = 0
 
     def decide(self, *outputs: GateOutput) -> None:
@@ -147,6 +150,22 @@ def test_a_lease_leaves_when_its_record_is_on_the_disk_and_not_before(tmp_path: 
         assert bench.actuator.leave() is None
         assert bench.device.done == ["arm", "start"]
         assert not bench.actuator.is_waiting
+        bench.close()
+
+
+def test_a_blinded_runs_coarse_times_never_put_an_act_before_its_decision(tmp_path: Path) -> None:
+    with writer() as done:
+        bench = Bench(tmp_path, done, seal=lambda: "box")
+        bench.device.now_ns += 3_000_000
+        bench.decide(command("arm"))
+        bench.decide(command("start", lease(1)))
+        done.sync()
+        bench.device.now_ns += 29_000_000
+        assert bench.actuator.leave() is None
+        done.sync()
+        log = read_log(tmp_path / AUDIT_FILE)
+        assert list(act_faults(log, is_open=True)) == []
+        assert [link.record["t_ns"] for link in log.records if "act" in link.record] == [1_003_000_000, 1_030_000_000]
         bench.close()
 
 
