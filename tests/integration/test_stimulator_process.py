@@ -55,7 +55,7 @@ def test_a_log_whose_folder_is_gone_and_arming_that_expires(make: Make, tmp_path
     assert shown["text"].endswith(f"limits.yaml (sha256 {file_sha256(tmp_path / 'limits.yaml')})")
     assert shown["needs_area"] is False
     bench.gets_on()
-    assert bench.ask("arm")["text"] == shown["text"]
+    assert bench.ask("arm")["text"].startswith(f"{shown['text']}; tried, and work: ")
 
     def has_expired() -> bool:
         return any(one.values.get("reason") == "arming expired" for _, one in bench.log().outputs())
@@ -216,7 +216,7 @@ def test_a_blinded_run_hides_its_arm_until_it_is_unblinded_and_a_crash_does_not_
     assert opened["run"].findings == ()
     findings = verify_run(bench.out, tmp_path / "ledger").findings
     assert findings
-    assert all(finding.startswith("events.jsonl must have the log's commands") for finding in findings)
+    assert [one for one in findings if not one.startswith("events.jsonl must have the log's commands")] == []
 
 
 def test_no_line_ends_the_process_and_a_stop_with_any_reason_is_in_the_log(make: Make, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_log_says_which_program_and_who_and_its_head_is_told_at_arming(make:
     assert setup["program"]["code_sha256"] == code_hash()
     asked = [one.values for one in bench.log().inputs() if one.values.get("channel") == "socket"]
     assert {(one["uid"], one["pid"]) for one in asked} == {(os.getuid(), os.getpid())}
-    head = told[-1].removeprefix("log head ")
+    head = told[-1].rpartition("; log head ")[2]
     verdict = verify_run(bench.out, tmp_path / "ledger", heads=[head])
     assert not any("was noted" in finding for finding in verdict.findings)
     assert not verdict.unproven
