@@ -60,7 +60,7 @@ def run_demo(options: argparse.Namespace) -> int:
     _log.info("starting the simulated amplifier; the first time kernels are compiled, half a minute")
     with tempfile.TemporaryDirectory(prefix="neuroloop-demo-") as scratch:
         out = options.out or Path(scratch) / "run"
-        stimulation = StimulationDemo(config, Path(scratch), seconds) if options.stimulation else None
+        stimulation = StimulationDemo(config, out, seconds) if options.stimulation else None
         if stimulation is not None:
             config = stimulation.config
         run = RunOptions(

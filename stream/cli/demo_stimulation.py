@@ -32,18 +32,19 @@ class StimulationDemo:
     Parameters
     ----------
     config : Config
-    scratch : Path
-        Gets the charge ledger: a demonstration leaves none behind.
+    folder : Path
+        Of the run. Gets the charge ledger too, so that the run can be verified as long as it is kept.
     seconds : float
         Length of the run.
     """
 
-    def __init__(self, config: Config, scratch: Path, seconds: float) -> None:
+    def __init__(self, config: Config, folder: Path, seconds: float) -> None:
         self._operator = ScriptedOperator(config)
         stimulation = self._operator.config.stimulation
         if stimulation is None:
             raise ValueError("stimulation must be configured, got None")
-        self._stimulation = stimulation.model_copy(update={"ledger": stimulation.ledger or str(scratch / "ledger")})
+        ledger = stimulation.ledger or str(folder.resolve() / "ledger")
+        self._stimulation = stimulation.model_copy(update={"ledger": ledger})
         self.config = self._operator.config.model_copy(update={"stimulation": self._stimulation})
         named = [row.state for row in rows_of(self._stimulation) if row.requires_override]
         override = named[0] if named else None

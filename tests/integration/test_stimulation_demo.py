@@ -14,7 +14,9 @@ from tests.integration.live import SHARING, Start, summary_of
 pytestmark = pytest.mark.usefixtures("lsl_session")
 
 
-def test_the_demo_arms_stimulates_refuses_stops_and_proves_it(start: Start, tmp_path: Path) -> None:
+def test_the_demo_arms_stimulates_refuses_stops_and_proves_it(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     picture = tmp_path / "demo.svg"
     program = start("demo", "--stimulation", "--seconds", "14", "--out", run, "--picture", picture, *SHARING,
@@ -23,6 +25,9 @@ def test_the_demo_arms_stimulates_refuses_stops_and_proves_it(start: Start, tmp_
     proof = out.splitlines()[-1]
     assert proof.startswith("proven: stimulation.jsonl: ")
     assert proof.endswith("all within the limits")
+    assert main(["verify", str(run), "--ledger", str(run / "ledger")]) == 0
+    assert main(["verify", str(run)]) == 2
+    assert f"config.yaml names a ledger: --ledger {str(run / 'ledger')!r}" in capsys.readouterr().err
     events = [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     commands = [one for one in events if one["type"] == "command"]
     assert {one["action"] for one in commands} == {"arm", "start", "stop", "disarm"}
