@@ -499,6 +499,15 @@ def test_the_session_has_a_time_and_a_dose_is_cut_short_by_it() -> None:
     assert last_rules(rig) == ["session_s"]
 
 
+def test_the_time_of_the_session_ends_a_dose_that_would_be_longer() -> None:
+    rig = rig_of(row("alpha", duration_s=9.0), limits={"max_session_s": 14.0}, gate={"lockout_s": 0.0})
+    rig.arm()
+    rig.stay("alpha", 40)
+    on_s = sum(one.off_ns - one.on_ns for one in rig.intervals) * 1e-9
+    assert 10.0 < on_s <= 14.0
+    assert "session time" in [one.values["reason"] for one in rig.all("transition")]
+
+
 @pytest.mark.parametrize("limits", [{"max_session_charge_mc": 0.3}, {"max_day_charge_mc": 0.3}])
 def test_charge_ends_a_dose_and_refuses_the_next(limits: dict[str, float]) -> None:
     rig = rig_of(row("alpha", duration_s=14.0, amplitude_ma=2.0), limits=limits)

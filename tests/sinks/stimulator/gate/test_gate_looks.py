@@ -110,6 +110,16 @@ def test_the_parts_of_a_dose_are_together_no_longer_than_the_dose_and_lock_out()
     assert "lockout_left_s" in rig.refused()[-1]
 
 
+def test_a_dose_goes_on_with_what_is_left_of_it_when_its_state_comes_again() -> None:
+    rig = rig_of(row("alpha", duration_s=9.0), gate={"look_every_s": 30.0})
+    live(rig, 4.0)
+    live(rig, 4.0, label="rest")
+    live(rig, 20.0)
+    assert len(lengths_s(rig)) == 2
+    assert 6.0 < sum(lengths_s(rig)) <= 9.0
+    assert "lockout_left_s" in rig.refused()[-1]
+
+
 def test_during_a_dose_of_which_no_decision_can_be_clean_their_silence_is_none() -> None:
     rig = rig_of(gate={"pulse_blanking_s": 0.002})
     live(rig, 4.0)
