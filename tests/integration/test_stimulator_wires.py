@@ -31,7 +31,7 @@ from neuroloop.sinks.stimulator.records import Device, DeviceError, Train
 from neuroloop.stream.live.stimulation.setup import StimulationPlan, equip
 from tests.conftest import CHECKOUT
 from tests.integration.lsl import DEADLINE_S, find, wait_until
-from tests.integration.stimulators import LslBox
+from tests.integration.stimulators import Driver, LslBox, documented_bridge
 from tests.sinks.stimulator.devices.leases import make_lease
 
 LIMITS = simulated_limits(0.01)
@@ -482,6 +482,29 @@ def _armed(device: Device) -> bool:
     except DeviceError:
         return False
     return True
+
+
+class HalfwayDriver(Driver):
+    """Goes on, and only then finds out that it should not have."""
+
+    def on(self, lease: dict[str, Any]) -> None:
+        super().on(lease)
+        raise ValueError("read-back must match, got another amplitude")
+
+
+def test_the_documented_bridge_switches_off_a_driver_that_went_on_before_it_refused() -> None:
+    driver = HalfwayDriver()
+    with far_end(lambda link: documented_bridge()(driver, link).serve()) as settings:
+        device = open_device(settings, name="rig")
+        try:
+            device.arm()
+            device.start(make_lease(1))
+            said: list[str] = []
+            wait_until(lambda: said.extend(one.kind for one in device.answers()) or "nack" in said, "the refusal")
+            assert driver.times_on == 1
+            assert not driver.is_on
+        finally:
+            device.close()
 
 
 def test_the_example_session_of_the_documentation_is_true(tmp_path: Path) -> None:
