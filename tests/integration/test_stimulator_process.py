@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
 import platform
 import re
 import resource
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -33,6 +35,8 @@ pytestmark = pytest.mark.usefixtures("lsl_session")
 
 MOST_S = WATCHDOG_S + HEARTBEAT_S + MARGIN_S
 Make = Callable[..., Bench]
+_PIDFD_GETFD = 438
+"""Number of the system call on every 64-bit Linux."""
 
 
 @pytest.fixture
@@ -260,6 +264,23 @@ def test_the_log_says_which_program_and_who_and_its_head_is_told_at_arming(make:
     assert not any("was noted" in finding for finding in verdict.findings)
     assert not verdict.unproven
     assert verdict.program["code_sha256"] == code_hash()
+
+
+def test_a_file_beside_the_stop_file_does_not_keep_a_disarmed_process_awake(make: Make) -> None:
+    bench = make()
+    (number,) = [
+        int(one.name)
+        for one in Path(f"/proc/{bench.process.pid}/fd").iterdir()
+        if os.readlink(one) == "anon_inode:inotify"
+    ]
+    process = os.pidfd_open(bench.process.pid)
+    watch = int(ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0))
+    os.close(process)
+    assert watch >= 0, os.strerror(ctypes.get_errno())
+    (bench.out / "STOP.tried").touch()
+    wait_until(lambda: not select.select([watch], [], [], 0.0)[0], "that it is read", PATIENCE_S)
+    os.close(watch)
+    assert bench.state == "DISARMED"
 
 
 def test_two_runs_cannot_stimulate_one_electrode(make: Make) -> None:

@@ -179,8 +179,9 @@ class Stimulator:
                 self._must_end = True
             else:
                 self._stop(request.channel, request.reason, request.t_ns)
+        is_there = self._stop_file.exists()  # looked at in every state: what is not read wakes the loop for ever
         if self._controller.may_stimulate:
-            if self._stop_file.exists():
+            if is_there:
                 self._stop("file", "the stop file is there", now_ns)
             silent = self._liveness.silent(now_ns, self._controller.round_trip_ns)
             if silent is not None:
