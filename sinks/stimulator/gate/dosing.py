@@ -278,8 +278,16 @@ class Dosing:
 
     @property
     def _has_not_begun(self) -> bool:
-        """Whether the device has not said that the dose began: a start that still waits for the disk is withdrawn."""
-        return self.line.current is not None and self.line.begun_ns is None
+        """Whether the device has not said that the dose began: a start that still waits for the disk is withdrawn.
+
+        Of one that says nothing, a start may wait for as long as the disk may take.
+        """
+        dose = self.dose
+        if self.line.current is None or dose is None:
+            return False
+        if self._setup.capabilities.acknowledges:
+            return self.line.begun_ns is None
+        return self._now - dose.start_ns <= round(self._gate.watchdog_s * 1e9)
 
     def soft_stop(self, reason: str) -> Sequence[Intent]:
         """Begin the ramp of a safe stop; nothing where there is nothing to ramp.

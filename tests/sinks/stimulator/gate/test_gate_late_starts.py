@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from tests.sinks.stimulator.rig import Rig, row, settings, setup_of
+from dataclasses import replace
+
+import pytest
+
+from tests.sinks.stimulator.rig import CAPABILITIES, Rig, row, settings, setup_of
 
 
-def test_a_soft_disarm_withdraws_a_start_that_waits_for_the_disk() -> None:
-    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5, "ramp_s": 1.0})))
+@pytest.mark.parametrize("acknowledges", [True, False])
+def test_a_soft_disarm_withdraws_a_start_that_waits_for_the_disk(*, acknowledges: bool) -> None:
+    capabilities = replace(CAPABILITIES, acknowledges=acknowledges)
+    rig = Rig(setup_of(settings((row(),), gate={"hold_off_s": 0.5, "ramp_s": 1.0}), capabilities=capabilities))
+    rig.link.drops_answers = not acknowledges
     rig.arm()
     rig.link.disk_ns = 400_000_000
     rig.decide("alpha")
