@@ -403,7 +403,10 @@ def judge(ask: Ask, facts: Facts) -> list[Check]:
     """
     failed: list[Check] = []
     for rule in _BY_ASK[ask]:
-        found = [check for check in rule.judge(facts) if not check.ok]
+        judged = rule.judge(facts)
+        if not judged:  # most rules have nothing to say, and this is asked at every input
+            continue
+        found = [check for check in judged if not check.ok]
         if ask != "run" and "run" in rule.asks:
             found = [_refusing(check) for check in found]
         failed += found
