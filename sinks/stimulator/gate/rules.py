@@ -156,6 +156,8 @@ class Rule:
         When it is judged.
     judge : callable
         Returns its checks: none where it does not apply; more than one where it stands for a table of its own.
+    is_of_standing : bool
+        Whether it says nothing but what stands in `Facts.standing`.
     """
 
     id: str
@@ -163,6 +165,7 @@ class Rule:
     effect: Effect
     asks: tuple[Ask, ...]
     judge: Judge
+    is_of_standing: bool = False
 
 
 # how rules are judged; a failing check of an interlock bears its name
@@ -299,7 +302,7 @@ def _asked(id_: str, hazard: Hazard, asks: tuple[Ask, ...], judge: Judge) -> Rul
 def _interlock(id_: str, hazard: Hazard, effect: Effect, judge: Judge | None = None) -> Rule:
     """Return an interlock: judged at every input, and against a start and arming; against a reset where it latches."""
     asks: tuple[Ask, ...] = ("run", "start", "arm", "reset") if effect is Effect.FAULT else ("run", "start", "arm")
-    return Rule(id_, hazard, effect, asks, _said(id_) if judge is None else judge)
+    return Rule(id_, hazard, effect, asks, _said(id_) if judge is None else judge, is_of_standing=judge is None)
 
 
 _H, _E = Hazard, Effect
@@ -390,6 +393,11 @@ _BY_ASK: dict[Ask, tuple[Rule, ...]] = {
     for ask in ("run", "go_on", "start", "arm", "confirm", "reset", "unblind")
 }
 
+_WITHOUT_STANDING: dict[Ask, tuple[Rule, ...]] = {
+    ask: tuple(rule for rule in rules if not rule.is_of_standing) for ask, rules in _BY_ASK.items()
+}
+"""The same without those that look up what stands, where nothing does: the table is walked at every input."""
+
 
 def judge(ask: Ask, facts: Facts) -> list[Check]:
     """Return every rule that does not hold for what is asked, in the order of the table.
@@ -402,7 +410,7 @@ def judge(ask: Ask, facts: Facts) -> list[Check]:
         If earlier doses or the charge say something that no rule is for: it would be passed over.
     """
     failed: list[Check] = []
-    for rule in _BY_ASK[ask]:
+    for rule in (_BY_ASK if facts.standing else _WITHOUT_STANDING)[ask]:
         judged = rule.judge(facts)
         if not judged:  # most rules have nothing to say, and this is asked at every input
             continue
@@ -412,8 +420,8 @@ def judge(ask: Ask, facts: Facts) -> list[Check]:
         failed += found
         if rule.id == "envelope" and found:
             break
-    unruled = {check.rule for check in (*facts.earlier, *facts.charge)}.difference(REFUSAL_RULES)
-    if unruled:
+    checked = (*facts.earlier, *facts.charge)
+    if checked and (unruled := {check.rule for check in checked}.difference(REFUSAL_RULES)):
         raise ValueError(f"checks of a start must be in the table of rules, got {sorted(unruled)}")
     return failed
 
