@@ -26,8 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuroloop.config.errors import ConfigError, RecordingError
-from neuroloop.config.loading import read_without_code
+from neuroloop.config.errors import RecordingError
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, SUMMARY_FILE
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
 from neuroloop.sinks.stimulator.log.act_check import act_faults
@@ -130,8 +129,7 @@ def verify_run(run: Path, ledgers: Path | None = None, *, heads: Sequence[str] =
     findings += _held("records", lambda: _order_faults(log))
     findings += _held("heads", lambda: _head_faults(log, heads))
     n_before = len(findings) + len(unproven)
-    folder = _ledgers_named(run) if ledgers is None else ledgers
-    findings += _held("ledger", lambda: check_ledger(log, setup, folder, unproven=unproven, notes=notes))
+    findings += _held("ledger", lambda: check_ledger(log, setup, ledgers, unproven=unproven, notes=notes))
     is_anchored = len(findings) + len(unproven) == n_before
     findings += _held("summary", lambda: _summary_faults(log, run, notes, is_anchored=is_anchored))
     version = setup.get("gate", 1)
@@ -224,16 +222,6 @@ def _order_faults(log: LogFile) -> Iterator[str]:
         elif "out" in record and record["out"] != expected - 1:
             yield f"{where} must be of input {expected - 1}, got {record['out']!r}"
             return
-
-
-def _ledgers_named(run: Path) -> Path | None:
-    """Return the folder of the ledgers that the run's configuration names, which is not in the log; None for none."""
-    path = run / CONFIG_FILE
-    try:
-        settings = read_without_code(str(path)).stimulation if path.is_file() else None
-    except ConfigError:
-        return None  # that it is not the one of the log is a finding of its own
-    return None if settings is None or settings.ledger is None else Path(settings.ledger).expanduser()
 
 
 def _setup(log: LogFile) -> Mapping[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from neuroloop.config.errors import RecordingError
-from neuroloop.config.loading import dump_config, load_config
 from neuroloop.sinks.run_folder.folder import CONFIG_FILE, EVENTS_FILE, SUMMARY_FILE, event_line
 from neuroloop.sinks.stimulator.devices.simulator.device_record import DeviceRecord
 from neuroloop.sinks.stimulator.gate.setup import GATE_VERSION
@@ -274,15 +273,6 @@ def test_without_its_ledger_nothing_is_proven(run: Path) -> None:
     assert verdict.findings == ()
     assert not verdict.is_clean
     assert verdict.unproven[0].startswith("not proven: the ledger must be there, got none at ")
-
-
-def test_the_ledger_that_the_runs_configuration_names_is_looked_at(run: Path) -> None:
-    config = load_config("stimulation", [f"stimulation.ledger={run.parent / 'ledger'}"])
-    (run / CONFIG_FILE).write_text(dump_config(config))  # another than the log's, which is the only finding
-    verdict = verify_run(run)
-    assert verdict.unproven == ()
-    assert len(verdict.findings) == 1
-    assert verdict.findings[0].startswith("config.yaml must be the one of the log")
 
 
 @pytest.mark.parametrize("keeps", [0, 1, 4])
