@@ -113,7 +113,7 @@ def test_a_real_recording_over_lsl_and_kafka_decides_as_its_replay(
     stream = select_stream(open_recording(recording))
     config = write_config(bundle_for(stream.info, tmp_path / "bundle"), tmp_path / "emg.yaml")
     name = f"emg-{topic_prefix}"
-    play(recorded(recording), name=name, speed=20.0, chunk_samples=7)
+    play(recorded(recording), name=name, speed=2.5, chunk_samples=7)  # a late marker finds its sample for 10 s of it
     bridge = start(
         "bridge", "to-kafka", "--name", name, "--markers", f"{name}-markers", "--stream-id", "emg",
         *kafka_of(broker, topic_prefix), "--summary", tmp_path / "books.json",

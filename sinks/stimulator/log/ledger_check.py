@@ -23,7 +23,7 @@ def check_ledger(
     setup : mapping
         Values of its first record.
     ledgers : Path or None
-        Folder of the ledgers; None for the one that the run used.
+        Folder of the ledgers; None for the account's own: the log does not name it, and a run must not choose it.
     unproven, notes : list of str
         Are added to.
     """
